@@ -1,0 +1,120 @@
+"""The one table of tasks, and ``Asked``, the one request.
+
+A task is only which tokens are given and which must be found. Training draws from this table,
+sampling reads what to hide from it, the command line and the evaluation take their names from it.
+A mode stands here only once it works.
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from armillary.errors import RequestError
+
+Role = Literal["given", "hidden", "first", "none"]  # of a whole modality; first = the first latent frame is given
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mode:
+    """Which segments a task has, and which of them are given.
+
+    ``video``: ``hidden`` (all to be found), ``first`` (the first latent frame is given), ``given`` (all given).
+    ``action``: ``none``, ``given`` or ``hidden``. ``needs``: the fields of ``Asked`` without which it cannot run.
+    """
+
+    name: str
+    video: Role
+    action: Role
+    needs: tuple[str, ...]
+    steps: int
+    guidance: float
+    shift: float
+    frames: int = 17
+    given_latent_frames: int = 1  # how many count as "first"
+    also_last: bool = False
+
+
+MODES: dict[str, Mode] = {
+    mode.name: mode
+    for mode in (
+        Mode(name="text-to-image", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0, frames=1),
+        Mode(name="text-to-video", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0),
+        Mode(name="image-to-video", video="first", action="none", needs=("image",), steps=20, guidance=3.0, shift=3.0),
+        Mode(
+            name="video-to-video", video="first", action="none", needs=("video",), steps=20, guidance=3.0, shift=3.0,
+            given_latent_frames=2,
+        ),
+        Mode(
+            name="first-last-frame", video="first", action="none", needs=("image", "last_image"), steps=20, guidance=3.0,
+            shift=3.0, also_last=True,
+        ),
+        Mode(
+            name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
+            steps=10, guidance=1.0, shift=3.0,
+        ),
+        Mode(
+            name="inverse-dynamics", video="given", action="hidden", needs=("video", "embodiment"),
+            steps=10, guidance=1.0, shift=3.0,
+        ),
+        Mode(
+            name="policy", video="first", action="hidden", needs=("prompt", "image", "embodiment"),
+            steps=10, guidance=1.0, shift=3.0,
+        ),
+        Mode(name="reason", video="none", action="none", needs=("prompt",), steps=0, guidance=1.0, shift=1.0, frames=0),
+    )
+}  # fmt: skip
+
+_SPELLINGS = {
+    "t2i": "text-to-image", "text2image": "text-to-image",
+    "t2v": "text-to-video", "text2video": "text-to-video", "text2world": "text-to-video",
+    "i2v": "image-to-video", "image2video": "image-to-video", "image2world": "image-to-video",
+    "v2v": "video-to-video", "video2video": "video-to-video", "video2world": "video-to-video",
+    "flf2v": "first-last-frame", "first_last_frame": "first-last-frame",
+    "fd": "forward-dynamics", "id": "inverse-dynamics", "wam": "policy",
+    "reasoner": "reason", "ask": "reason",
+}  # fmt: skip
+
+
+class Asked(TypedDict, total=False):
+    """One request. Absent means the mode's default; an unknown name is an error."""
+
+    prompt: str
+    negative_prompt: str
+    image: Any  # a path, a PIL image, or uint8 h w 3
+    last_image: Any
+    video: Any  # a path, or uint8 t h w 3
+    actions: Any  # t-1 a, physical units of the embodiment, or a path to JSON
+    embodiment: str  # a name, or a path to a .toml file
+    frames: int  # 4k+1
+    size: tuple[int, int]  # height, width in pixels, multiples of 32
+    fps: float
+    steps: int
+    guidance: float
+    shift: float
+    solver: Literal["unipc", "euler"]
+    seed: int
+    outputs: tuple[str, ...]  # what to return: "video", "actions"
+    latents: Any  # injected noise, for comparisons: modality -> tensor
+
+
+def mode_named(name: str) -> Mode:
+    """The mode of that name, in any of the field's spellings; ``RequestError`` otherwise."""
+    plain = name.strip().lower().replace("_", "-")
+    plain = _SPELLINGS.get(plain, _SPELLINGS.get(plain.replace("-", "_"), plain))
+    if plain in MODES:
+        return MODES[plain]
+    near = difflib.get_close_matches(plain, MODES, n=1, cutoff=0.3)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise RequestError(f"mode {name!r} is unknown: it must be one of {', '.join(MODES)}.{hint}")
+
+
+def check_asked(mode: Mode, asked: dict[str, Any]) -> None:
+    """Raise ``RequestError`` for unknown names, and for what the mode needs and did not get."""
+    fields = Asked.__annotations__
+    for name in asked:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1, cutoff=0.0)
+            raise RequestError(f"{name!r} is not a field of a request: known are {', '.join(fields)}. Nearest: {near[0]!r}.")
+    missing = [name for name in mode.needs if asked.get(name) is None]
+    if missing:
+        raise RequestError(f"{mode.name} lacks {', '.join(missing)}: it needs {', '.join(mode.needs)}.")
