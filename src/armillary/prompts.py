@@ -1,0 +1,122 @@
+"""Prompts: the exact words in which a request reaches the reasoner.
+
+    words + metadata sentences            pictures and films   ``video_prompt``, ``negative_prompt``
+    task  -> one line of JSON             actions              ``action_prompt``
+    chat turns -> <|im_start|>user ...    everything           ``chat_text``
+
+The published models were trained on exactly these strings (cosmos3.md 9.1-9.3), so a changed comma is another
+prompt. Training and sampling both take them from here. Sizes are those of the canvas the model sees, in pixels.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from armillary.errors import RequestError
+
+VIEWS = {
+    "ego_view": "This video is captured from a first-person perspective looking at the scene.",
+    "third_person_view": (
+        "This video is captured from a third-person perspective looking towards the agent from the front."
+    ),
+    "wrist_view": "This video is captured from a wrist-mounted camera.",
+    "concat_view": "This video contains concatenated views from multiple camera perspectives.",
+}
+ASPECTS = ((1, 1), (4, 3), (3, 4), (16, 9), (9, 16))  # width, height
+
+# The same chat as ``chat_text``, for libraries that open the tokenizer's folder. The two are compared in a test.
+CHAT_TEMPLATE = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.content is string %}
+{{- message.content }}
+{%- else %}
+{%- for part in message.content %}
+{%- if part.type == 'image' or 'image' in part or 'image_url' in part %}
+{{- '<|vision_start|><|image_pad|><|vision_end|>' }}
+{%- elif part.type == 'video' or 'video' in part %}
+{{- '<|vision_start|><|video_pad|><|vision_end|>' }}
+{%- elif 'text' in part %}
+{{- part.text }}
+{%- endif %}
+{%- endfor %}
+{%- endif %}
+{{- '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+
+
+def chat_text(messages: Sequence[Mapping[str, Any]], *, answer_follows: bool = True) -> str:
+    """Chat turns as one string; ``content`` is a string or a list of text, image and video parts.
+
+    A picture stands as one ``<|image_pad|>`` (a film as ``<|video_pad|>``); the sampler widens it to as many as
+    the picture has tokens. With ``answer_follows`` the string ends where the assistant begins to speak.
+    """
+    turns = []
+    for message in messages:
+        if "role" not in message or "content" not in message:
+            raise RequestError(f"a message has the fields {sorted(message)}: it needs 'role' and 'content'.")
+        content = message["content"]
+        words = content if isinstance(content, str) else "".join(_part_text(part) for part in content)
+        turns.append(f"<|im_start|>{message['role']}\n{words}<|im_end|>\n")
+    return "".join(turns) + ("<|im_start|>assistant\n" if answer_follows else "")
+
+
+def video_prompt(text: str, *, frames: int, fps: float, height: int, width: int) -> str:
+    """The words, then how long, fast and large the film is. One frame is a picture: only its size is told."""
+    if frames == 1:
+        return _joined(text, f"This image is of {height}x{width} resolution.")
+    timed = _joined(text, f"The video is {frames / fps:.1f} seconds long and is of {fps:.0f} FPS.")
+    return _joined(timed, f"This video is of {height}x{width} resolution.")
+
+
+def negative_prompt(text: str, *, frames: int, fps: float, height: int, width: int) -> str:
+    """What the film must not be: the words, then the negated sentences, as Diffusers' pipeline writes them."""
+    if frames == 1:
+        return _joined(text, f"This image is not of {height}x{width} resolution.")
+    timed = _joined(text, f"The video is not {frames / fps:.1f} seconds long and is not of {fps:.0f} FPS.")
+    return _joined(timed, f"This video is not of {height}x{width} resolution.")
+
+
+def action_prompt(
+    task: str, *, frames: int, fps: float, height: int, width: int, view: str | None = "third_person_view"
+) -> str:
+    """The JSON line of a request with actions: viewpoint, task with its times, length, rate and canvas.
+
+    ``frames`` is one more than there are actions. ``view`` is a key of ``VIEWS``, or None to say nothing about it.
+    Forward and inverse dynamics and the policy share it; its negative prompt is the empty string.
+    """
+    if view is not None and view not in VIEWS:
+        raise RequestError(f"view {view!r} is unknown: it must be one of {', '.join(VIEWS)}.")
+    seconds = frames / fps
+    minutes, rest = divmod(round(seconds), 60)
+    task = task.strip()
+    said = task if task.endswith((".", "!", "?")) else f"{task}."
+    prompt: dict[str, Any] = {} if view is None else {"cinematography": {"framing": VIEWS[view]}}
+    prompt["actions"] = [{"time": f"0:00-{minutes}:{rest:02d}", "description": said}]
+    prompt["duration"] = f"{int(seconds)}s"
+    prompt["fps"] = float(fps)
+    prompt["resolution"] = {"H": height, "W": width}
+    nearest = min(ASPECTS, key=lambda aspect: abs(aspect[0] / aspect[1] - width / height))
+    prompt["aspect_ratio"] = f"{nearest[0]},{nearest[1]}"
+    return json.dumps(prompt)
+
+
+def _joined(words: str, sentence: str) -> str:
+    """Words without their last full stop, a full stop, the sentence; the sentence alone if there are no words."""
+    words = words.rstrip(".")
+    return f"{words}. {sentence}" if words else sentence
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    kind = part.get("type")
+    if kind == "image" or "image" in part or "image_url" in part:
+        return "<|vision_start|><|image_pad|><|vision_end|>"
+    if kind == "video" or "video" in part:
+        return "<|vision_start|><|video_pad|><|vision_end|>"
+    if "text" in part:
+        return str(part["text"])
+    raise RequestError(f"a part of a message has the fields {sorted(part)}: it must be of type text, image or video.")

@@ -1,0 +1,1 @@
+"""From the world's units to the model's and back: text, actions, video."""
