@@ -1,0 +1,90 @@
+"""One layer of both towers, and the stack of them: the part that is most of the model.
+
+    reasoner    x += attention(norm(x));  x += mlp(norm(x))      hands on its keys and values
+    generator   the same, with weights of its own                and looks at the reasoner's keys and values
+
+The two never mix except there. Names follow Diffusers' ``Cosmos3OmniTransformer`` (cosmos3.md 8.2).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from armillary.model.attention import Attention, RMSNorm, attend
+from armillary.model.ports import DomainLinear, TimeEmbedder
+from armillary.model.positions import Rotation
+from armillary.model.sizes import ModelConfig, TowerConfig
+
+
+class MLP(nn.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, tower: TowerConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(tower.width, tower.mlp_width, bias=False)
+        self.up_proj = nn.Linear(tower.width, tower.mlp_width, bias=False)
+        self.down_proj = nn.Linear(tower.mlp_width, tower.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """One layer of the reasoner and one of the generator, side by side as the checkpoint keeps them."""
+
+    def __init__(self, tower: TowerConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(tower)
+        self.mlp = MLP(tower)
+        self.mlp_moe_gen = MLP(tower)
+        self.input_layernorm = RMSNorm(tower.width, tower.eps)
+        self.input_layernorm_moe_gen = RMSNorm(tower.width, tower.eps)
+        self.post_attention_layernorm = RMSNorm(tower.width, tower.eps)
+        self.post_attention_layernorm_moe_gen = RMSNorm(tower.width, tower.eps)
+
+    def read(
+        self, x: Tensor, where: Rotation, past: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The reasoner's layer: x b n d and its keys and values b g m e, those of ``past`` before its own.
+
+        Without ``past`` each token sees the earlier ones. With it ``mask`` b n m says who sees whom.
+        """
+        q, k, v = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        x = x + self.self_attn.to_out(attend(q, k, v, causal=past is None, mask=mask))
+        return x + self.mlp(self.post_attention_layernorm(x)), k, v
+
+    def remember(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor]:
+        """Only the keys and values: all that anybody wants of the reasoner's last layer when nobody speaks."""
+        return self.self_attn.reasoner_heads(self.input_layernorm(x), where)[1:]
+
+    def generate(self, x: Tensor, where: Rotation, memory: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """The generator's layer: x b n d, looking at the memory's keys and values b g m e and at itself."""
+        q, k, v = self.self_attn.generator_heads(self.input_layernorm_moe_gen(x), where)
+        k, v = torch.cat((memory[0].to(k.dtype), k), dim=2), torch.cat((memory[1].to(v.dtype), v), dim=2)
+        x = x + self.self_attn.to_add_out(attend(q, k, v, mask=mask))
+        return x + self.mlp_moe_gen(self.post_attention_layernorm_moe_gen(x))
+
+
+class Transformer(nn.Module):
+    """Every tensor of ``transformer/``, under Diffusers' names. What is done with them stands in ``two_towers.py``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.tower.width
+        self.embed_tokens = nn.Embedding(config.vocabulary, width)
+        self.layers = nn.ModuleList(Layer(config.tower) for _ in range(config.tower.layers))
+        self.norm = RMSNorm(width, config.tower.eps)
+        self.norm_moe_gen = RMSNorm(width, config.tower.eps)
+        self.lm_head = nn.Linear(width, config.vocabulary, bias=False)
+        self.proj_in = nn.Linear(config.patch_numbers, width)
+        self.proj_out = nn.Linear(width, config.patch_numbers)
+        self.time_embedder = TimeEmbedder(width)
+        self.action_proj_in = DomainLinear(config.action_dim, width, config.domains)
+        self.action_proj_out = DomainLinear(width, config.action_dim, config.domains)
+        self.action_modality_embed = nn.Parameter(torch.zeros(width))
+        if config.sound_dim:
+            self.audio_proj_in = nn.Linear(config.sound_dim, width)
+            self.audio_proj_out = nn.Linear(width, config.sound_dim)
+            self.audio_modality_embed = nn.Parameter(torch.zeros(width))

@@ -1,0 +1,289 @@
+"""The model: a reasoner that reads, and a generator that looks at what was read and finds what is hidden.
+
+    ids, pictures -> read     -> Memory            the reasoner, once a prompt
+    Memory, segments -> velocity -> numbers        the generator, once a solver's step
+    ids, pictures -> logits   -> the next word     the reasoner on its own
+    ids -> step -> one word at a time              the same, cached
+
+Samples of one layout run as one batch. Text is padded on the right: harmless to a causal tower, masked for the
+generator. Inputs are computed in the weights' dtype, or in autocast's where that is on; rotations, norms'
+statistics and the noise level's vector stay fp32.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from armillary.errors import CheckpointError, DataError
+from armillary.model.memory import DecodeCache, Memory
+from armillary.model.ports import level_vectors
+from armillary.model.positions import Rotation, rotation, segment_ids, text_ids
+from armillary.model.sizes import ModelConfig
+from armillary.model.tower import Transformer
+from armillary.model.vision import Visual, VisionTower
+from armillary.records import Batch, Segment
+
+TOWERS = ("reasoner", "generator", "vision")
+
+
+class TwoTowers(nn.Module):
+    """Reasoner, generator and eyes, with one weight each, sizes from ``config``, initialised as cosmos3.md 3.8."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.towers: frozenset[str] = frozenset(TOWERS)
+        self.transformer = Transformer(config)
+        self.visual = VisionTower(config.vision, config.tower.width)
+        initialise(self)
+
+    def read(self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None) -> Memory:
+        """The memory of a text, right-padded; ``mask`` is True where a real id stands.
+
+        Raises ``DataError`` if ``visual`` does not fill exactly the places that the ids keep for pictures.
+        """
+        x, where, extra, _ = self._embed(ids, mask, visual)
+        keys, values = [], []
+        last = len(self.transformer.layers) - 1
+        for number, layer in enumerate(self.transformer.layers):
+            if number == last:
+                k, v = layer.remember(x, where)
+            else:
+                x, k, v = layer.read(x, where)
+                x = extra(number, x)
+            keys.append(k)
+            values.append(v)
+        return Memory(
+            keys=tuple(keys), values=tuple(values), mask=mask, lengths=mask.sum(dim=1), padded=not bool(mask.all())
+        )
+
+    def logits(
+        self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None
+    ) -> Float[Tensor, "b m v"]:
+        """Scores of the token after each token. Errors as for ``read``."""
+        return self.transformer.lm_head(self.hidden(ids, mask, visual))
+
+    def hidden(
+        self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None
+    ) -> Float[Tensor, "b m d"]:
+        """The reasoner's last states after its norm: ``lm_head`` of those a loss needs is cheaper than of all."""
+        self._need("reasoner")
+        x, where, extra, _ = self._embed(ids, mask, visual)
+        for number, layer in enumerate(self.transformer.layers):
+            x, _, _ = layer.read(x, where)
+            x = extra(number, x)
+        return self.transformer.norm(x)
+
+    def step(
+        self,
+        ids: Int[Tensor, "b n"],
+        cache: DecodeCache | None = None,
+        *,
+        mask: Bool[Tensor, "b n"] | None = None,
+        visual: Visual | None = None,
+    ) -> tuple[Float[Tensor, "b v"], DecodeCache]:
+        """Scores of the token after the last real one of ``ids``, and the cache to go on with.
+
+        First the prompt, right-padded with its mask and pictures, without a cache; then one id (or some) a sample.
+        """
+        self._need("reasoner")
+        mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        before = 0 if cache is None else cache.mask.shape[1]
+        x, where, extra, following = self._embed(ids, mask, visual, None if cache is None else cache.following)
+        seen = mask if cache is None else torch.cat((cache.mask, mask), dim=1)
+        causal = torch.ones(ids.shape[1], seen.shape[1], dtype=torch.bool, device=ids.device).tril(before)
+        keys, values = [], []
+        for number, layer in enumerate(self.transformer.layers):
+            if cache is None:
+                x, k, v = layer.read(x, where)
+            else:
+                # A padded query may see nothing at all; it sees itself, and nobody reads it.
+                allowed = (causal & seen[:, None]) | causal.triu(before)
+                x, k, v = layer.read(x, where, (cache.keys[number], cache.values[number]), allowed)
+            x = extra(number, x)
+            keys.append(k)
+            values.append(v)
+        last = (mask.sum(dim=1) - 1).clamp(min=0)
+        final = self.transformer.norm(x[torch.arange(len(x), device=x.device), last])
+        longer = DecodeCache(keys=tuple(keys), values=tuple(values), mask=seen, following=following)
+        return self.transformer.lm_head(final), longer
+
+    def velocity(
+        self, memory: Memory, segments: "list[Segment] | tuple[Segment, ...]", *, fps: float | Tensor
+    ) -> list[Tensor]:
+        """Velocity (noise minus data) of each segment's tokens, b n d_in in their own dtype, exact zeros where given.
+
+        ``fps``: frames a second of the film, one for all or b numbers; it places the tokens. A token is given
+        where its level is 0. Raises ``ConfigError`` for a modality without a port, ``DataError`` for wrong widths.
+        """
+        self._need("generator")
+        weight = self.transformer.proj_in.weight
+        dtype = _compute_dtype(weight)
+        x = torch.cat([self._enter(segment, dtype) for segment in segments], dim=1)
+        ids = [
+            segment_ids(part.modality, part.positions, memory.lengths, fps=fps, config=self.config) for part in segments
+        ]
+        where = rotation(torch.cat(ids, dim=1), self.config.tower, dtype)
+        mask = None
+        if memory.padded:
+            own = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            mask = torch.cat((memory.mask, own), dim=1)[:, None]
+        for layer, key, value in zip(self.transformer.layers, memory.keys, memory.values, strict=True):
+            x = layer.generate(x, where, (key, value), mask)
+        x = self.transformer.norm_moe_gen(x)
+        parts = x.split([part.tokens.shape[1] for part in segments], dim=1)
+        return [self._leave(part, hidden) for part, hidden in zip(segments, parts, strict=True)]
+
+    def forward(self, batch: Batch, fps: float | Tensor) -> list[Tensor]:
+        """Velocities of a batch: ``read`` then ``velocity``. A frozen reasoner is read without gradients."""
+        frozen = not self.transformer.embed_tokens.weight.requires_grad
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            memory = self.read(batch.ids, batch.mask)
+        return self.velocity(memory, tuple(batch.segments), fps=fps)
+
+    def reasoner_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the reasoner and of its eyes."""
+        return [parameter for name, parameter in self.named_parameters() if tower_of(name) != "generator"]
+
+    def generator_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the generator, its ports and its noise level's vector."""
+        return [parameter for name, parameter in self.named_parameters() if tower_of(name) == "generator"]
+
+    def init_generator_from_reasoner(self) -> None:
+        """Copy each tensor of the reasoner's layers to its counterpart in the generator; ports stay as they are."""
+        tensors = dict(self.transformer.named_parameters())
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                if source := _counterpart(name):
+                    tensor.copy_(tensors[source])
+
+    def _embed(
+        self, ids: Tensor, mask: Tensor, visual: Visual | None, start: Tensor | None = None
+    ) -> "tuple[Tensor, Rotation, Extra, Tensor]":
+        """States b m d, their rotation, what DeepStack adds, and the next free positions."""
+        weight = self.transformer.embed_tokens.weight
+        dtype = _compute_dtype(weight)
+        x = self.transformer.embed_tokens(ids).to(dtype)
+        at = None
+        features: list[Tensor] = []
+        if visual is not None:
+            self._need("vision")
+            at = ((ids == self.config.image_pad) | (ids == self.config.video_pad)) & mask
+        places, following = text_ids(mask, at, visual.grids if visual else (), merge=self.config.vision.merge)
+        if start is not None:
+            places, following = places + start[:, None, None], following + start
+        index = None
+        if visual is not None and at is not None:
+            tokens, features = self.visual(visual, dtype)
+            index = at.flatten().nonzero().squeeze(1)
+            x = x.flatten(0, 1).index_copy(0, index, tokens.to(dtype)).view_as(x)
+        where = rotation(places, self.config.tower, dtype)
+        return x, where, Extra(index, features), following
+
+    def _enter(self, segment: Segment, dtype: torch.dtype) -> Tensor:
+        """A segment's tokens b n d_in to states b n d, with their noise levels' vectors."""
+        width = self.config.port_width(segment.modality)
+        if segment.tokens.shape[-1] != width:
+            raise DataError(
+                f"{segment.modality} tokens came with {segment.tokens.shape[-1]} numbers: this model's have {width}."
+            )
+        net, tokens = self.transformer, segment.tokens.to(dtype)
+        if segment.modality == "video":
+            x = net.proj_in(tokens)
+        elif segment.modality == "action":
+            x = net.action_proj_in(tokens, _domain(segment)) + net.action_modality_embed.to(dtype)
+        else:
+            x = net.audio_proj_in(tokens) + net.audio_modality_embed.to(dtype)
+        return x + level_vectors(net.time_embedder, segment.level, dtype)
+
+    def _leave(self, segment: Segment, x: Tensor) -> Tensor:
+        """States b n d to velocities b n d_in; zeros where the level is 0."""
+        net = self.transformer
+        if segment.modality == "video":
+            velocity = net.proj_out(x)
+        elif segment.modality == "action":
+            velocity = net.action_proj_out(x, _domain(segment))
+        else:
+            velocity = net.audio_proj_out(x)
+        return velocity.to(segment.tokens.dtype) * (segment.level > 0)[..., None].to(segment.tokens.dtype)
+
+    def _need(self, tower: str) -> None:
+        if tower not in self.towers:
+            raise CheckpointError(
+                f"this model was loaded without its {tower}: it has {', '.join(sorted(self.towers))}. "
+                f"Load it with towers including {tower!r}."
+            )
+
+
+class Extra:
+    """What DeepStack adds to picture tokens after the reasoner's first layers."""
+
+    def __init__(self, index: Tensor | None, features: list[Tensor]) -> None:
+        self.index, self.features = index, features
+
+    def __call__(self, number: int, x: Tensor) -> Tensor:
+        if self.index is None or number >= len(self.features):
+            return x
+        return x.flatten(0, 1).index_add(0, self.index, self.features[number].to(x.dtype)).view_as(x)
+
+
+def tower_of(name: str) -> str:
+    """Whose tensor that is, by its name in ``TwoTowers`` or in a checkpoint: reasoner, generator or vision."""
+    plain = name.removeprefix("transformer.")
+    if plain.startswith(("visual.", "blocks.", "merger.", "patch_embed.", "pos_embed.", "deepstack_merger_list.")):
+        return "vision"
+    ports = ("proj_in.", "proj_out.", "time_embedder.", "action_", "audio_")
+    gen = ("_moe_gen", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out", ".norm_added_")
+    return "generator" if plain.startswith(ports) or any(mark in plain for mark in gen) else "reasoner"
+
+
+def initialise(model: TwoTowers) -> None:
+    """Weights to start training with: normal 0.02 in towers and eyes, fan-in truncated normal in ports."""
+    for name, parameter in model.named_parameters():
+        port = tower_of(name) == "generator" and "layers." not in name and "norm" not in name
+        if name.endswith(("fc.weight", "bias.weight")) and "action_proj" in name:
+            _init_slots(name, parameter, model.config)
+        elif "norm" in name:
+            nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif port:
+            _truncated(parameter, parameter.shape[-1])
+        else:
+            nn.init.normal_(parameter, std=0.02)
+    _truncated(model.visual.patch_embed.proj.weight, model.config.vision.patch_numbers)
+
+
+def _init_slots(name: str, parameter: nn.Parameter, config: ModelConfig) -> None:
+    if name.endswith("bias.weight"):
+        nn.init.zeros_(parameter)
+    else:
+        _truncated(parameter, config.action_dim if "proj_in" in name else config.tower.width)
+
+
+def _truncated(parameter: nn.Parameter, fan_in: int) -> None:
+    std = fan_in**-0.5
+    nn.init.trunc_normal_(parameter, std=std, a=-3 * std, b=3 * std)
+
+
+def _counterpart(name: str) -> str | None:
+    """The reasoner's tensor that a generator's tensor of the layers starts from; None if it has none."""
+    attention = {
+        "add_q_proj": "to_q", "add_k_proj": "to_k", "add_v_proj": "to_v", "to_add_out": "to_out",
+        "norm_added_q": "norm_q", "norm_added_k": "norm_k",
+    }  # fmt: skip
+    for own, source in attention.items():
+        if own in name:
+            return name.replace(own, source)
+    return name.replace("_moe_gen", "") if "_moe_gen" in name else None
+
+
+def _compute_dtype(weight: Tensor) -> torch.dtype:
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
+def _domain(segment: Segment) -> Tensor:
+    if segment.domain is None:
+        raise DataError("an action segment came without its domain: give each sample its embodiment's slot.")
+    return segment.domain

@@ -1,0 +1,233 @@
+"""The reasoner's eyes: pictures to a few tokens, in the layout of Qwen3-VL's vision tower.
+
+    picture -> 16x16 patches of two frames -> blocks of attention within one picture -> 2x2 patches merged to a token
+
+``patchify_images`` and ``patchify_video`` turn uint8 pictures into a ``Visual``; ``VisionTower`` turns that
+into tokens for the reasoner, and into the features that its first layers get besides (DeepStack).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from armillary.errors import DataError
+from armillary.model.positions import Grid, Rotation
+from armillary.model.sizes import VisionConfig
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Visual:
+    """Pictures ready for the vision tower, in the order in which the text of a whole batch names them.
+
+    ``patches`` n p: numbers of each patch, in merge-block order. ``grids``: frame pairs, rows and columns of
+    patches of each picture (one pair) or film.
+    """
+
+    patches: Tensor
+    grids: tuple[Grid, ...]
+
+    def tokens(self, merge: int = 2) -> list[int]:
+        """How many of the reasoner's tokens each picture, or each frame pair of a film, takes."""
+        return [h * w // merge**2 for t, h, w in self.grids for _ in range(t)]
+
+    def to(self, *where: Any) -> "Visual":
+        """The same pictures on another device or in another dtype."""
+        return replace(self, patches=self.patches.to(*where))
+
+    @staticmethod
+    def join(visuals: "Sequence[Visual]") -> "Visual":
+        """Several samples' pictures, one after the other."""
+        grids = tuple(grid for visual in visuals for grid in visual.grids)
+        return Visual(patches=torch.cat([visual.patches for visual in visuals]), grids=grids)
+
+
+def patchify_images(images: Any, *, patch: int = 16, merge: int = 2) -> Visual:
+    """Still pictures, uint8 h w 3 each (an array i h w 3, or a list of any sizes), each as a pair of equal frames.
+
+    Raises ``DataError`` for other dtypes, shapes, or sides that ``patch * merge`` does not divide.
+    """
+    if isinstance(images, list | tuple):
+        return Visual.join([patchify_images(_as_tensor(image)[None], patch=patch, merge=merge) for image in images])
+    pictures = _checked(images, patch * merge)
+    pairs = pictures[:, None].expand(-1, 2, -1, -1, -1)
+    patches, (rows, columns) = _cut(pairs, patch, merge)
+    return Visual(patches=patches, grids=((1, rows, columns),) * len(pictures))
+
+
+def patchify_video(frames: Any, *, patch: int = 16, merge: int = 2) -> Visual:
+    """A film, uint8 t h w 3, as one grid of frame pairs; an odd last frame is doubled. Errors as for pictures."""
+    film = _checked(frames, patch * merge)
+    if len(film) % 2:
+        film = torch.cat((film, film[-1:]))
+    patches, (rows, columns) = _cut(film.unflatten(0, (-1, 2)), patch, merge)
+    return Visual(patches=patches, grids=((len(film) // 2, rows, columns),))
+
+
+def _as_tensor(pictures: Any) -> Tensor:
+    return pictures if isinstance(pictures, Tensor) else torch.from_numpy(np.ascontiguousarray(pictures))
+
+
+def _checked(pictures: Any, unit: int) -> Tensor:
+    pixels = _as_tensor(pictures)
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise DataError(f"pictures came as {pixels.dtype} {tuple(pixels.shape)}: they must be uint8, t h w 3.")
+    if pixels.shape[1] % unit or pixels.shape[2] % unit:
+        raise DataError(
+            f"a picture of {pixels.shape[1]}x{pixels.shape[2]} pixels: both sides must be multiples of {unit}. "
+            "Resize it first."
+        )
+    return pixels
+
+
+def _cut(pairs: Tensor, patch: int, merge: int) -> tuple[Tensor, tuple[int, int]]:
+    """uint8 f 2 h w 3 to patches n p, scaled to -1…1; order: block row, block column, row, column in the block."""
+    f, _, h, w, _ = pairs.shape
+    rows, columns = h // patch, w // patch
+    cut = pairs.reshape(f, 2, rows // merge, merge, patch, columns // merge, merge, patch, 3)
+    cut = cut.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)  # f block-row block-column row column colour frame py px
+    return cut.reshape(f * rows * columns, -1).float() / 127.5 - 1.0, (rows, columns)
+
+
+class PatchEmbed(nn.Module):
+    """A patch's numbers to one vector; stored as the convolution it equals."""
+
+    def __init__(self, vision: VisionConfig) -> None:
+        super().__init__()
+        kernel = (vision.temporal_patch, vision.patch, vision.patch)
+        self.proj = nn.Conv3d(3, vision.width, kernel_size=kernel, stride=kernel)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return functional.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class VisionAttention(nn.Module):
+    """Full attention within one picture."""
+
+    def __init__(self, vision: VisionConfig) -> None:
+        super().__init__()
+        self.heads = vision.heads
+        self.qkv = nn.Linear(vision.width, 3 * vision.width)
+        self.proj = nn.Linear(vision.width, vision.width)
+
+    def forward(self, x: Tensor, where: Rotation, lengths: list[int]) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # n k e
+        q, k = (_turn(head, where) for head in (q, k))
+        seen, start = [], 0
+        for length, same in groupby(lengths):
+            count = len(list(same))
+            rows = slice(start, start + count * length)
+            heads = (h[rows].unflatten(0, (count, length)).transpose(1, 2) for h in (q, k, v))  # f k n e
+            seen.append(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(0, 1))  # n k e
+            start = rows.stop
+        return self.proj(torch.cat(seen).flatten(1))
+
+
+def _turn(x: Tensor, where: Rotation) -> Tensor:
+    cos, sin = (table.to(x.dtype) for table in where)
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class VisionMLP(nn.Module):
+    """Two layers with a GELU between."""
+
+    def __init__(self, vision: VisionConfig) -> None:
+        super().__init__()
+        self.linear_fc1 = nn.Linear(vision.width, vision.mlp_width)
+        self.linear_fc2 = nn.Linear(vision.mlp_width, vision.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_fc2(functional.gelu(self.linear_fc1(x), approximate="tanh"))
+
+
+class VisionBlock(nn.Module):
+    """x += attention(norm(x)); x += mlp(norm(x))."""
+
+    def __init__(self, vision: VisionConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(vision.width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(vision.width, eps=1e-6)
+        self.attn = VisionAttention(vision)
+        self.mlp = VisionMLP(vision)
+
+    def forward(self, x: Tensor, where: Rotation, lengths: list[int]) -> Tensor:
+        x = x + self.attn(self.norm1(x), where, lengths)
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchMerger(nn.Module):
+    """merge x merge patches, which stand together, to one token; DeepStack normalises after joining them."""
+
+    def __init__(self, vision: VisionConfig, width: int, *, after: bool) -> None:
+        super().__init__()
+        self.joined, self.after = vision.width * vision.merge**2, after
+        self.norm = nn.LayerNorm(self.joined if after else vision.width, eps=1e-6)
+        self.linear_fc1 = nn.Linear(self.joined, self.joined)
+        self.linear_fc2 = nn.Linear(self.joined, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x.reshape(-1, self.joined)) if self.after else self.norm(x).reshape(-1, self.joined)
+        return self.linear_fc2(functional.gelu(self.linear_fc1(x)))
+
+
+class VisionTower(nn.Module):
+    """Pictures to tokens of the reasoner's width. Tensor names are those of Transformers' ``Qwen3VLVisionModel``."""
+
+    def __init__(self, vision: VisionConfig, width: int) -> None:
+        super().__init__()
+        self.vision = vision
+        self.patch_embed = PatchEmbed(vision)
+        self.pos_embed = nn.Embedding(vision.grid_side**2, vision.width)
+        self.blocks = nn.ModuleList(VisionBlock(vision) for _ in range(vision.depth))
+        self.merger = PatchMerger(vision, width, after=False)
+        self.deepstack_merger_list = nn.ModuleList(PatchMerger(vision, width, after=True) for _ in vision.deepstack)
+
+    def forward(self, visual: Visual, dtype: torch.dtype) -> tuple[Float[Tensor, "n d"], list[Tensor]]:
+        """Tokens n d, and for each DeepStack block features n d, computed in ``dtype``."""
+        device = visual.patches.device
+        frames = [(h, w) for t, h, w in visual.grids for _ in range(t)]
+        index, weight, cos, sin = (
+            torch.cat(part).to(device) for part in zip(*(_places(h, w, self.vision) for h, w in frames), strict=True)
+        )
+        place = (self.pos_embed(index) * weight[..., None]).sum(1)
+        x = self.patch_embed(visual.patches.to(dtype)) + place.to(dtype)
+        lengths, extra = [h * w for h, w in frames], []
+        for number, block in enumerate(self.blocks):
+            x = block(x, (cos, sin), lengths)
+            if number in self.vision.deepstack:
+                extra.append(self.deepstack_merger_list[len(extra)](x))
+        return self.merger(x), extra
+
+
+@lru_cache(maxsize=64)
+def _places(h: int, w: int, vision: VisionConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of a picture of h x w patches, in merge-block order: which four learned places each patch mixes (n 4), with
+    which weights (n 4), and its rotation's cosine and sine (n 1 e)."""
+    m, side = vision.merge, vision.grid_side
+    row, column = (
+        axis.reshape(h // m, m, w // m, m).transpose(1, 2).flatten()
+        for axis in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    )
+
+    def taps(at: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        exact = at.float() * ((side - 1) / max(count - 1, 1))
+        low = exact.floor().long().clamp(max=side - 1)
+        part = exact - low
+        return torch.stack((low, (low + 1).clamp(max=side - 1)), -1), torch.stack((1 - part, part), -1)
+
+    (rows, row_weight), (columns, column_weight) = taps(row, h), taps(column, w)
+    index = (rows[:, :, None] * side + columns[:, None, :]).flatten(1)
+    weight = (row_weight[:, :, None] * column_weight[:, None, :]).flatten(1)
+    half = vision.width // vision.heads // 2
+    frequency = 1.0 / (10000.0 ** (torch.arange(0, half, 2, dtype=torch.float32) / half))
+    angle = torch.cat((row[:, None] * frequency, column[:, None] * frequency), dim=-1)
+    angle = torch.cat((angle, angle), dim=-1)[:, None]
+    return index, weight, angle.cos(), angle.sin()
