@@ -117,14 +117,14 @@ class Embodiment:
         return len(self.channels)
 
     def encode(self, actions: ArrayLike) -> Float[np.ndarray, "t 64"]:
-        """Actions t a in physical units -> float32 t 64: normalised, zeros after ``width``. ``DataError`` on a misfit."""
+        """Actions t a in physical units -> float32 t 64: normalised, zeros after ``width``."""
         raw = self.check(actions)
         padded = np.zeros((len(raw), MODEL_CHANNELS), dtype=np.float32)
         padded[:, : self.width] = (raw - self.normaliser.offset) / self.normaliser.scale
         return padded
 
     def decode(self, numbers: ArrayLike) -> Float[np.ndarray, "t a"]:
-        """Model space t 64 -> float32 actions t a in physical units. Not clamped: the limits are the world's to keep."""
+        """Model space t 64 -> float32 actions t a in physical units. Not clamped: limits are the world's to keep."""
         numbers = np.asarray(numbers, dtype=np.float64)
         if numbers.ndim != 2 or numbers.shape[1] < self.width:
             raise DataError(

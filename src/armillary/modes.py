@@ -37,7 +37,10 @@ class Mode:
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (
-        Mode(name="text-to-image", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0, frames=1),
+        Mode(
+            name="text-to-image", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0,
+            frames=1,
+        ),
         Mode(name="text-to-video", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0),
         Mode(name="image-to-video", video="first", action="none", needs=("image",), steps=20, guidance=3.0, shift=3.0),
         Mode(
@@ -45,8 +48,8 @@ MODES: dict[str, Mode] = {
             given_latent_frames=2,
         ),
         Mode(
-            name="first-last-frame", video="first", action="none", needs=("image", "last_image"), steps=20, guidance=3.0,
-            shift=3.0, also_last=True,
+            name="first-last-frame", video="first", action="none", needs=("image", "last_image"), steps=20,
+            guidance=3.0, shift=3.0, also_last=True,
         ),
         Mode(
             name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
@@ -114,7 +117,9 @@ def check_asked(mode: Mode, asked: dict[str, Any]) -> None:
     for name in asked:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1, cutoff=0.0)
-            raise RequestError(f"{name!r} is not a field of a request: known are {', '.join(fields)}. Nearest: {near[0]!r}.")
+            raise RequestError(
+                f"{name!r} is not a field of a request: known are {', '.join(fields)}. Nearest: {near[0]!r}."
+            )
     missing = [name for name in mode.needs if asked.get(name) is None]
     if missing:
         raise RequestError(f"{mode.name} lacks {', '.join(missing)}: it needs {', '.join(mode.needs)}.")

@@ -94,7 +94,7 @@ def action_prompt(
     seconds = frames / fps
     minutes, rest = divmod(round(seconds), 60)
     task = task.strip()
-    said = task if task.endswith((".", "!", "?")) else f"{task}."
+    said = f"{task}." if task and not task.endswith((".", "!", "?")) else task
     prompt: dict[str, Any] = {} if view is None else {"cinematography": {"framing": VIEWS[view]}}
     prompt["actions"] = [{"time": f"0:00-{minutes}:{rest:02d}", "description": said}]
     prompt["duration"] = f"{int(seconds)}s"
