@@ -1,0 +1,1 @@
+"""From a request to what the model says happens: solver, guidance, memory, pictures, words."""
