@@ -16,6 +16,7 @@ from armillary.model.ports import action_positions, channel_weights, patchify, u
 from armillary.model.sizes import PICO, ModelConfig, TowerConfig, VisionConfig
 from armillary.model.two_towers import TwoTowers
 from armillary.model.vision import Visual, patchify_images, patchify_video
+from armillary.model.weights import load_config, load_model, save_model, write_model_index
 
 __all__ = [
     "PICO",
@@ -28,9 +29,13 @@ __all__ = [
     "Visual",
     "action_positions",
     "channel_weights",
+    "load_config",
+    "load_model",
     "patchify",
     "patchify_images",
     "patchify_video",
+    "save_model",
     "unpatchify",
     "video_positions",
+    "write_model_index",
 ]

@@ -20,7 +20,7 @@ from armillary.model.ports import level_vectors
 from armillary.model.positions import Rotation, rotation, segment_ids, text_ids
 from armillary.model.sizes import ModelConfig
 from armillary.model.tower import Transformer
-from armillary.model.vision import Visual, VisionTower
+from armillary.model.vision import VisionTower, Visual
 from armillary.records import Batch, Segment
 
 TOWERS = ("reasoner", "generator", "vision")
