@@ -1,0 +1,142 @@
+"""The reasoner against Transformers: the same folder, opened by both, gives the same scores.
+
+A small random checkpoint is written by ``save_model`` in fp32 and opened unchanged by
+``Cosmos3OmniForConditionalGeneration``, which reads the reasoner and the eyes out of the two parts.
+"""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from armillary.model import (
+    PICO,
+    TowerConfig,
+    TwoTowers,
+    VisionConfig,
+    Visual,
+    patchify_images,
+    patchify_video,
+    save_model,
+)
+
+transformers = pytest.importorskip("transformers")
+
+SMALL = replace(
+    PICO,
+    tower=TowerConfig(layers=3, width=48, heads=4, kv_heads=2, head_width=32, mlp_width=80, rope_axes=(6, 5, 5)),
+    vision=VisionConfig(depth=3, width=32, heads=2, mlp_width=64, grid_side=6, deepstack=(0, 1)),
+    vocabulary=96,
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Our model and theirs, from one folder."""
+    torch.manual_seed(0)
+    ours = TwoTowers(SMALL).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)  # norms and biases too, or they would prove nothing
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_model(folder, ours, dtype=torch.float32)
+    theirs, info = transformers.Cosmos3OmniForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    return ours, theirs.eval()
+
+
+def text(*parts):
+    """Ids: ``parts`` are numbers of words, or ("image" | "video", tokens)."""
+    ids = []
+    generator = torch.Generator().manual_seed(len(parts))
+    for part in parts:
+        if isinstance(part, int):
+            ids += torch.randint(20, SMALL.vocabulary, (part,), generator=generator).tolist()
+        else:
+            kind, count = part
+            pad = SMALL.image_pad if kind == "image" else SMALL.video_pad
+            ids += [SMALL.vision_start, *[pad] * count, SMALL.vision_end]
+    return torch.tensor([ids])
+
+
+def pixels(*shape, seed=0):
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def compare(pair, ids, visual=None, mask=None, **theirs_more):
+    ours, theirs = pair
+    mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+    kinds = (ids == SMALL.image_pad).int() + 2 * (ids == SMALL.video_pad).int()
+    theirs = copy.copy(theirs)
+    with torch.no_grad():
+        mine = ours.logits(ids, mask, visual)
+        other = theirs(input_ids=ids, attention_mask=mask.long(), mm_token_type_ids=kinds, **theirs_more).logits
+    error = ((mine - other)[mask].norm() / other[mask].norm()).item()
+    assert error <= 1e-4, error
+    return error
+
+
+def test_plain_text_scores_as_in_transformers(pair):
+    compare(pair, text(40))
+
+
+def test_one_picture_scores_as_in_transformers(pair):
+    visual = patchify_images(pixels(1, 64, 96, 3))
+    grid = torch.tensor(visual.grids)
+    compare(pair, text(5, ("image", 6), 12), visual, pixel_values=visual.patches, image_grid_thw=grid)
+
+
+def test_two_pictures_of_two_sizes_score_as_in_transformers(pair):
+    visual = patchify_images([pixels(128, 128, 3, seed=1), pixels(32, 96, 3, seed=2)])
+    ids = text(3, ("image", 16), 7, ("image", 3), 9)
+    compare(pair, ids, visual, pixel_values=visual.patches, image_grid_thw=torch.tensor(visual.grids))
+
+
+def test_a_film_scores_as_in_transformers(pair):
+    visual = patchify_video(pixels(6, 64, 64, 3))
+    ids = text(3, ("video", 4), 2, ("video", 4), 2, ("video", 4), 9)
+    compare(pair, ids, visual, pixel_values_videos=visual.patches, video_grid_thw=torch.tensor(visual.grids))
+
+
+def test_a_padded_batch_with_pictures_scores_as_in_transformers(pair):
+    first, second = patchify_images(pixels(1, 64, 64, 3, seed=3)), patchify_images(pixels(1, 64, 96, 3, seed=4))
+    long, short = text(4, ("image", 4), 20), text(2, ("image", 6), 6)
+    ids = torch.zeros(2, long.shape[1], dtype=torch.long)
+    ids[0], ids[1, : short.shape[1]] = long[0], short[0]
+    mask = torch.arange(ids.shape[1])[None] < torch.tensor([[long.shape[1]], [short.shape[1]]])
+    both = Visual.join([first, second])
+    compare(pair, ids, both, mask, pixel_values=both.patches, image_grid_thw=torch.tensor(both.grids))
+
+
+def test_patches_are_those_of_the_qwen_processor():
+    processor = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
+    make = processor.Qwen2VLImageProcessorPil(
+        patch_size=16, temporal_patch_size=2, merge_size=2, do_resize=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    picture = pixels(64, 96, 3)
+    theirs = make(images=[picture.numpy()], return_tensors="pt", input_data_format="channels_last")
+    mine = patchify_images(picture[None])
+    torch.testing.assert_close(mine.patches, theirs["pixel_values"], atol=1e-6, rtol=0)
+    assert torch.equal(torch.tensor(mine.grids), theirs["image_grid_thw"])
+
+
+def test_words_said_one_by_one_are_those_of_transformers(pair):
+    ours, theirs = pair
+    visual = patchify_images(pixels(1, 64, 64, 3, seed=5))
+    ids = text(5, ("image", 4), 5)
+    kinds = (ids == SMALL.image_pad).int()
+    with torch.no_grad():
+        said = theirs.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=kinds, pixel_values=visual.patches,
+            image_grid_thw=torch.tensor(visual.grids), do_sample=False, max_new_tokens=8, eos_token_id=None,
+            pad_token_id=0,
+        )[0, ids.shape[1] :]  # fmt: skip
+        scores, cache = ours.step(ids, visual=visual)
+        mine = []
+        for _ in range(8):
+            mine.append(int(scores.argmax()))
+            scores, cache = ours.step(torch.tensor([[mine[-1]]]), cache)
+    assert mine == said.tolist()
