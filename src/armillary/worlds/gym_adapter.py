@@ -148,14 +148,14 @@ class WorldEnv(gymnasium.Env):
     the lowest and highest action, a numbers each; without them the action space is unbounded.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium declares it so)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium declares it so)
 
     def __init__(
         self, world: World, *, max_steps: int | None = None, limits: tuple[Array, Array] | None = None
     ) -> None:
         spec = world.spec
         self.world = world
-        self.metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": spec.fps}
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": spec.fps}
         self.render_mode = "rgb_array"
         self.max_steps = spec.max_steps if max_steps is None else max_steps
         low, high = (
