@@ -7,12 +7,16 @@ Both weight sets of a layer live in ``Attention`` because a checkpoint keeps the
 (cosmos3.md 1.1); only the reasoner's keys and values pass from one to the other.
 """
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.model.positions import Rotation, rotate
 from armillary.model.sizes import TowerConfig
+
+
+PLAIN_LIMIT = 1 << 21  # scores a head; beyond that their memory costs more than the kernel's slowness
 
 
 class RMSNorm(nn.Module):
@@ -35,7 +39,13 @@ def attend(
     causal: bool = False,
     mask: Bool[Tensor, "b #n m"] | None = None,
 ) -> Float[Tensor, "b n d"]:
-    """Grouped-query attention; each key-value head serves k/g query heads. ``mask`` is True where one may look."""
+    """Grouped-query attention; each key-value head serves k/g query heads. ``mask`` is True where one may look.
+
+    Torch's own kernel, except for bfloat16 on a CPU: there it does not use the bf16 units, and two plain products
+    are about five times faster forward and backward (16 x 166 tokens, one thread: 19 against 110 ms).
+    """
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[1] * k.shape[2] <= PLAIN_LIMIT:
+        return _attend_plainly(q, k, v, causal=causal, mask=mask)
     seen = functional.scaled_dot_product_attention(
         q.transpose(1, 2),  # b k n e, as torch wants
         k,
@@ -45,6 +55,21 @@ def attend(
         enable_gqa=True,
     )
     return seen.transpose(1, 2).flatten(2)  # b n (k e)
+
+
+def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None) -> Tensor:
+    """The same with two products and all scores in memory; query heads of one key head stand below one another."""
+    b, n, heads, e = q.shape
+    g, m = k.shape[1:3]
+    rows = (q * e**-0.5).unflatten(2, (g, heads // g)).permute(0, 2, 3, 1, 4).reshape(b, g, -1, e)  # b g (r n) e
+    scores = rows @ k.transpose(-1, -2)  # b g (r n) m
+    if causal:
+        mask = torch.ones(1, n, m, dtype=torch.bool, device=q.device).tril()
+    if mask is not None:
+        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf"))[:, None, None]
+        scores = (scores.unflatten(2, (heads // g, n)) + bias).flatten(2, 3)
+    seen = scores.softmax(dim=-1) @ v  # b g (r n) e
+    return seen.unflatten(2, (heads // g, n)).permute(0, 3, 1, 2, 4).flatten(2)  # b n (g r e)
 
 
 class Attention(nn.Module):
