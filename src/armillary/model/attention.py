@@ -15,7 +15,6 @@ from torch.nn import functional
 from armillary.model.positions import Rotation, rotate
 from armillary.model.sizes import TowerConfig
 
-
 PLAIN_LIMIT = 1 << 21  # scores a head; beyond that their memory costs more than the kernel's slowness
 
 

@@ -58,15 +58,24 @@ class TwoTowers(nn.Module):
         )
 
     def logits(
-        self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None
-    ) -> Float[Tensor, "b m v"]:
-        """Scores of the token after each token. Errors as for ``read``."""
-        return self.transformer.lm_head(self.hidden(ids, mask, visual))
+        self,
+        ids: Int[Tensor, "b m"],
+        mask: Bool[Tensor, "b m"],
+        visual: Visual | None = None,
+        *,
+        at: Bool[Tensor, "b m"] | None = None,
+    ) -> Float[Tensor, "... v"]:
+        """Scores of the token after each token, b m v; or only after those where ``at`` is True, n v.
+
+        Learning answers needs few of them, and all are a fifth of a step. Errors as for ``read``.
+        """
+        hidden = self.hidden(ids, mask, visual)
+        return self.transformer.lm_head(hidden if at is None else hidden[at])
 
     def hidden(
         self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None
     ) -> Float[Tensor, "b m d"]:
-        """The reasoner's last states after its norm: ``lm_head`` of those a loss needs is cheaper than of all."""
+        """The reasoner's last states, after its norm. Errors as for ``read``."""
         self._need("reasoner")
         x, where, extra, _ = self._embed(ids, mask, visual)
         for number, layer in enumerate(self.transformer.layers):
