@@ -1,0 +1,190 @@
+"""Imagining: requests in, walks from noise to data in batches of one layout, films and actions out.
+
+    requests -> stretches -> batch by layout -> encode what is given -> walk -> decode what was asked -> rollouts
+
+Only what is needed is computed: given frames are encoded as far as they reach, prompts are read once, frames
+that nobody asked for are never decoded.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from armillary.errors import ArmillaryError
+from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
+from armillary.records import Rollout
+from armillary.sampling.guidance import Field, Part
+from armillary.sampling.parts import Parts
+from armillary.sampling.pictures import to_numbers, to_pixels
+from armillary.sampling.requests import Request
+from armillary.sampling.solver import walk
+from armillary.sampling.stretches import Layout, Made, Stretch, count_stretches, unfold
+from armillary.tokenizers.video import SPACE, on_canvas
+
+LARGEST_BATCH = 32  # walks at once: beyond it a batch gains no speed and only takes memory
+
+
+class CancelledError(ArmillaryError):
+    """Somebody asked to stop."""
+
+    code = "cancelled"
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """Tells how far the work is, and stops it when asked: counted in evaluations of one request's walk."""
+
+    total: int
+    on_progress: Callable[[float], None] | None = None
+    cancel: Callable[[], bool] | None = None
+    done: int = 0
+
+    def before_step(self) -> None:
+        if self.cancel is not None and self.cancel():
+            raise CancelledError(f"cancelled after {self.done} of {self.total} steps: nothing is returned.")
+
+    def after_step(self, walks: int) -> None:
+        self.done += walks
+        if self.on_progress is not None:
+            self.on_progress(self.done / self.total)
+
+
+def imagine_all(
+    parts: Parts,
+    requests: Sequence[Request],
+    *,
+    on_progress: Callable[[float], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> list[Rollout]:
+    """A rollout for each request, in order. Stretches of equal layout are walked together, whosever they are."""
+    evaluations = sum(count_stretches(r) * len(r.schedule.stops) for r in requests if r.schedule is not None)
+    watch = Watch(total=max(evaluations, 1), on_progress=on_progress, cancel=cancel)
+    finished: dict[int, Made] = {}
+    unfolding: dict[int, Generator[Stretch, Made, Made]] = {i: unfold(request) for i, request in enumerate(requests)}
+    waiting = {i: next(story) for i, story in unfolding.items()}
+    while waiting:
+        layout = next(iter(waiting.values())).layout
+        batch = [i for i, stretch in waiting.items() if stretch.layout == layout][:LARGEST_BATCH]
+        results = make(parts, layout, [waiting.pop(i) for i in batch], watch)
+        for i, made in zip(batch, results, strict=True):
+            try:
+                waiting[i] = unfolding[i].send(made)
+            except StopIteration as end:
+                finished[i] = end.value
+    return [_rollout(parts, request, finished[i]) for i, request in enumerate(requests)]
+
+
+@torch.inference_mode()
+def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watch) -> list[Made]:
+    """Walk stretches of one layout as one batch."""
+    model = parts.model("generator")
+    patch = model.config.latent_patch
+    size = (layout.latent_frames, layout.size[0] // SPACE, layout.size[1] // SPACE)
+    shape = (model.config.latent_channels, *size)
+    video, video_noise = _video_part(parts, stretches, layout, size, shape)
+    pieces, noises = [video], [video_noise]
+    if layout.actions:
+        action, action_noise = _action_part(parts, stretches, layout)
+        pieces.append(action)
+        noises.append(action_noise)
+    words = [stretch.prompts() for stretch in stretches]
+    read = [with_words for with_words, _ in words] + [without for _, without in words if layout.guided]
+    memory = parts.shelf.batch([parts.text.prompt_ids(prompt) for prompt in read])
+    guidance = torch.tensor([s.request.guidance for s in stretches], device=parts.device)
+    fps = torch.tensor([s.request.fps for s in stretches], device=parts.device)
+    field = Field(model, memory, pieces, fps=fps, guidance=guidance if layout.guided else None)
+
+    def velocity(state: Tensor, stop: object) -> Tensor:
+        watch.before_step()
+        found = field(state, stop)  # type: ignore[arg-type]
+        watch.after_step(len(stretches))
+        return found
+
+    tokens = field.tokens(walk(velocity, field.start(noises), layout.schedule))
+    films = _decoded(parts, unpatchify(tokens[0], size, patch), stretches)
+    actions = tokens[1].cpu().numpy() if layout.actions_hidden else [None] * len(stretches)
+    return [Made(video=film, actions=found) for film, found in zip(films, actions, strict=True)]
+
+
+def _video_part(
+    parts: Parts, stretches: Sequence[Stretch], layout: Layout, size: tuple[int, int, int], shape: tuple[int, ...]
+) -> tuple[Part, Tensor]:
+    """Latents of the given frames, noise for all, and which tokens are hidden."""
+    patch, tcf = parts.model("generator").config.latent_patch, parts.model("generator").config.tcf
+    latents = torch.zeros((len(stretches), *shape), device=parts.device)
+    if layout.given:
+        latents[:, :, list(layout.given)] = encode_given(parts, stretches, layout)
+    frames_hidden = torch.ones(layout.latent_frames, dtype=torch.bool, device=parts.device)
+    frames_hidden[list(layout.given)] = False
+    noise = torch.stack([s.draw("video", shape) for s in stretches]).to(parts.device)
+    tokens = patchify(latents, patch)
+    hidden = frames_hidden.repeat_interleave(tokens.shape[1] // layout.latent_frames).expand(len(stretches), -1)
+    places = [video_positions(size, fps=s.request.fps, patch=patch, tcf=tcf) for s in stretches]
+    part = Part(modality="video", tokens=tokens, hidden=hidden, positions=torch.stack(places).to(parts.device))
+    return part, patchify(noise, patch)
+
+
+def encode_given(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> Tensor:
+    """Normalised latents b c t h w of the given frames; clips with actions on their canvas, cut afterwards."""
+    films = torch.cat([to_numbers(s.film) for s in stretches if s.film is not None]).to(parts.device)
+    crop = (layout.size[0] // SPACE, layout.size[1] // SPACE)
+    if layout.actions:
+        films, crop = on_canvas(films)
+    latents = parts.vae.encode(films)[..., : crop[0], : crop[1]]
+    return latents if latents.shape[2] == len(layout.given) else latents[:, :, [0, -1]]
+
+
+def _action_part(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> tuple[Part, Tensor]:
+    """Actions in model space, given or to be found; channels beyond the embodiment's width do not exist."""
+    model = parts.model("generator")
+    width = model.config.action_dim
+    shape = (layout.actions, width)
+    bodies = [s.request.embodiment for s in stretches]
+    channels = torch.zeros(len(stretches), 1, width)
+    domain = torch.zeros(len(stretches), dtype=torch.long)
+    for i, body in enumerate(bodies):
+        assert body is not None
+        channels[i, :, : body.width] = 1.0
+        domain[i] = body.domain_id
+    tokens = torch.zeros(len(stretches), *shape)
+    for i, stretch in enumerate(stretches):
+        if stretch.actions is not None:
+            tokens[i] = torch.from_numpy(stretch.actions)
+    noise = [s.draw("action", shape) if layout.actions_hidden else torch.zeros(shape) for s in stretches]
+    hidden = torch.full((len(stretches), layout.actions), layout.actions_hidden)
+    places = torch.stack([action_positions(layout.actions, fps=s.request.fps) for s in stretches])
+    part = Part(
+        modality="action",
+        tokens=tokens.to(parts.device),
+        hidden=hidden.to(parts.device),
+        positions=places.to(parts.device),
+        domain=domain.to(parts.device),
+        channels=channels.to(parts.device),
+    )
+    return part, torch.stack(noise).to(parts.device)
+
+
+def _decoded(parts: Parts, latents: Tensor, stretches: Sequence[Stretch]) -> list:
+    """Frames uint8 t h w 3 of the stretches that are looked at, None for the others."""
+    wanted = [i for i, stretch in enumerate(stretches) if stretch.decode]
+    films: list = [None] * len(stretches)
+    if wanted:
+        for i, film in zip(wanted, to_pixels(parts.vae.decode(latents[wanted])), strict=True):
+            films[i] = film
+    return films
+
+
+def _rollout(parts: Parts, request: Request, made: Made) -> Rollout:
+    actions = None
+    if made.actions is not None and request.embodiment is not None and "actions" in request.outputs:
+        actions = request.embodiment.decode(made.actions)
+    return Rollout(
+        mode=request.mode.name,
+        fps=request.fps,
+        video=made.video,
+        actions=actions,
+        embodiment=request.embodiment.name if request.embodiment else None,
+        provenance=parts.provenance(request.record),
+    )

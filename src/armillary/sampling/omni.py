@@ -1,0 +1,134 @@
+"""The public object: one model that reads, reasons, imagines and acts.
+
+    omni = armillary.load("pico")
+    rollout = omni.imagine("policy", prompt="put the red cube on the left tray", image=frame, embodiment="tabletop")
+    answer = omni.ask("Which block is nearest to the gripper?", image=frame)
+
+``load`` opens a folder and loads nothing yet; each call loads the parts it needs. A request that cannot be
+served raises an ``ArmillaryError`` before any weights are read.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Unpack, overload
+
+import torch
+
+from armillary.errors import ConfigError, RequestError
+from armillary.model.memory import Memory
+from armillary.modes import Asked
+from armillary.records import Rollout
+from armillary.sampling.imagine import imagine_all
+from armillary.sampling.parts import Parts, best_device, best_dtype, find_checkpoint
+from armillary.sampling.requests import Request, check_request
+from armillary.sampling.speak import Manner, speak
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def load(name_or_folder: str | Path = "pico", *, device: str | None = None, dtype: str | None = None) -> "Omni":
+    """Open a bundled model by name, or a checkpoint folder.
+
+    ``device``: cpu or cuda, by default CUDA where there is one. ``dtype``: bfloat16 or float32, by default
+    bfloat16 where the hardware multiplies it. Raises ``CheckpointError`` if there is no such checkpoint,
+    ``ConfigError`` for a device or dtype that cannot be used.
+    """
+    folder = find_checkpoint(name_or_folder)
+    if device is not None and device.split(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={device!r}, but torch sees no CUDA here: leave device out, or take cpu.")
+    try:
+        place = best_device() if device is None else torch.device(device)
+    except RuntimeError as broken:
+        raise ConfigError(f"device={device!r} is unknown to torch: take cpu or cuda.") from broken
+    if dtype is not None and dtype not in _DTYPES:
+        near = difflib.get_close_matches(dtype, _DTYPES, n=1, cutoff=0.0)[0]
+        raise ConfigError(f"dtype={dtype!r} is not computed in: take {' or '.join(_DTYPES)}; nearest is {near!r}.")
+    kind = best_dtype(place) if dtype is None else _DTYPES[dtype]
+    return Omni(Parts(folder, device=place, dtype=kind))
+
+
+class Omni:
+    """A checkpoint, opened. ``parts`` is what of it is loaded."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        dtype = str(self.parts.dtype).removeprefix("torch.")
+        return f"Omni({self.parts.folder.name!r}, {self.parts.device.type}, {dtype})"
+
+    def imagine(
+        self,
+        mode: str,
+        *,
+        on_progress: Callable[[float], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+        **asked: Unpack[Asked],
+    ) -> Rollout:
+        """What the model says happens: one request in a mode of ``modes.MODES``, its fields as in ``modes.Asked``.
+
+        ``on_progress`` is told the share that is done, 0 to 1, after each evaluation. ``cancel`` is asked before
+        each; if it says True, ``CancelledError`` is raised. Raises ``RequestError`` for a request that cannot be.
+        """
+        return self.imagine_many([{"mode": mode, **asked}], on_progress=on_progress, cancel=cancel)[0]
+
+    def imagine_many(
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        *,
+        on_progress: Callable[[float], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> list[Rollout]:
+        """Rollouts of many requests, in order: each a mapping of ``mode`` and the fields of ``imagine``.
+
+        Requests of one layout run as one batch; a request gives the same in company as alone, to rounding.
+        All are checked before any is begun.
+        """
+        checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
+        pictured = [i for i, request in enumerate(checked) if request.mode.name != "reason"]
+        imagined = imagine_all(self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel)
+        found = dict(zip(pictured, imagined, strict=True))
+        return [found[i] if i in found else self._reasoned(request) for i, request in enumerate(checked)]
+
+    def ask(self, question: str, *, image: Any = None, video: Any = None, **how: Any) -> str:
+        """The answer to a question, about a picture (path, Pillow image, uint8 h w 3) or a film (path, uint8 t h w 3).
+
+        ``how``: longest, temperature, top_k, top_p, seed (``speak.Manner``); by default the likeliest words.
+        """
+        pictures = [{"type": k, k: v} for k, v in (("image", image), ("video", video)) if v is not None]
+        content: list[dict[str, Any]] = [*pictures, {"type": "text", "text": question}]
+        return self.chat([{"role": "user", "content": content}], **how)
+
+    @overload
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **how: Any) -> str: ...
+
+    @overload
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **how: Any) -> Iterator[str]: ...
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **how: Any) -> "str | Iterator[str]":
+        """The assistant's reply to chat turns (``speak.py`` says how they are written); with ``stream`` in pieces."""
+        pieces = speak(self.parts, messages, Manner.of(how))
+        return pieces if stream else "".join(pieces)
+
+    def read(self, prompt: str) -> Memory:
+        """The reasoner's keys and values of a prompt, as given: read once, kept, and shared by whoever asks again."""
+        return self.parts.memory_of(prompt)
+
+    def _checked(self, number: int, request: Mapping[str, Any], count: int) -> Request:
+        asked = dict(request)
+        mode = asked.pop("mode", None)
+        if not isinstance(mode, str):
+            raise RequestError(f"request {number} has no mode: give 'mode' beside its fields.")
+        try:
+            return check_request(mode, asked, self.parts.folder)
+        except RequestError as wrong:
+            raise wrong if count == 1 else RequestError(f"request {number}: {wrong}") from wrong
+
+    def _reasoned(self, request: Request) -> Rollout:
+        """Mode ``reason``: words about what is shown."""
+        film = request.film
+        shown = {} if film is None else {"image": film[0]} if len(film) == 1 else {"video": film}
+        text = self.ask(request.prompt, seed=request.seed, **shown)
+        provenance = self.parts.provenance(request.record)
+        return Rollout(mode=request.mode.name, fps=request.fps, text=text, provenance=provenance)

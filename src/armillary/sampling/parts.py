@@ -1,0 +1,121 @@
+"""A checkpoint folder, opened piece by piece: each part of it is loaded when somebody first needs it.
+
+text          the text tokenizer          any request
+model(...)    only the towers asked for   talking needs no generator, imagining no eyes
+vae           the video tokenizer         only where pictures go in or come out
+"""
+
+import hashlib
+import platform
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import armillary
+from armillary.errors import CheckpointError
+from armillary.model.memory import Memory
+from armillary.model.sizes import VisionConfig
+from armillary.model.two_towers import TwoTowers
+from armillary.model.weights import load_config, load_model
+from armillary.sampling.memory import Shelf
+from armillary.sampling.requests import Defaults
+from armillary.tokenizers.text import TextTokenizer
+from armillary.tokenizers.video import VideoVAE
+
+CHECKPOINTS = Path(armillary.__file__).parent / "checkpoints"
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The folder of a bundled name, or the folder itself; ``CheckpointError`` if there is none."""
+    for folder in (CHECKPOINTS / name, Path(name)):
+        if (folder / "model_index.json").is_file():
+            return folder
+    known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/model_index.json"))
+    raise CheckpointError(
+        f"{str(name)!r} is no checkpoint: give a folder with model_index.json, or a bundled name "
+        f"({', '.join(known) or 'none is bundled'})."
+    )
+
+
+def best_device() -> torch.device:
+    """The first CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, else float32."""
+    if device.type == "cpu":
+        fast = torch.cpu.get_capabilities()
+        return torch.bfloat16 if fast.get("avx512_bf16") or fast.get("amx_bf16") else torch.float32
+    return torch.bfloat16
+
+
+class Parts:
+    """What a folder holds, on one device, in one dtype. Loading happens on first use; a part is loaded once."""
+
+    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.folder, self.device, self.dtype = folder, device, dtype
+        self.defaults = Defaults.load(folder)
+        self._model: TwoTowers | None = None
+        self.shelf = Shelf(lambda: self._model or self.model("reasoner"))
+
+    @cached_property
+    def text(self) -> TextTokenizer:
+        return TextTokenizer.load(self.folder / "text_tokenizer")
+
+    @cached_property
+    def eyes(self) -> VisionConfig:
+        """The sizes of the reasoner's eyes, known without loading them."""
+        return load_config(self.folder).vision
+
+    @cached_property
+    def vae(self) -> VideoVAE:
+        return VideoVAE.load(self.folder / "vae", dtype=self.dtype).to(self.device)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """One hash over all weight files of the folder, in the order of their names."""
+        whole = hashlib.sha256()
+        for path in sorted(self.folder.rglob("*.safetensors")):
+            whole.update(path.relative_to(self.folder).as_posix().encode())
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        return whole.hexdigest()
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        found = {"armillary": armillary.__version__, "python": platform.python_version()}
+        return found | {name: version(name) for name in ("torch", "numpy")}
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """What is in memory now, for people who watch it."""
+        towers = sorted(self._model.towers) if self._model is not None else []
+        return (*towers, *(name for name in ("text", "vae") if name in vars(self)))
+
+    def model(self, *towers: str) -> TwoTowers:
+        """The model with at least these towers; those it lacks are loaded now, the others stay."""
+        have = self._model.towers if self._model is not None else frozenset()
+        if self._model is None or not have.issuperset(towers):
+            wanted = tuple(sorted(have.union(towers)))
+            self._model = load_model(self.folder, dtype=self.dtype, towers=wanted, device=self.device).eval()
+        return self._model
+
+    def memory_of(self, prompt: str) -> Memory:
+        """The reasoner's memory of a prompt as it stands, metadata sentences and all."""
+        return self.shelf.of(self.text.prompt_ids(prompt))
+
+    def provenance(self, record: Any) -> dict[str, Any]:
+        """Where a rollout comes from: weights, request, seed, versions, and how it was computed."""
+        return {
+            "weights": self.weights_sha256,
+            "checkpoint": self.folder.name,
+            "request": record,
+            "seed": record["seed"],
+            "versions": self.versions,
+            "device": self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }

@@ -1,0 +1,321 @@
+"""What was asked, checked: everything that can be wrong with a request is found here, before any weights load.
+
+    Asked (names and values)  --check_request-->  Request (every value settled, pictures at their size)
+
+A wrong request raises ``RequestError``, one sentence: what came, what must hold, what would do. The settled
+values, with hashes in place of pictures, are kept as ``Request.record`` and travel with the rollout.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
+from armillary.errors import CheckpointError, ConfigError, DataError, RequestError
+from armillary.modes import Asked, Mode, check_asked, mode_named
+from armillary.records import Array
+from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
+from armillary.sampling.solver import Schedule, make_schedule
+
+UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
+FRAMES_A_LATENT = 4
+MOST_FRAMES = 5000  # the longest film that chunks are strung together for
+CANVAS = 256  # pixels: clips with actions are encoded on a square of this side
+_ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
+_ALWAYS |= {"frames", "latents"}
+_TALK = {"prompt", "image", "video", "seed", "outputs"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defaults:
+    """What a checkpoint shows when nobody asks for more: picture size (height, width) and frames a second.
+
+    Kept in the folder's ``defaults.json``; without the file these values hold.
+    """
+
+    size: tuple[int, int] = (128, 128)
+    fps: float = 10.0
+
+    @classmethod
+    def load(cls, folder: Path) -> "Defaults":
+        """From a checkpoint folder; ``CheckpointError`` if its file is broken."""
+        path = folder / "defaults.json"
+        if not path.is_file():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(size=(int(found["size"][0]), int(found["size"][1])), fps=float(found["fps"]))
+        except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as broken:
+            raise CheckpointError(
+                f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."
+            ) from broken
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """A checked request: nothing is absent that its mode needs.
+
+    ``film`` uint8 t h w 3: the given frames at ``size`` (a picture is one frame). ``actions`` float32 t 64: given
+    actions in model space. ``frames``: how long the film is to be. ``record``: all of it as plain data.
+    """
+
+    mode: Mode
+    prompt: str
+    negative_prompt: str
+    frames: int
+    size: tuple[int, int]
+    fps: float
+    guidance: float
+    schedule: Schedule | None
+    seed: int
+    outputs: tuple[str, ...]
+    film: Array | None = None
+    last_image: Array | None = None
+    actions: NDArray[np.float32] | None = None
+    embodiment: Embodiment | None = None
+    latents: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_actions(self) -> bool:
+        return self.mode.action != "none"
+
+
+def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
+    """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``; else ``RequestError``."""
+    mode = mode_named(name)
+    check_asked(mode, dict(asked))
+    given = {key: value for key, value in asked.items() if value is not None}
+    _refuse_unused(mode, given)
+    defaults = Defaults.load(folder)
+    embodiment = _embodiment(given, folder)
+    fps = _number(given, "fps", embodiment.rate_hz if embodiment else defaults.fps, above=0.0, most=1000.0)
+    size = _size(mode, given, defaults)
+    actions = _actions(mode, given, embodiment)
+    film, last_image = _pictures(mode, given, size, fps)
+    frames = _frames(mode, given, actions, film)
+    guidance = _number(given, "guidance", mode.guidance, above=None, most=100.0)
+    shift, steps = (
+        _number(given, "shift", mode.shift, above=0.0, most=1000.0),
+        _whole(given, "steps", mode.steps, 0, 999),
+    )
+    solver = str(given.get("solver", "unipc"))
+    schedule = make_schedule(steps, shift, solver=solver) if mode.name != "reason" else None
+    request = Request(
+        mode=mode,
+        prompt=_words(given, "prompt"),
+        negative_prompt=_words(given, "negative_prompt"),
+        frames=frames,
+        size=size,
+        fps=fps,
+        guidance=guidance,
+        schedule=schedule,
+        seed=_whole(given, "seed", 0, 0, 2**63 - 1),
+        outputs=_outputs(mode, given),
+        film=film,
+        last_image=last_image,
+        actions=None if actions is None or embodiment is None else embodiment.encode(actions),
+        embodiment=embodiment,
+        latents=_latents(mode, given, frames),
+    )
+    return Request(**{**vars(request), "record": _record(request, given, actions, solver, shift, steps)})
+
+
+def offers(mode: Mode) -> tuple[str, ...]:
+    """What the mode can return, in the order of a rollout's fields."""
+    if mode.name == "reason":
+        return ("text",)
+    return tuple(
+        name for name, role in (("video", mode.video), ("actions", mode.action)) if role in ("hidden", "first")
+    )
+
+
+def _refuse_unused(mode: Mode, given: Mapping[str, Any]) -> None:
+    useful = _TALK if mode.name == "reason" else _ALWAYS | set(mode.needs)
+    for name in given:
+        if name not in useful:
+            takes = ", ".join(one for one in Asked.__annotations__ if one in useful)
+            raise RequestError(f"{name} has no use in {mode.name}, which takes {takes}: leave it out.")
+
+
+def _embodiment(given: Mapping[str, Any], folder: Path) -> Embodiment | None:
+    if "embodiment" not in given:
+        return None
+    wanted = given["embodiment"]
+    if not isinstance(wanted, (str, Path)):
+        raise RequestError(f"embodiment is {type(wanted).__name__}: give a name or the path of a .toml file.")
+    inside = load_embodiments(folder)
+    try:
+        embodiment = load_embodiment(wanted, folder)
+    except ConfigError as broken:
+        raise RequestError(f"embodiment {str(wanted)!r} cannot be used: {broken}") from broken
+    if inside and embodiment.name not in inside:
+        raise RequestError(
+            f"embodiment {embodiment.name!r} is not one this checkpoint was trained with: it knows "
+            f"{', '.join(sorted(inside))}. Post-train it first, or choose one of these."
+        )
+    return embodiment
+
+
+def _actions(mode: Mode, given: Mapping[str, Any], embodiment: Embodiment | None) -> Array | None:
+    if mode.action != "given" or embodiment is None:
+        return None
+    value = given["actions"]
+    if isinstance(value, (str, Path)):
+        if not Path(value).is_file():
+            raise RequestError(f"actions names {str(value)!r}, which is no file: give a path to JSON, or the numbers.")
+        try:
+            value = json.loads(Path(value).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as broken:
+            raise RequestError(
+                f"actions in {given['actions']} are not JSON ({broken}): write a list of rows."
+            ) from broken
+    try:
+        actions = embodiment.check(value)
+    except DataError as broken:
+        raise RequestError(f"actions cannot be used: {broken}") from broken
+    if not len(actions):
+        raise RequestError("actions has no rows: give at least one action, each leads to one more frame.")
+    return actions
+
+
+def _pictures(
+    mode: Mode, given: Mapping[str, Any], size: tuple[int, int], fps: float
+) -> tuple[Array | None, Array | None]:
+    """The given frames at their size, and the last picture if the mode ends on one."""
+    if mode.name == "reason":
+        film = film_from(given["video"], "video", fps) if "video" in given else None
+        return (picture_from(given["image"], "image")[None] if "image" in given else film), None
+    if "video" in mode.needs:
+        film = film_from(given["video"], "video", fps)
+        least = 1 + FRAMES_A_LATENT * (mode.given_latent_frames - 1 if mode.video == "first" else 1)
+        if len(film) < least:
+            raise RequestError(f"video has {len(film)} frames at {fps:g} a second: {mode.name} needs at least {least}.")
+        return fit_film(film if mode.video == "given" else film[:least], size), None
+    film = fit_picture(picture_from(given["image"], "image"), size)[None] if "image" in mode.needs else None
+    last = fit_picture(picture_from(given["last_image"], "last_image"), size) if mode.also_last else None
+    return film, last
+
+
+def _frames(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: Array | None) -> int:
+    """How many frames the film has: told by actions or film where these are given, else asked for."""
+    frames = _whole(given, "frames", mode.frames, 0, MOST_FRAMES)
+    if mode.name == "reason":
+        return 0
+    told = (
+        len(actions) + 1 if actions is not None else len(film) if mode.video == "given" and film is not None else None
+    )
+    if told is not None:
+        if "frames" in given and frames != told:
+            raise RequestError(f"frames={frames} does not fit what is given, which makes {told}: leave frames out.")
+        if told > MOST_FRAMES:
+            raise RequestError(f"{told} frames are more than {MOST_FRAMES}: give fewer.")
+        frames = told
+    if mode.frames == 1 and frames != 1:
+        raise RequestError(f"frames={frames}, but {mode.name} makes one picture: leave frames out.")
+    if actions is None and (frames % FRAMES_A_LATENT != 1 or (frames == 1 and mode.frames != 1)):
+        near = max(FRAMES_A_LATENT + 1, FRAMES_A_LATENT * round((frames - 1) / FRAMES_A_LATENT) + 1)
+        raise RequestError(f"a film of {frames} frames cannot be cut into latents: it must have 4k+1, {near} would do.")
+    if mode.also_last and frames > mode.frames:
+        raise RequestError(f"frames={frames}: {mode.name} makes one stretch of at most {mode.frames} frames.")
+    told_latents = mode.given_latent_frames + int(mode.also_last)
+    least = 1 + FRAMES_A_LATENT * told_latents
+    if mode.video == "first" and actions is None and frames < least:
+        raise RequestError(f"frames={frames} leaves {mode.name} nothing to find: ask for at least {least}.")
+    return frames
+
+
+def _size(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> tuple[int, int]:
+    value = given.get("size", defaults.size)
+    try:
+        height, width = (int(side) for side in value)
+        exact = (height, width) == tuple(value)
+    except (TypeError, ValueError):
+        exact = False
+    if not exact:
+        raise RequestError(f"size={value!r} is no size: give two whole numbers, height and width in pixels.")
+    if height < UNIT or width < UNIT or height % UNIT or width % UNIT:
+        near = tuple(max(UNIT, UNIT * round(side / UNIT)) for side in (height, width))
+        raise RequestError(
+            f"size={height}x{width}: both sides must be multiples of {UNIT}, {near[0]}x{near[1]} would do."
+        )
+    if mode.action != "none" and max(height, width) > CANVAS:
+        raise RequestError(f"size={height}x{width}: with actions neither side may be above {CANVAS}.")
+    return height, width
+
+
+def _outputs(mode: Mode, given: Mapping[str, Any]) -> tuple[str, ...]:
+    known = offers(mode)
+    outputs = given.get("outputs", known)
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    if not outputs or any(name not in known for name in outputs):
+        raise RequestError(f"outputs={outputs}: {mode.name} returns {' and '.join(known)}; ask for at least one.")
+    return outputs
+
+
+def _latents(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, Any]:
+    latents = given.get("latents", {})
+    if not isinstance(latents, Mapping) or not set(latents) <= {"video", "action"}:
+        raise RequestError(
+            "latents must name the noise of each modality: {'video': c t h w, 'action': t 64}, or one of them."
+        )
+    if latents and frames > mode.frames:
+        raise RequestError(f"latents fit one stretch of {mode.frames} frames, not {frames}: ask for fewer frames.")
+    return latents
+
+
+def _words(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name, "")
+    if not isinstance(value, str):
+        raise RequestError(f"{name} is {type(value).__name__}: give text.")
+    return value
+
+
+def _number(given: Mapping[str, Any], name: str, default: float, *, above: float | None, most: float) -> float:
+    try:
+        value = float(given.get(name, default))
+    except (TypeError, ValueError):
+        value = math.nan
+    low = -most if above is None else above
+    if not math.isfinite(value) or value > most or value < low or (above is not None and value == above):
+        span = f"above {above:g} and at most {most:g}" if above is not None else f"from {-most:g} to {most:g}"
+        raise RequestError(f"{name}={given.get(name)!r} is out of range: give a number {span}, such as {default:g}.")
+    return value
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
+    value = given.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise RequestError(
+            f"{name}={value!r} is no use: give a whole number from {least} to {most}, such as {default}."
+        )
+    return int(value)
+
+
+def _record(
+    request: Request, given: Mapping[str, Any], actions: Array | None, solver: str, shift: float, steps: int
+) -> dict[str, Any]:
+    """The request as plain data, with which it can be made again if the pictures are at hand."""
+    record: dict[str, Any] = {"mode": request.mode.name, "seed": request.seed, "outputs": list(request.outputs)}
+    for name in ("prompt", "negative_prompt"):
+        if name in given:
+            record[name] = given[name]
+    if request.mode.name != "reason":
+        record |= {"frames": request.frames, "size": list(request.size), "fps": request.fps, "steps": steps}
+        record |= {"guidance": request.guidance, "shift": shift, "solver": solver}
+    if request.embodiment is not None:
+        record["embodiment"] = request.embodiment.name
+    if actions is not None:
+        record["actions"] = actions.tolist()
+    for name, array in (("film", request.film), ("last_image", request.last_image)):
+        if array is not None:
+            record[name] = fingerprint(array)
+    for name, noise in request.latents.items():
+        record[f"latents.{name}"] = fingerprint(np.asarray(noise))
+    return record

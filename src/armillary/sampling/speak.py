@@ -1,0 +1,147 @@
+"""Speaking: chat turns with pictures in, words out, one at a time.
+
+    messages -> ids and pictures -> the reasoner, cached -> token, token, ... until <|im_end|>
+
+Messages are written as for Qwen3-VL: ``content`` is a string, or a list of parts {"type": "text", "text": ...},
+{"type": "image", "image": path, Pillow image or array}, {"type": "video", "video": path or frames, "fps": ...}.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from armillary.errors import RequestError
+from armillary.model import Visual, patchify_images, patchify_video
+from armillary.prompts import chat_text
+from armillary.sampling.parts import Parts
+from armillary.sampling.pictures import film_from, fit_for_eyes, picture_from
+from armillary.tokenizers.chat import Shown, film_moments, film_seconds, widen
+
+_HALF_A_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """How words are chosen. Temperature 0 always takes the likeliest; above it, chance is drawn from ``seed``.
+
+    ``top_k``: only among the k likeliest (0: all). ``top_p``: only among the likeliest that together have this
+    probability.
+    """
+
+    longest: int = 256
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.longest < 1 or self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise RequestError(
+                f"longest={self.longest}, temperature={self.temperature}, top_k={self.top_k}, top_p={self.top_p}: "
+                "there must be at least one word, no negative temperature or top_k, and top_p above 0 and at most 1."
+            )
+
+    @classmethod
+    def of(cls, how: Mapping[str, Any]) -> "Manner":
+        """From keywords; ``RequestError`` names one that is unknown."""
+        known = [one.name for one in fields(cls)]
+        if unknown := [name for name in how if name not in known]:
+            raise RequestError(f"{unknown[0]!r} is not a way of speaking: known are {', '.join(known)}.")
+        return cls(**how)
+
+
+def speak(parts: Parts, messages: Sequence[Mapping[str, Any]], manner: Manner) -> Iterator[str]:
+    """The assistant's reply, piece by piece; the pieces joined are the reply.
+
+    Everything wrong with the messages raises ``RequestError`` here, before the first piece is asked for.
+    """
+    text, visual = hear(parts, messages)
+    ids = parts.text.encode(text)
+    room = parts.model("reasoner", *(("vision",) if visual is not None else ())).config.max_positions - len(ids)
+    if room < 1:
+        raise RequestError(f"the chat has {len(ids)} tokens, which leaves no room for a reply: shorten it.")
+    return _pieces(parts, ids, visual, manner, min(manner.longest, room))
+
+
+def hear(parts: Parts, messages: Sequence[Mapping[str, Any]]) -> tuple[str, Visual | None]:
+    """The chat as one string with a place for each visual token, and the pictures; ``RequestError`` if they misfit."""
+    if not messages:
+        raise RequestError("messages is empty: give at least one turn of the user.")
+    text = chat_text(messages)
+    shown: list[Shown] = []
+    visuals: list[Visual] = []
+    for part in _pictured(messages):
+        visual, place = _look(parts, part)
+        visuals.append(visual)
+        shown.append(place)
+    return widen(text, shown), Visual.join(visuals) if visuals else None
+
+
+def _pictured(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for message in messages:
+        if not isinstance(message["content"], str):
+            yield from (part for part in message["content"] if "image" in part or "video" in part)
+
+
+def _look(parts: Parts, part: Mapping[str, Any]) -> tuple[Visual, Shown]:
+    """A picture or film as patches, and the places it takes in the text."""
+    side, unit = max(parts.defaults.size), parts.eyes.patch * parts.eyes.merge
+    if "image" in part:
+        picture = fit_for_eyes(picture_from(part["image"], "image"), side=side, unit=unit)
+        visual = patchify_images(picture[None], patch=parts.eyes.patch, merge=parts.eyes.merge)
+        return visual, visual.tokens(parts.eyes.merge)[0]
+    fps = part.get("fps", parts.defaults.fps)
+    if not isinstance(fps, (int, float)) or not fps > 0:
+        raise RequestError(f"fps={fps!r} of a film in the chat: frames a second must be a number above 0.")
+    film = film_from(part["video"], "video", float(fps))
+    moments = film_moments(len(film))
+    frames = [fit_for_eyes(film[i], side=side, unit=unit) for i in moments]
+    visual = patchify_video(torch.stack([torch.from_numpy(f.copy()) for f in frames]), patch=parts.eyes.patch)
+    return visual, list(zip(film_seconds(moments, fps), visual.tokens(parts.eyes.merge), strict=True))
+
+
+def _pieces(parts: Parts, ids: list[int], visual: Visual | None, manner: Manner, longest: int) -> Iterator[str]:
+    said: list[int] = []
+    sent = 0
+    for token in _tokens(parts, ids, visual, manner, longest):
+        said.append(token)
+        words = parts.text.decode(said)
+        if not words.endswith(_HALF_A_CHARACTER):
+            yield words[sent:]
+            sent = len(words)
+    rest = parts.text.decode(said)[sent:]
+    if rest:
+        yield rest
+
+
+def _tokens(parts: Parts, ids: list[int], visual: Visual | None, manner: Manner, longest: int) -> Iterator[int]:
+    """Ids of the reply until it ends. Each step looks at one new token; the rest is remembered."""
+    model = parts.model("reasoner", *(("vision",) if visual is not None else ()))
+    chance = torch.Generator().manual_seed(manner.seed)
+    row = torch.tensor([ids], device=parts.device)
+    shown = None if visual is None else visual.to(parts.device)
+    cache = None
+    for _ in range(longest):
+        with torch.inference_mode():
+            scores, cache = model.step(row, cache, visual=shown if cache is None else None)
+        token = choose(scores[0].float().cpu(), manner, chance)
+        if token in (parts.text.im_end, parts.text.endoftext):
+            return
+        yield token
+        row = torch.tensor([[token]], device=parts.device)
+
+
+def choose(scores: Tensor, manner: Manner, chance: torch.Generator) -> int:
+    """One token's id, of scores v: the likeliest, or drawn as ``manner`` says."""
+    if manner.temperature == 0:
+        return int(scores.argmax())
+    order = scores.argsort(descending=True)
+    if manner.top_k:
+        order = order[: manner.top_k]
+    share = (scores[order] / manner.temperature).softmax(dim=0)
+    before = share.cumsum(dim=0) - share  # the likeliest is always kept
+    kept = share * (before < manner.top_p)
+    return int(order[torch.multinomial(kept, 1, generator=chance)])

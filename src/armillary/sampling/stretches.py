@@ -1,0 +1,184 @@
+"""A long film is made of stretches: each is one walk from noise, and starts from the end of the one before.
+
+    Request  --unfold-->  Stretch, Stretch, ...      asked for one by one
+                  ^          |
+                  +-- Made --+                       what the walk brought back
+
+``unfold`` is a generator: it yields a stretch, is sent what was made of it, and returns the whole. So many
+requests can be unfolded side by side, and stretches of one layout made in one batch (``imagine.py``).
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from armillary.errors import RequestError
+from armillary.prompts import action_prompt, negative_prompt, video_prompt
+from armillary.records import Array
+from armillary.sampling.requests import CANVAS, FRAMES_A_LATENT, Request
+from armillary.sampling.solver import Schedule
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Made:
+    """What a stretch became: video uint8 t h w 3 if decoded, actions float32 t 64 in model space if hidden."""
+
+    video: Array | None = None
+    actions: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What must agree for stretches to be made in one batch."""
+
+    latent_frames: int
+    size: tuple[int, int]
+    given: tuple[int, ...]
+    actions: int
+    actions_hidden: bool
+    schedule: Schedule
+    guided: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stretch:
+    """One walk: ``frames`` 4k+1 of them, the first ones given as ``film``, and actions given, hidden or none.
+
+    ``given``: which latent frames are given. ``seed_state``: the request's own source of noise. ``decode``:
+    whether anybody will look at the frames.
+    """
+
+    request: Request
+    frames: int
+    given: tuple[int, ...]
+    film: Array | None
+    actions: NDArray[np.float32] | None
+    noise: torch.Generator
+    decode: bool
+
+    @property
+    def latent_frames(self) -> int:
+        return 1 + (self.frames - 1) // FRAMES_A_LATENT
+
+    @property
+    def layout(self) -> Layout:
+        request = self.request
+        assert request.schedule is not None
+        return Layout(
+            latent_frames=self.latent_frames,
+            size=request.size,
+            given=self.given,
+            actions=self.frames - 1 if request.has_actions else 0,
+            actions_hidden=request.mode.action == "hidden",
+            schedule=request.schedule,
+            guided=request.guidance != 1.0,
+        )
+
+    def prompts(self) -> tuple[str, str]:
+        """The words with and the words without which the generator walks, metadata included."""
+        request = self.request
+        if request.embodiment is not None:
+            cameras = request.embodiment.cameras
+            view = cameras[0].view if cameras else None
+            words = action_prompt(
+                request.prompt, frames=self.frames, fps=request.fps, height=CANVAS, width=CANVAS, view=view
+            )
+            return words, request.negative_prompt
+        height, width = request.size
+        told = {"frames": self.frames, "height": height, "width": width}
+        with_words = video_prompt(request.prompt, fps=request.fps, **told)
+        return with_words, negative_prompt(request.negative_prompt, fps=request.fps, **told)
+
+    def draw(self, modality: str, shape: tuple[int, ...]) -> Tensor:
+        """This stretch's noise: what the request brought, else the next numbers of its own generator."""
+        if modality not in self.request.latents:
+            return torch.randn((1, *shape), generator=self.noise)[0]
+        brought = torch.as_tensor(self.request.latents[modality]).float().cpu()
+        if brought.numel() != torch.Size(shape).numel() or not bool(brought.isfinite().all()):
+            raise RequestError(
+                f"latents for {modality} have shape {tuple(brought.shape)}: this request needs {shape}, all finite."
+            )
+        return brought.reshape(shape)
+
+
+def unfold(request: Request) -> Generator[Stretch, Made, Made]:
+    """The request's stretches one after the other; returns the whole film and all actions."""
+    noise = torch.Generator().manual_seed(request.seed)
+    whole = yield from (_windows if request.mode.video == "given" else _onwards)(request, noise)
+    return whole
+
+
+def count_stretches(request: Request) -> int:
+    """How many walks a request takes."""
+    longest, lead = request.mode.frames, _lead(request)
+    left = request.frames - longest
+    return 1 if left <= 0 else 1 + -(-left // (longest - lead))
+
+
+def _lead(request: Request) -> int:
+    """How many frames a stretch shares with the one before."""
+    return 1 + FRAMES_A_LATENT * (request.mode.given_latent_frames - 1)
+
+
+def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
+    """Frames from what is given onwards; each later stretch starts from the last frames of the one before."""
+    mode, lead = request.mode, _lead(request)
+    film, start = request.film, 0
+    frames: list[Array] = []
+    found: list[NDArray[np.float32]] = []
+    while True:
+        count = min(mode.frames, 1 + FRAMES_A_LATENT * -(-(request.frames - start - 1) // FRAMES_A_LATENT))
+        last = start + count >= request.frames
+        given = tuple(range(mode.given_latent_frames)) if film is not None else ()
+        actions = None
+        if request.actions is not None:
+            actions = request.actions[start : start + count - 1]
+            actions = np.concatenate([actions, actions[-1:].repeat(count - 1 - len(actions), axis=0)])
+        if mode.also_last and film is not None and request.last_image is not None:
+            given = (0, (count - 1) // FRAMES_A_LATENT)
+            film = np.concatenate([film.repeat(5, axis=0), request.last_image[None].repeat(4, axis=0)])
+        made = yield Stretch(
+            request=request,
+            frames=count,
+            given=given,
+            film=film,
+            actions=actions,
+            noise=noise,
+            decode=not last or "video" in request.outputs,
+        )
+        if made.actions is not None:
+            found.append(made.actions)
+        if made.video is not None:
+            frames.append(made.video if start == 0 else made.video[lead:])
+            film = made.video[-lead:]
+        if last:
+            break
+        start += count - lead
+    return Made(
+        video=np.concatenate(frames)[: request.frames] if frames and "video" in request.outputs else None,
+        actions=np.concatenate(found)[: request.frames - 1] if found else None,
+    )
+
+
+def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
+    """A film that is given as a whole, window by window; neighbours share a frame."""
+    assert request.film is not None
+    found: list[NDArray[np.float32]] = []
+    for start in range(0, request.frames - 1, request.mode.frames - 1):
+        film = request.film[start : start + request.mode.frames]
+        made = yield Stretch(
+            request=request,
+            frames=len(film),
+            given=tuple(range(1 + (len(film) - 1) // FRAMES_A_LATENT)),
+            film=film,
+            actions=None,
+            noise=noise,
+            decode=False,
+        )
+        if made.actions is not None:
+            found.append(made.actions)
+    return Made(actions=np.concatenate(found))
