@@ -7,7 +7,7 @@ import pytest
 
 from armillary.errors import ArmillaryError
 from armillary.worlds.pusht import GOAL, SPEC, PushT, pusht_controller
-from armillary.worlds.pusht_planner import RADIUS, clearance, compose, library, off_target, pushed, rotation, way_around
+from armillary.worlds.pusht_planner import RADIUS, Roads, clearance, compose, library, off_target, pushed, rotation
 from armillary.worlds.pusht_record import captions, questions, record_pusht
 
 
@@ -105,9 +105,9 @@ def test_a_disc_that_does_not_touch_moves_nothing():
     assert not np.array_equal(pushed(pose, near), pose)
 
 
-def test_the_way_around_keeps_off_the_block():
+def test_a_road_keeps_off_the_block():
     pose = np.array([256.0, 200.0, 0.0])
-    road = way_around(pose, np.array([60.0, 215.0]), np.array([450.0, 215.0]))
+    road = Roads(pose, np.array([60.0, 215.0])).to(np.array([450.0, 215.0]))
     assert road is not None
     points = np.concatenate([a + np.linspace(0, 1, 50)[:, None] * (b - a) for a, b in itertools.pairwise(road)])
     assert clearance((points - pose[:2]) @ rotation(0.0))[0].min() > RADIUS - 2

@@ -19,7 +19,7 @@ import numpy as np
 from armillary.errors import ConfigError
 from armillary.records import Array, Moment, Policy, WorldSpec
 from armillary.worlds.gym_adapter import GymWorld
-from armillary.worlds.pusht_planner import GOAL, TABLE, Stroke, best_strokes, off_target, way_around
+from armillary.worlds.pusht_planner import GOAL, TABLE, Stroke, best_stroke, off_target
 
 INSTRUCTION = "Push the T onto its target."
 SPEC = WorldSpec(
@@ -97,10 +97,11 @@ class Pusher:
     def _act(self) -> Iterator[Array]:
         """Targets for the disc, one a step, for ever."""
         while True:
-            stroke, road = self._choose()
-            if stroke is None or road is None:
+            chosen = self._choose()
+            if chosen is None:
                 yield from self._rest(3)
                 continue
+            stroke, road = chosen
             yield from self._walk(road)
             yield from self._stroke(stroke)
 
@@ -109,19 +110,12 @@ class Pusher:
         far, turned = self._mistake
         return GOAL + self._rng.normal(size=3) * [far, far, turned]
 
-    def _choose(self) -> tuple[Stroke | None, Array | None]:
+    def _choose(self) -> tuple[Stroke, Array] | None:
         disc, block = self._disc, self._block
         left = float(off_target(block, self._goal))
         if left < 2 * self._tremble:
             self._goal = self._believed()
-        hurry = self._hurry * float(np.clip(left / 30, 0.05, 1.0))
-        for stroke in best_strokes(block, disc, self._goal, hurry)[:8]:
-            way = stroke.end - stroke.start
-            ready = stroke.start - 5.0 * way / np.linalg.norm(way)
-            road = way_around(block, disc, ready)
-            if road is not None:
-                return stroke, road
-        return None, None
+        return best_stroke(block, disc, self._goal, hurry=self._hurry * float(np.clip(left / 30, 0.05, 1.0)))
 
     def _walk(self, road: Array) -> Iterator[Array]:
         """Along the road at some 20 pixels a step; ends near its last point."""

@@ -5,8 +5,8 @@ nothing at every physics step) and its sides are without friction, so a stroke m
 wherever the T lies: all strokes are simulated once, in the T's own frame, and planning is only composing motions.
 
     library()        every stroke -> the rigid motion of the T it causes      (once per process, a fraction of a second)
-    best_strokes()   a pose of the T -> strokes in order of promise           (looking two strokes ahead)
-    way_around()     a road for the disc to a stroke's start that leaves the T alone
+    best_stroke()    a pose of the T -> the most promising stroke, the road to it   (looking two strokes ahead)
+    Roads            the ways for the disc to a stroke's start that leave the T alone
 
 Poses are (x, y, angle): the T's origin (middle of its bar's upper edge) in pixels of the 512x512 table, radians,
 x to the right and y down as on the screen, so positive angles turn clockwise.
@@ -22,6 +22,7 @@ from armillary.records import Array
 
 TABLE = 512.0
 RADIUS = 15.0  # of the disc
+RUN_UP = 5.0  # pixels between where a stroke begins and where the disc touches
 BOXES = np.array([[-60.0, 0.0, 60.0, 30.0], [-15.0, 30.0, 15.0, 120.0]])  # bar and stem: left, top, right, bottom
 CENTRE = np.array([0.0, 45.0])  # of mass
 INERTIA = 3000.0  # over mass, pixels squared
@@ -29,6 +30,9 @@ KEYPOINTS = np.array([[-60, 0], [60, 0], [60, 30], [15, 30], [15, 120], [-15, 12
 GOAL = np.array([256.0, 256.0, np.pi / 4])
 _MIDDLE = np.array([*KEYPOINTS.mean(0), 0.0])  # of the corners
 _SPREAD = float(((KEYPOINTS - KEYPOINTS.mean(0)) ** 2).sum(-1).mean())
+CELL = 12.0  # pixels of the grid on which roads are sought
+_CELLS = int(TABLE // CELL)
+_NEIGHBOURS = tuple((x, y, CELL * float(np.hypot(x, y))) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 LENGTHS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 50, 60, 75, 90], float)
 
 
@@ -129,60 +133,95 @@ def library() -> Library:
     )
 
 
-def best_strokes(pose: Array, disc: Array, goal: Array, hurry: float, beam: int = 24) -> list[Stroke]:
-    """Strokes that promise most, best first.
+def best_stroke(pose: Array, disc: Array, goal: Array, hurry: float, beam: int = 24) -> tuple[Stroke, Array] | None:
+    """The stroke that promises most and the road (n 2) to where it begins; None where the disc can reach none.
 
     ``pose`` 3 of the T, ``disc`` 2. What counts is how far the corners are from the target after two strokes, plus
     ``hurry`` pixels for each step of time that reaching and making the strokes takes.
     """
-    lib = library()
+    lib, roads = library(), Roads(pose, disc)
     turn = rotation(pose[2])
-    starts = lib.starts @ turn.T + pose[:2]
-    ends = starts + lib.lengths[:, None] * (lib.ways @ turn.T)
+    starts, ways = lib.starts @ turn.T + pose[:2], lib.ways @ turn.T
+    ends = starts + lib.lengths[:, None] * ways
     after = compose(pose[None], lib.motions)
-    allowed = _on_table(starts, 16) & _on_table(ends, 16) & _on_table(corners(after), 9).all(-1)
-    steps = _travel_steps(disc, starts, pose) + lib.lengths / 12 + 3
+    inside = _inside(after) >= min(0.0, float(_inside(pose))) - 0.2  # a T at the edge may stay there, not go further
+    allowed = _on_table(starts, 16) & _on_table(ends, 16) & inside
+    steps = roads.length(starts - RUN_UP * ways) / 20 + lib.lengths / 12 + 5
     left = off_target(after, goal)
     once = np.where(allowed, left + hurry * steps, np.inf)
     firsts = _spread_best(once, beam)
-    score = np.array([_second_look(after[i], ends[i], goal, hurry) + hurry * steps[i] for i in firsts])
-    score = np.minimum(score, once[firsts])
-    order = [firsts[k] for k in np.argsort(score, kind="stable") if np.isfinite(score[k])]
-    return [Stroke(start=starts[i], end=ends[i], left=float(left[i])) for i in order]
+    score = [min(once[i], _second_look(after[i], ends[i], goal, hurry) + hurry * steps[i]) for i in firsts]
+    for k in np.argsort(score, kind="stable"):
+        stroke = Stroke(start=starts[firsts[k]], end=ends[firsts[k]], left=float(left[firsts[k]]))
+        road = roads.to(stroke.start - RUN_UP * ways[firsts[k]])
+        if road is not None:
+            return stroke, road
+    return None
 
 
-def way_around(pose: Array, start: Array, end: Array, cell: float = 12.0) -> Array | None:
-    """Points (n 2) of a road for the disc from ``start`` to ``end`` that keeps off the T; None where there is none."""
-    count = int(TABLE // cell)
-    axis = (np.arange(count) + 0.5) * cell
-    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    toll = _toll(pose, grid)
-    source, target = (tuple(np.clip((p // cell).astype(int), 0, count - 1)) for p in (start, end))
-    toll[source], toll[target] = min(toll[source], 30.0), min(toll[target], 3.0)
-    best = {source: 0.0}
-    came: dict[tuple[int, ...], tuple[int, ...]] = {}
-    queue = [(0.0, source)]
-    while queue:
-        cost, here = heapq.heappop(queue)
-        if here == target:
-            break
-        if cost > best[here]:
-            continue
-        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-            there = (here[0] + dx, here[1] + dy)
-            if not (0 <= there[0] < count and 0 <= there[1] < count) or not np.isfinite(toll[there]):
+class Roads:
+    """Where the disc can go from ``disc`` without touching the T at ``pose``, and how far that is.
+
+    A grid of ``CELL`` pixels, cheapest roads first (Dijkstra). Beside the T a pixel costs three.
+    """
+
+    def __init__(self, pose: Array, disc: Array) -> None:
+        self._pose, self._disc = pose, disc
+        axis = (np.arange(_CELLS) + 0.5) * CELL
+        self._grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
+        self._toll = _toll(pose, self._grid)
+        self._source = self._cell(disc)
+        self._came: dict[tuple[int, int], tuple[int, int]] = {}
+        self._cost = np.full((_CELLS, _CELLS), np.inf)
+        self._explore()
+
+    def length(self, points: Array) -> Array:
+        """n, the cost in pixels of the road to each of n 2 points; infinite where there is none."""
+        cells = self._cells_about(points)
+        return np.asarray((self._cost[cells[..., 0], cells[..., 1]] + self._last_bit(points, cells)).min(-1))
+
+    def to(self, point: Array) -> Array | None:
+        """The road's points (n 2), from the disc to ``point``; None where there is none."""
+        cells = self._cells_about(point[None])
+        cost = (self._cost[cells[..., 0], cells[..., 1]] + self._last_bit(point[None], cells))[0]
+        if not np.isfinite(cost.min()):
+            return None
+        here = (int(cells[0, cost.argmin(), 0]), int(cells[0, cost.argmin(), 1]))
+        places = [point]
+        while here != self._source:
+            places.append(self._grid[here])
+            here = self._came[here]
+        return _straightened(self._pose, np.array([*places, self._disc])[::-1])
+
+    def _explore(self) -> None:
+        toll, cost = self._toll, self._cost
+        toll[self._source] = min(float(toll[self._source]), 30.0)
+        cost[self._source] = 0.0
+        queue = [(0.0, self._source)]
+        while queue:
+            so_far, here = heapq.heappop(queue)
+            if so_far > cost[here]:
                 continue
-            new = cost + float(np.hypot(dx, dy)) * float(toll[there])
-            if new < best.get(there, np.inf):
-                best[there], came[there] = new, here
-                heapq.heappush(queue, (new, there))
-    if target not in best:
-        return None
-    cells = [target]
-    while cells[-1] != source:
-        cells.append(came[cells[-1]])
-    road = np.array([start, *(grid[c] for c in cells[-2:0:-1]), end])
-    return _straightened(pose, road)
+            for dx, dy, far in _NEIGHBOURS:
+                there = (here[0] + dx, here[1] + dy)
+                if not (0 <= there[0] < _CELLS and 0 <= there[1] < _CELLS):
+                    continue
+                new = so_far + far * float(toll[there])
+                if new < cost[there]:
+                    cost[there], self._came[there] = new, here
+                    heapq.heappush(queue, (new, there))
+
+    def _cell(self, point: Array) -> tuple[int, int]:
+        x, y = np.clip((point // CELL).astype(int), 0, _CELLS - 1)
+        return int(x), int(y)
+
+    def _cells_about(self, points: Array) -> Array:
+        """n 9 2, the cell of each point and its neighbours."""
+        about = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), -1).reshape(9, 2)
+        return np.asarray(np.clip((points // CELL).astype(int)[:, None] + about, 0, _CELLS - 1))
+
+    def _last_bit(self, points: Array, cells: Array) -> Array:
+        return np.asarray(3 * np.linalg.norm(points[:, None] - self._grid[cells[..., 0], cells[..., 1]], axis=-1))
 
 
 def _touching_places() -> tuple[Array, Array]:
@@ -204,12 +243,10 @@ def _on_table(points: Array, margin: float) -> Array:
     return np.asarray(((points > margin) & (points < TABLE - margin)).all(-1))
 
 
-def _travel_steps(disc: Array, starts: Array, pose: Array) -> Array:
-    """A guess of the steps of time to reach ``starts`` (n 2): 20 pixels a step, and a detour where the T is between."""
-    share = np.linspace(0.1, 0.9, 7)[:, None, None]
-    between = disc + share * (starts - disc)
-    blocked = _gap(pose, between).min(0) < RADIUS - 4
-    return np.linalg.norm(starts - disc, axis=-1) / 20 + 6.0 * blocked + 2
+def _inside(pose: Array) -> Array:
+    """..., how far the T's outermost corner is from the walls, pixels; negative beyond."""
+    places = corners(pose)
+    return np.asarray(np.minimum(places, TABLE - places).min((-1, -2)) - 9.0)
 
 
 def _gap(pose: Array, points: Array) -> Array:
