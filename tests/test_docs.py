@@ -1,0 +1,27 @@
+"""What the documents say is there is there: links lead somewhere, and quoted code is the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+QUOTES = re.findall(r"```python\n# (\S+)\n(.*?)```", (ROOT / "docs/the_data_s_way.md").read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize(("file", "quoted"), QUOTES, ids=[f"{i} {file}" for i, (file, _) in enumerate(QUOTES)])
+def test_the_walk_quotes_the_code_as_it_is(file, quoted):
+    assert quoted in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_walk_visits_every_room_and_no_other():
+    rooms = {path.parent.name for path in (ROOT / "src/armillary").glob("*/*.py")}
+    visited = set(re.findall(r"`(\w+)/`", (ROOT / "docs/the_data_s_way.md").read_text("utf-8")))
+    assert visited == rooms
