@@ -1,0 +1,84 @@
+"""Episodes as plain arrays, one file each: what training reads while it makes its latents.
+
+    in    ``Episode``s, or a count and a first seed of tabletop episodes to be simulated
+    out   ``episode_000012.npz`` files, whole or not there; ``load_raw`` gives the ``Episode`` back
+
+Nothing is compressed and nothing is lost; a folder that was cut off is simply continued. For data that
+others should read there is ``lerobot.py``.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from armillary.errors import DataError
+from armillary.records import Episode, Question
+from armillary.worlds.record import record_tabletop
+
+KINDS = ("expert", "expert", "expert", "clumsy", "random")
+
+
+def save_raw(path: Path, episode: Episode) -> None:
+    """Write one episode; the file appears whole or not at all. Depth, segmentation and sound are not kept."""
+    words = {
+        "world": episode.world, "seed": episode.seed, "fps": episode.fps, "embodiment": episode.embodiment,
+        "instruction": episode.instruction, "captions": dict(episode.captions), "success": episode.success,
+        "questions": [asdict(q) for q in episode.questions], "events": list(episode.events),
+        "boxes": [dict(b) for b in episode.boxes] if episode.boxes else None, "recipe": dict(episode.recipe),
+    }  # fmt: skip
+    arrays = {"actions": episode.actions, "words": np.frombuffer(json.dumps(words).encode(), np.uint8)}
+    arrays |= {f"frames/{name}": frames for name, frames in episode.frames.items()}
+    arrays |= {f"states/{name}": values for name, values in episode.states.items()}
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    os.replace(draft, path)
+
+
+def load_raw(path: Path) -> Episode:
+    """The episode of one file; ``DataError`` if it is not such a file."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        words = json.loads(bytes(arrays.pop("words")))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is not an episode ({error}): it must be a file that save_raw wrote. Simulate it again."
+        ) from error
+    asked = [Question(**{**q, "frames": tuple(q["frames"]), "choices": tuple(q["choices"]) if q["choices"] else None})
+             for q in words.pop("questions")]  # fmt: skip
+    return Episode(
+        questions=asked, actions=arrays["actions"],
+        frames={name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("frames/")},
+        states={name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("states/")}, **words,
+    )  # fmt: skip
+
+
+def raw_files(folder: Path) -> list[Path]:
+    """The episodes of a folder, in order; ``DataError`` if there is none."""
+    files = sorted(folder.glob("episode_*.npz"))
+    if not files:
+        raise DataError(f"{folder} holds no episodes: simulate some first, for example with the run `pico-data`.")
+    return files
+
+
+def simulate_raw(folder: Path, *, episodes: int, seed: int, share: tuple[int, int] = (0, 1)) -> Iterator[int]:
+    """Simulate tabletop episodes from ``seed`` on into ``folder``, yielding each seed when its file is there.
+
+    Three of five are the expert's, two thirds of those after a detour; the others are clumsy and random.
+    ``share`` (i, n): this process makes every n-th from the i-th on, so several may work on one folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(seed + share[0], seed + episodes, share[1]):
+        path = folder / f"episode_{number:06d}.npz"
+        if not path.exists():
+            rng = np.random.default_rng([number, 3])
+            kind = KINDS[int(rng.integers(len(KINDS)))]
+            detour = int(rng.integers(1, 10)) if kind == "expert" and rng.random() < 0.67 else 0
+            steps = 44 if kind == "expert" else 28
+            save_raw(path, record_tabletop(number, kind, views=("front",), extras=(), detour=detour, max_steps=steps))
+        yield number

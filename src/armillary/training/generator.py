@@ -1,0 +1,75 @@
+"""Stage two, from files to files: a cache of windows and a checkpoint that reads become one that imagines.
+
+in    a checkpoint folder with a trained reasoner, a cache of windows, the video tokenizer they were made with
+out   ``out/checkpoint``: both towers, codec, words, scheduler, embodiments: everything that sampling needs
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from armillary.embodiments import Embodiment, load_embodiment, save_embodiments
+from armillary.model import TwoTowers
+from armillary.model.weights import load_model, save_model, write_model_index
+from armillary.tokenizers.text import TextTokenizer
+from armillary.training.imagination import FlowConfig, FlowSource
+from armillary.training.latents import load_cache
+from armillary.training.loop import Report, Stage, train_stage
+
+EMBODIMENTS = ("tabletop", "pusht", "umi", "av", "droid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRun:
+    """Everything that decides how a generator is trained.
+
+    ``start``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
+    """
+
+    start: Path
+    cache: Path
+    vae: Path
+    out: Path
+    stage: Stage
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    fresh: bool = True
+
+
+def train_generator(run: GeneratorRun, report: Report = print) -> bool:
+    """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
+    torch.manual_seed(run.stage.seed)
+    model = load_model(run.start, dtype=torch.float32)
+    if run.fresh:
+        model.init_generator_from_reasoner()
+    for parameter in model.reasoner_parameters():
+        parameter.requires_grad_(False)
+    tokenizer = TextTokenizer.load(run.start / "text_tokenizer")
+    windows = load_cache(run.cache)
+    report(f"{len(windows)} windows, {int(windows.acts.sum())} of them for the policy")
+    source = FlowSource(model, tokenizer, windows, run.flow)
+    learnt = {id(p) for p in model.generator_parameters()}
+    parameters = [(name, p) for name, p in model.named_parameters() if id(p) in learnt]
+
+    def losses(step: int) -> Mapping[str, Tensor]:
+        return source.losses(np.random.default_rng([run.stage.seed, step]), run.stage.batch)
+
+    finished = train_stage(run.stage, run.out, parameters, losses, report)
+    write_checkpoint(run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer")
+    return finished
+
+
+def write_checkpoint(
+    folder: Path, model: TwoTowers, *, vae: Path, words: Path, embodiments: Sequence[Embodiment] | None = None
+) -> None:
+    """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder."""
+    save_model(folder, model, dtype=torch.bfloat16)
+    for name, source in (("vae", vae), ("text_tokenizer", words)):
+        shutil.copytree(source, folder / name, dirs_exist_ok=True)
+    write_model_index(folder)
+    bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
+    save_embodiments(folder, bodies)

@@ -1,0 +1,176 @@
+"""Stage two: the generator learns to imagine and to act, the reasoner frozen.
+
+    in    a cache of windows, a checkpoint whose reasoner can read
+    out   the same checkpoint with a generator
+
+Every batch has one layout. With actions: forward dynamics, inverse dynamics and policy, drawn for each sample;
+without: text-, image-, video- and first-last-frame-to-video, or a picture. Only the levels differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from armillary.model import Memory, TwoTowers, action_positions, video_positions
+from armillary.prompts import action_prompt
+from armillary.records import Segment
+from armillary.tokenizers.text import TextTokenizer
+from armillary.tokenizers.video import TIER
+from armillary.training.flow import flow_loss, mix, sample_levels
+from armillary.training.latents import ANY_TASK, FRAMES, Windows
+
+LATENT = (5, 8, 8)  # frames, rows, columns of a window's latents
+CELLS = 16  # video tokens of one latent frame
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowConfig:
+    """How exercises are drawn and marked. Shares need not add up to one."""
+
+    action_share: float = 0.85
+    modes: Mapping[str, float] = field(
+        default_factory=lambda: {"forward-dynamics": 0.35, "inverse-dynamics": 0.2, "policy": 0.45}
+    )
+    films: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "text-to-video": 0.55, "image-to-video": 0.25, "video-to-video": 0.08, "first-last-frame": 0.07,
+            "text-to-image": 0.05,
+        }
+    )  # fmt: skip
+    shift: float = 3.0
+    video_weight: float = 10.0
+    action_weight: float = 10.0
+    moving_weight: float = 3.0  # more weight for tokens that differ from the first frame's
+    drop_prompt: float = 0.1
+    drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
+
+
+class MemoryShelf:
+    """Memories of prompts, read once and kept (bf16), oldest thrown out first."""
+
+    def __init__(self, model: TwoTowers, tokenizer: TextTokenizer, *, room: int = 1500) -> None:
+        self._model, self._tokenizer, self._room = model, tokenizer, room
+        self._kept: dict[str, Memory] = {}
+
+    def of(self, prompts: Sequence[str]) -> Memory:
+        """The memories of a batch of prompts, padded on the right."""
+        for prompt in dict.fromkeys(prompts):
+            if prompt not in self._kept:
+                if len(self._kept) >= self._room:
+                    self._kept.pop(next(iter(self._kept)))
+                ids = torch.tensor([self._tokenizer.prompt_ids(prompt)])
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                    self._kept[prompt] = self._model.read(ids, torch.ones_like(ids, dtype=torch.bool))
+        return Memory.stack([self._kept[prompt] for prompt in prompts])
+
+
+def drawn(shares: Mapping[str, float], rng: np.random.Generator) -> str:
+    """One name, by its share."""
+    names = list(shares)
+    weights = np.array([shares[name] for name in names])
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
+
+
+class FlowSource:
+    """Makes the losses of step i from the windows of one embodiment group."""
+
+    def __init__(self, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, config: FlowConfig) -> None:
+        self._model, self._windows, self._config = model, windows, config
+        self._shelf = MemoryShelf(model, tokenizer)
+        self._acting, self._telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
+        still = windows.video[:, :CELLS].float().repeat(1, LATENT[0], 1)
+        change = (windows.video.float() - still).abs().mean(dim=-1)
+        self._weight = 1 + config.moving_weight * (change / 0.5).clamp(max=1)
+        self._any = {
+            fps: action_prompt(ANY_TASK, frames=FRAMES, fps=fps, height=TIER, width=TIER) for fps in set(windows.fps)
+        }
+
+    def losses(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        """Draw one batch, ask the model, mark the answer."""
+        if rng.random() < self._config.action_share:
+            return self._with_actions(rng, samples)
+        return self._film(rng, samples)
+
+    def _with_actions(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        windows, config = self._windows, self._config
+        rows: list[int] = []
+        modes: list[str] = []
+        prompts: list[str] = []
+        for _ in range(samples):
+            mode = drawn(config.modes, rng)
+            pool = self._acting if mode == "policy" else np.arange(len(windows))
+            row = int(pool[rng.integers(len(pool))])
+            told = mode == "policy" or rng.random() >= config.drop_task
+            rows.append(row)
+            modes.append(mode)
+            prompts.append(windows.task[row] if told else self._any[windows.fps[row]])
+        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        level = sample_levels(samples, shift=config.shift, generator=torch_rng)
+        forward = torch.tensor([mode == "forward-dynamics" for mode in modes])
+        inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
+        video_level = level[:, None].repeat(1, CELLS * LATENT[0])
+        video_level[:, :CELLS] = 0
+        video_level[inverse] = 0
+        action_level = torch.where(forward, 0.0, level)[:, None].repeat(1, FRAMES - 1)
+        return self._marked(rows, prompts, video_level, action_level, torch_rng)
+
+    def _film(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        windows, config = self._windows, self._config
+        mode = drawn(config.films, rng)
+        rows = [int(self._telling[rng.integers(len(self._telling))]) for _ in range(samples)]
+        prompts = ["" if rng.random() < config.drop_prompt else windows.caption[row] for row in rows]
+        frames = 1 if mode == "text-to-image" else LATENT[0]
+        if frames == 1:
+            prompts = [_still_prompt(prompt) for prompt in prompts]
+        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        level = sample_levels(samples, shift=config.shift, generator=torch_rng, image=frames == 1)
+        video_level = level[:, None].repeat(1, CELLS * frames)
+        given = {"image-to-video": [0], "video-to-video": [0, 1], "first-last-frame": [0, LATENT[0] - 1]}.get(mode, [])
+        for number in given:
+            video_level[:, number * CELLS : (number + 1) * CELLS] = 0
+        return self._marked(rows, prompts, video_level, None, torch_rng)
+
+    def _marked(
+        self,
+        rows: list[int],
+        prompts: list[str],
+        video_level: Tensor,
+        action_level: Tensor | None,
+        rng: torch.Generator,
+    ) -> dict[str, Tensor]:
+        windows, config = self._windows, self._config
+        fps = torch.tensor(windows.fps[rows], dtype=torch.float32)
+        frames = video_level.shape[1] // CELLS
+        places = torch.stack([video_positions((frames, *LATENT[1:]), fps=float(f)) for f in fps])
+        segments, targets, losses = [], [], {}
+        video = windows.video[rows][:, : video_level.shape[1]].float()
+        noise = torch.randn(video.shape, generator=rng)
+        segments.append(
+            Segment(modality="video", tokens=mix(video, noise, video_level), positions=places, level=video_level)
+        )
+        targets.append(noise - video)
+        if action_level is not None:
+            actions = windows.actions[rows]
+            channels = (torch.arange(64) < torch.tensor(windows.width[rows])[:, None]).float()[:, None]
+            noise = torch.randn(actions.shape, generator=rng) * channels
+            places = torch.stack([action_positions(FRAMES - 1, fps=float(f)) for f in fps])
+            segments.append(Segment(modality="action", tokens=mix(actions, noise, action_level), positions=places,
+                                    level=action_level, domain=torch.tensor(windows.domain[rows])))  # fmt: skip
+            targets.append(noise - actions)
+        velocity = self._model.velocity(self._shelf.of(prompts), segments, fps=fps)
+        weight = self._weight[rows][:, : video.shape[1], None]
+        losses["video"] = flow_loss(velocity[0], targets[0], video_level > 0, weight)
+        loss = config.video_weight * losses["video"]
+        if action_level is not None:
+            losses["action"] = flow_loss(velocity[1], targets[1], action_level > 0, channels.expand(targets[1].shape))
+            loss = loss + config.action_weight * losses["action"]
+        return {"loss": loss} | {name: value.detach() for name, value in losses.items()}
+
+
+def _still_prompt(prompt: str) -> str:
+    """A film's prompt as a picture's: only its size is told."""
+    words, _, size = prompt.partition("The video is ")
+    return words + "This image is of 128x128 resolution." if size else prompt

@@ -1,0 +1,187 @@
+"""The loop of every training: draw a batch, learn, write a line, keep what a kill must not take.
+
+    in    a stage's settings, a model, and a function that makes the losses of step i
+    out   ``metrics.jsonl`` (one line every few steps), ``state/`` to go on from, the averaged weights
+
+A batch is a function of (seed, step): nothing but the step's number has to be remembered, so a stage that was
+killed goes on with exactly the losses it would have had.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from armillary.errors import CheckpointError, ConfigError
+
+Losses = Callable[[int], Mapping[str, Tensor]]  # of a step; "loss" is what is learnt from
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """The settings of one stage of training.
+
+    The rate rises over ``warmup`` steps, stays, and falls to 0 over the last ``decay`` share of the steps.
+    ``minutes``: stop (and keep the state) after so long, even if steps are left. ``ema``: the weights' average.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 200
+    decay: float = 0.3
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    ema: float = 0.998
+    seed: int = 0
+    bf16: bool = True
+    threads: int = 1
+    minutes: float = 60.0
+    log_every: int = 20
+    save_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.minutes <= 0:
+            raise ConfigError(
+                f"steps={self.steps}, batch={self.batch}, minutes={self.minutes}: all three must be positive."
+            )
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step (counted from 0)."""
+        rising = min(1.0, (step + 1) / max(self.warmup, 1))
+        falling = min(1.0, (self.steps - step) / max(self.decay * self.steps, 1))
+        return self.rate * rising * falling
+
+
+class Keeper:
+    """What a stage must remember: weights, their average, the optimizer's moments, and how far it is."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        self.parameters, self.optimizer = dict(parameters), optimizer
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    def follow(self, decay: float, step: int) -> None:
+        """Move the average a little towards the weights; faster in the beginning."""
+        share = 1 - min(decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], share)
+
+    def save(self, folder: Path, step: int, stage: Stage) -> None:
+        """Write the state; the folder appears whole or not at all."""
+        tensors = {f"weights/{name}": p.detach().contiguous() for name, p in self.parameters.items()}
+        tensors |= {f"average/{name}": p.contiguous() for name, p in self.average.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value).contiguous()
+        draft, old = folder.with_name(folder.name + ".draft"), folder.with_name(folder.name + ".old")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save_file(tensors, draft / "state.safetensors")
+        (draft / "state.json").write_text(json.dumps({"step": step, "stage": asdict(stage)}))
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(draft, folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def load(self, folder: Path) -> int:
+        """Take the state back; returns the next step. ``CheckpointError`` if it belongs to another model."""
+        tensors = load_file(folder / "state.safetensors")
+        wanted = {f"weights/{name}" for name in self.parameters}
+        if wanted != {name for name in tensors if name.startswith("weights/")}:
+            raise CheckpointError(f"{folder} keeps another model's state: start in a new folder, or delete it.")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"weights/{name}"])
+                self.average[name].copy_(tensors[f"average/{name}"])
+                kept = {key.rsplit("/", 1)[1]: value for key, value in tensors.items()
+                        if key.startswith(f"optimizer/{name}/")}  # fmt: skip
+                if kept:
+                    self.optimizer.state[parameter] = kept  # type: ignore[assignment]
+        return int(json.loads((folder / "state.json").read_text())["step"])
+
+    def use_average(self) -> None:
+        """Put the averaged weights into the model."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.average[name])
+
+
+def train_stage(
+    stage: Stage, folder: Path, parameters: Iterable[tuple[str, nn.Parameter]], losses: Losses, report: Report = print
+) -> bool:
+    """Train until the steps are done (True) or the minutes are over (False, state kept). Goes on where it stopped.
+
+    ``losses(step)`` returns means still attached to the graph. At the end the model holds the averaged weights.
+    """
+    torch.set_num_threads(stage.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = dict(parameters)
+    flat = [p for p in named.values() if p.ndim < 2]
+    deep = [p for p in named.values() if p.ndim >= 2]
+    groups = [{"params": deep, "weight_decay": stage.weight_decay}, {"params": flat, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=stage.betas, fused=True)
+    keeper = Keeper(named, optimizer)
+    state = folder / "state"
+    first = keeper.load(state) if state.exists() else 0
+    began = saved = time.monotonic()
+    (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1))
+    means: dict[str, float] = {}
+    window = time.monotonic()
+    for step in range(first, stage.steps):
+        values = learn(stage, step, list(named.values()), optimizer, losses)
+        keeper.follow(stage.ema, step)
+        for name, value in values.items():
+            means[name] = means.get(name, 0.0) + float(value) / stage.log_every
+        if (step + 1) % stage.log_every == 0:
+            speed = stage.log_every * stage.batch / (time.monotonic() - window)
+            _write(
+                folder, {"step": step + 1, **means, "rate": stage.rate_at(step), "samples_per_second": speed}, report
+            )
+            means, window = {}, time.monotonic()
+        if time.monotonic() - saved > stage.save_seconds:
+            keeper.save(state, step + 1, stage)
+            saved = time.monotonic()
+        if time.monotonic() - began > stage.minutes * 60 and step + 1 < stage.steps:
+            keeper.save(state, step + 1, stage)
+            keeper.use_average()
+            return False
+    keeper.save(state, stage.steps, stage)
+    keeper.use_average()
+    return True
+
+
+def learn(
+    stage: Stage, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, losses: Losses
+) -> dict[str, Tensor]:
+    """One step: make the exercise and mark it, then learn. Returns what to log."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
+        values = losses(step)
+
+    optimizer.zero_grad(set_to_none=True)
+    values["loss"].backward()
+    norm = clip_grad_norm_(parameters, stage.max_grad_norm)
+
+    for group in optimizer.param_groups:
+        group["lr"] = stage.rate_at(step)
+    if math.isfinite(float(norm)):
+        optimizer.step()
+    return {name: value.detach() for name, value in values.items()} | {"grad_norm": norm.detach()}
+
+
+def _write(folder: Path, line: dict[str, float], report: Report) -> None:
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({name: round(value, 6) for name, value in line.items()}) + "\n")
+    report("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
