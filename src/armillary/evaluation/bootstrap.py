@@ -1,0 +1,84 @@
+"""Figures with their uncertainty: a value, and where 95 of 100 repetitions on other episodes would lie.
+
+    rows g k (sums of each episode)   ->   draw episodes with replacement   ->   the statistic of each draw
+
+Every figure is a function of sums over episodes (a mean is a sum over a count), so one multiplication gives
+all draws. Samples of one episode resemble each other, so whole episodes are drawn, never single samples.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from armillary.errors import DataError
+
+DRAWS = 2000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured number: its value, the ends of its 95 % interval, samples ``n`` and the episodes they came from."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    episodes: int
+
+
+def bootstrap(
+    rows: ArrayLike, groups: Sequence[int], statistic: Callable[[Floats], Floats], *, seed: int = 0
+) -> Figure:
+    """The statistic of the summed rows. ``rows`` n k: what each sample adds; ``groups``: each sample's episode.
+
+    ``statistic`` takes sums, ``... k``, and returns ``...``. Percentile interval of 2,000 draws of whole episodes.
+    Raises ``DataError`` for no rows, or for as many groups as do not fit.
+    """
+    table = np.asarray(rows, dtype=np.float64)
+    if table.ndim != 2 or not len(table) or len(table) != len(groups):
+        raise DataError(
+            f"rows of shape {table.shape} and {len(groups)} groups: give at least one row, a group for each."
+        )
+    names, which = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((len(names), table.shape[1]))
+    np.add.at(sums, which, table)
+    rng = np.random.default_rng([seed, 41])
+    often = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = statistic(often @ sums)
+        value = float(statistic(sums.sum(axis=0)))
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+    return Figure(value=value, low=float(low), high=float(high), n=len(table), episodes=len(names))
+
+
+def mean(values: ArrayLike, groups: Sequence[int], *, seed: int = 0) -> Figure:
+    """The mean of single values (true and false count as 1 and 0), drawn over episodes."""
+    column = np.asarray(values, dtype=np.float64)
+    return bootstrap(np.stack([column, np.ones_like(column)], axis=-1), groups, ratio, seed=seed)
+
+
+def ratio(sums: Floats) -> Floats:
+    """First sum over second sum."""
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def r_squared(truth: Floats, found: Floats, groups: Sequence[int], *, seed: int = 0) -> Figure:
+    """How much of the truth's variance is explained: 1 - squared errors / squared distances from the mean.
+
+    ``truth`` and ``found`` n t c; each channel has its own mean, the channels' squares are then added up.
+    """
+    channels = truth.shape[-1]
+    count = np.full((len(truth), 1), truth.shape[1])
+    rows = np.concatenate(
+        [((truth - found) ** 2).sum(axis=1), truth.sum(axis=1), (truth**2).sum(axis=1), count], axis=1
+    )
+
+    def explained(sums: Floats) -> Floats:
+        error, total, square = (sums[..., i * channels : (i + 1) * channels] for i in range(3))
+        spread = square - total**2 / sums[..., 3 * channels :]
+        return np.asarray(1 - error.sum(axis=-1) / spread.sum(axis=-1))
+
+    return bootstrap(rows, groups, explained, seed=seed)
