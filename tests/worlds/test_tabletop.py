@@ -26,9 +26,9 @@ def successes(kind: str, seeds: range) -> float:
 
 
 def test_the_expert_succeeds_where_chance_and_deafness_fail():
-    seeds = range(700_000, 700_040)
+    seeds = range(700_000, 700_020)
     assert successes("expert", seeds) >= 0.95
-    assert successes("random", seeds) <= 0.05
+    assert successes("random", seeds) == 0
     assert successes("wordless", seeds) <= 0.35
     assert successes("clumsy", seeds) < 0.4
 

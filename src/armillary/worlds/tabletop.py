@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.records import Moment, WorldSpec
-from armillary.worlds.arm import DOWN, apply_action, joints_for, pose_of, tip_and_turn
+from armillary.worlds.arm import apply_action, joints_for, pose_of, tip_and_turn
 from armillary.worlds.camera import Camera, calibration, mujoco
 from armillary.worlds.sounds import ContactSounds
 from armillary.worlds.tabletop_tasks import COLOURS, SHAPES, Task, Thing, done, draw_task, parse
@@ -212,10 +212,9 @@ def _add_object(spec: Any, thing: Thing, *, rgb: Any, place: Any, turn: float, m
     material = spec.add_material(name=thing.name)
     material.textures[int(mujoco.mjtTextureRole.mjTEXROLE_RGB)] = texture.name
     body = spec.worldbody.add_body(name=thing.name, pos=place, quat=(np.cos(turn / 2), 0, 0, np.sin(turn / 2)))
-    joint = body.add_freejoint()
-    del joint
+    body.add_freejoint()
     kinds = mujoco.mjtGeom
-    sizes: list[tuple[Any, tuple[float, float, float]]] = {
+    sizes: dict[str, list[tuple[Any, tuple[float, float, float]]]] = {
         "cube": [(kinds.mjGEOM_BOX, (half, half, half))],
         "ball": [(kinds.mjGEOM_SPHERE, (half, 0, 0))],
         "cylinder": [(kinds.mjGEOM_CYLINDER, (half * 0.95, half, 0))],
@@ -223,12 +222,11 @@ def _add_object(spec: Any, thing: Thing, *, rgb: Any, place: Any, turn: float, m
             (kinds.mjGEOM_BOX, (half * 1.25, half * 0.45, half)),
             (kinds.mjGEOM_BOX, (half * 0.45, half * 1.25, half)),
         ],
-    }[thing.shape]
-    for kind, size in sizes:
+    }
+    parts = sizes[thing.shape]
+    for kind, size in parts:
         body.add_geom(
-            type=kind, size=size, material=thing.name, mass=mass / len(sizes), condim=6,
+            type=kind, size=size, material=thing.name, mass=mass / len(parts), condim=6,
             friction=(friction, 0.02, 0.004), solref=(0.01, 1),
         )  # fmt: skip
 
-
-__all__ = ["DOWN", "SPEC", "Tabletop"]
