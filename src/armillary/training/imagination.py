@@ -22,9 +22,6 @@ from armillary.tokenizers.video import TIER
 from armillary.training.flow import flow_loss, mix, sample_levels
 from armillary.training.latents import ANY_TASK, FRAMES, Windows
 
-LATENT = (5, 8, 8)  # frames, rows, columns of a window's latents
-CELLS = 16  # video tokens of one latent frame
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowConfig:
@@ -81,7 +78,9 @@ class FlowSource:
         self._model, self._windows, self._config = model, windows, config
         self._shelf = MemoryShelf(model, tokenizer)
         self._acting, self._telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
-        still = windows.video[:, :CELLS].float().repeat(1, LATENT[0], 1)
+        self._frames, self._plane = windows.size[0], windows.size[1:]
+        self._cells = windows.video.shape[1] // self._frames  # tokens of one latent frame
+        still = windows.video[:, : self._cells].float().repeat(1, self._frames, 1)
         change = (windows.video.float() - still).abs().mean(dim=-1)
         self._weight = 1 + config.moving_weight * (change / 0.5).clamp(max=1)
         self._any = {
@@ -111,8 +110,8 @@ class FlowSource:
         level = sample_levels(samples, shift=config.shift, generator=torch_rng)
         forward = torch.tensor([mode == "forward-dynamics" for mode in modes])
         inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
-        video_level = level[:, None].repeat(1, CELLS * LATENT[0])
-        video_level[:, :CELLS] = 0
+        video_level = level[:, None].repeat(1, self._cells * self._frames)
+        video_level[:, : self._cells] = 0
         video_level[inverse] = 0
         action_level = torch.where(forward, 0.0, level)[:, None].repeat(1, FRAMES - 1)
         return self._marked(rows, prompts, video_level, action_level, torch_rng)
@@ -122,15 +121,15 @@ class FlowSource:
         mode = drawn(config.films, rng)
         rows = [int(self._telling[rng.integers(len(self._telling))]) for _ in range(samples)]
         prompts = ["" if rng.random() < config.drop_prompt else windows.caption[row] for row in rows]
-        frames = 1 if mode == "text-to-image" else LATENT[0]
+        frames = 1 if mode == "text-to-image" else self._frames
         if frames == 1:
             prompts = [_still_prompt(prompt) for prompt in prompts]
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         level = sample_levels(samples, shift=config.shift, generator=torch_rng, image=frames == 1)
-        video_level = level[:, None].repeat(1, CELLS * frames)
-        given = {"image-to-video": [0], "video-to-video": [0, 1], "first-last-frame": [0, LATENT[0] - 1]}.get(mode, [])
+        video_level = level[:, None].repeat(1, self._cells * frames)
+        given = {"image-to-video": [0], "video-to-video": [0, 1], "first-last-frame": [0, frames - 1]}.get(mode, [])
         for number in given:
-            video_level[:, number * CELLS : (number + 1) * CELLS] = 0
+            video_level[:, number * self._cells : (number + 1) * self._cells] = 0
         return self._marked(rows, prompts, video_level, None, torch_rng)
 
     def _marked(
@@ -143,8 +142,8 @@ class FlowSource:
     ) -> dict[str, Tensor]:
         windows, config = self._windows, self._config
         fps = torch.tensor(windows.fps[rows], dtype=torch.float32)
-        frames = video_level.shape[1] // CELLS
-        places = torch.stack([video_positions((frames, *LATENT[1:]), fps=float(f)) for f in fps])
+        frames = video_level.shape[1] // self._cells
+        places = torch.stack([video_positions((frames, *self._plane), fps=float(f)) for f in fps])
         segments, targets, losses = [], [], {}
         video = windows.video[rows][:, : video_level.shape[1]].float()
         noise = torch.randn(video.shape, generator=rng)

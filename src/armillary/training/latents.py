@@ -28,6 +28,7 @@ from armillary.records import Episode
 from armillary.tokenizers.video import TIER, VideoVAE, on_canvas
 
 FRAMES, STRIDE, PICTURE = 17, 4, (128, 128)
+LATENT = (5, 8, 8)  # frames, rows, columns of the latents of such a picture's window
 ANY_TASK = "Move the arm."  # for forward and inverse dynamics, where the actions say everything
 
 
@@ -44,6 +45,7 @@ class Windows:
     caption: list[str]  # the video prompt
     acts: NDArray[np.bool_]  # whether a policy may learn from it
     tells: NDArray[np.bool_]  # whether the caption describes it
+    size: tuple[int, int, int] = LATENT  # latent frames, rows, columns of every window
 
     def __len__(self) -> int:
         return len(self.task)
