@@ -1,0 +1,177 @@
+"""Laws of the store: what is written comes back, the same episodes make the same bytes, a killed writer goes on."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from armillary.datasets.lerobot import LeRobotReader
+from armillary.datasets.store import EpisodeWriter, read_episodes
+from armillary.errors import ArmillaryError
+from armillary.records import Episode, Question
+
+
+def episode(seed, frames=9, objects=2, side=32, words="push the T", cameras=("top", "wrist")):
+    """A small made-up episode in which everything that can be there is there."""
+    rng = np.random.default_rng(seed)
+    pictures = {c: rng.integers(0, 256, (frames, side, side, 3), dtype=np.uint8) for c in cameras}
+    return Episode(
+        world="made-up",
+        seed=seed,
+        fps=10.0,
+        frames=pictures,
+        actions=rng.normal(size=(frames - 1, 3)).astype(np.float32),
+        embodiment="pusht",
+        states={"tip": rng.normal(size=(frames, 3)), "objects": rng.normal(size=(frames, objects, 3))},
+        instruction=words,
+        captions={"short": "A thing moves.", "dense": "Ein Ding, grün, bewegt sich."},
+        questions=[Question(task="place", words="Where?", answer="left", choices=("left", "right"), frames=(0, 2))],
+        events=[(0.1, 0.4, "touch")],
+        depth={c: rng.uniform(0, 3, (frames, side, side)).astype(np.float32) for c in cameras},
+        segmentation={"top": rng.integers(0, 5, (frames, side, side)).astype(np.int32)},
+        boxes=[{"cube": (1, 2, 3, 4)} for _ in range(frames)],
+        cameras={"top": {"matrix": [[1.0, 0.0], [0.0, 1.0]]}},
+        sound=rng.uniform(-1, 1, (2, 4800)).astype(np.float32),
+        success=seed % 2 == 0,
+        recipe={"world": "made-up", "seed": seed},
+    )
+
+
+def write(path, episodes, **settings):
+    with EpisodeWriter(path, fps=10, cameras=("top", "wrist"), **settings) as writer:
+        for one in episodes:
+            writer.write(one)
+
+
+def same(one, other):
+    assert all(np.array_equal(one.frames[c], other.frames[c]) for c in one.frames)
+    assert one.actions.dtype == other.actions.dtype
+    assert np.array_equal(one.actions, other.actions)
+    assert all(np.array_equal(one.states[n], other.states[n]) for n in one.states)
+    for name in ("world", "seed", "fps", "embodiment", "instruction", "captions", "success", "recipe", "cameras"):
+        assert vars(one)[name] == vars(other)[name]
+    assert [vars(q) for q in one.questions] == [vars(q) for q in other.questions]
+    assert list(one.events) == list(other.events)
+    assert list(one.boxes) == list(other.boxes)
+    assert all(np.abs(one.depth[c] - other.depth[c]).max() <= 0.0005 + 1e-6 for c in one.depth)
+    assert np.array_equal(one.segmentation["top"], other.segmentation["top"])
+    assert np.abs(one.sound - other.sound).max() <= 1 / 32767
+
+
+def contents(path):
+    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+def test_what_is_written_comes_back(tmp_path):
+    written = [episode(0), episode(1, frames=5, objects=3, words="put it down"), episode(2)]
+    write(tmp_path / "set", written)
+    read = list(read_episodes(tmp_path / "set"))
+    assert len(read) == 3
+    for one, other in zip(written, read, strict=True):
+        same(one, other)
+
+
+def test_the_folder_that_we_write_has_no_oddity(tmp_path):
+    write(tmp_path / "set", [episode(0), episode(1)])
+    assert LeRobotReader(tmp_path / "set").oddities == []
+
+
+def test_the_same_episodes_make_the_same_bytes(tmp_path):
+    for name in ("one", "other"):
+        write(tmp_path / name, [episode(0), episode(1)])
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
+def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    write(tmp_path / "whole", [episode(i) for i in range(3)])
+    first = EpisodeWriter(tmp_path / "cut", fps=10, cameras=("top", "wrist"))
+    first.write(episode(0))
+    first.write(episode(1))
+    half = tmp_path / "cut/.pending/.draft-1"
+    half.mkdir()
+    (half / "top.mp4").write_bytes(b"half of a film")
+    del first
+    second = EpisodeWriter(tmp_path / "cut", fps=10, cameras=("top", "wrist"))
+    assert second.next_index == 2
+    second.write(episode(2))
+    second.close()
+    assert contents(tmp_path / "whole") == contents(tmp_path / "cut")
+
+
+def test_a_pack_that_was_cut_off_before_it_counted_is_made_again(tmp_path):
+    write(tmp_path / "set", [episode(0)])
+    before = (tmp_path / "set/meta/info.json").read_bytes()
+    writer = EpisodeWriter(tmp_path / "set", fps=10, cameras=("top", "wrist"))
+    writer.write(episode(1))
+    waiting = {f: f.read_bytes() for f in (tmp_path / "set/.pending").rglob("*") if f.is_file()}
+    writer.close()
+    (tmp_path / "set/meta/info.json").write_bytes(before)
+    for file, kept in waiting.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(kept)
+    again = EpisodeWriter(tmp_path / "set", fps=10, cameras=("top", "wrist"))
+    assert again.next_index == 2
+    again.close()
+    read = list(read_episodes(tmp_path / "set"))
+    assert [e.seed for e in read] == [0, 1]
+    same(read[1], episode(1))
+
+
+def test_more_episodes_are_added_to_a_finished_folder(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path / "set", [episode(seed, words=f"task {seed}")])
+    reader = LeRobotReader(tmp_path / "set")
+    assert [row.task for row in reader.episodes] == ["task 0", "task 1"]
+    assert reader.oddities == []
+    same(list(read_episodes(tmp_path / "set"))[1], episode(1, words="task 1"))
+    index = [reader.columns(row)["index"] for row in reader.episodes]
+    assert np.array_equal(np.concatenate(index), np.arange(18))
+
+
+def test_smaller_films_lose_little(tmp_path):
+    smooth = episode(0)
+    ramp = np.linspace(0, 255, 32).astype(np.uint8)
+    for frames in smooth.frames.values():
+        frames[...] = ramp[None, :, None, None]
+    write(tmp_path / "set", [smooth], lossless=False)
+    read = next(iter(read_episodes(tmp_path / "set")))
+    error = np.mean((read.frames["top"].astype(float) - smooth.frames["top"]) ** 2)
+    assert 10 * np.log10(255**2 / error) > 38
+
+
+def test_statistics_are_those_of_all_rows(tmp_path):
+    episodes = [episode(0, frames=7), episode(1, frames=12)]
+    write(tmp_path / "one", episodes)
+    write(tmp_path / "two", episodes[:1])
+    write(tmp_path / "two", episodes[1:])
+    actions = np.concatenate([np.concatenate([e.actions, e.actions[-1:]]) for e in episodes]).astype(float)
+    for name in ("one", "two"):
+        stats = json.loads((tmp_path / name / "meta/stats.json").read_text())["action"]
+        assert np.allclose(stats["mean"], actions.mean(0))
+        assert np.allclose(stats["std"], actions.std(0))
+        assert np.allclose(stats["q99"], np.quantile(actions, 0.99, axis=0))
+        assert stats["count"] == [19]
+
+
+def test_an_episode_that_does_not_fit_changes_nothing(tmp_path):
+    write(tmp_path / "set", [episode(0)])
+    before = contents(tmp_path / "set")
+    for wrong in (episode(1, side=16), episode(1, cameras=("top",))):
+        with pytest.raises(ArmillaryError, match="folder of its own"):
+            write(tmp_path / "set", [wrong])
+    assert contents(tmp_path / "set") == before
+
+
+def test_a_rate_that_lerobot_cannot_keep_is_refused(tmp_path):
+    with pytest.raises(ArmillaryError, match="whole frames per second"):
+        EpisodeWriter(tmp_path / "set", fps=12.5, cameras=("top",))
+
+
+def test_states_that_change_their_shape_are_kept_beside(tmp_path):
+    write(tmp_path / "set", [episode(0, objects=2), episode(1, objects=3)])
+    reader = LeRobotReader(tmp_path / "set")
+    assert reader.features["observation.state"]["names"] == ["tip.0", "tip.1", "tip.2"]
+    table = pq.read_table(tmp_path / "set/data/chunk-000/file-000.parquet")
+    assert table["action"].type.list_size == 3
+    assert table["next.done"].to_pylist().count(True) == 2
