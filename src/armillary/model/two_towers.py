@@ -214,7 +214,7 @@ class TwoTowers(nn.Module):
             velocity = net.action_proj_out(x, _domain(segment))
         else:
             velocity = net.audio_proj_out(x)
-        return velocity.to(segment.tokens.dtype) * (segment.level > 0)[..., None].to(segment.tokens.dtype)
+        return velocity.to(segment.tokens.dtype).masked_fill((segment.level == 0)[..., None], 0.0)
 
     def _need(self, tower: str) -> None:
         if tower not in self.towers:

@@ -1,0 +1,181 @@
+"""Both towers against Diffusers: the same folder, opened by both, gives the same velocities.
+
+A small random checkpoint is written by ``save_model`` in fp32 and opened unchanged by ``Cosmos3OmniTransformer``.
+Diffusers' own pipeline methods lay out its sequence, so positions and index lists are theirs, not ours.
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from armillary.model import (
+    PICO,
+    TowerConfig,
+    TwoTowers,
+    VisionConfig,
+    action_positions,
+    patchify,
+    save_model,
+    unpatchify,
+    video_positions,
+)
+from armillary.records import Segment
+
+diffusers = pytest.importorskip("diffusers")
+
+SMALL = replace(
+    PICO,
+    tower=TowerConfig(layers=3, width=48, heads=4, kv_heads=2, head_width=32, mlp_width=80, rope_axes=(6, 5, 5)),
+    vision=VisionConfig(depth=1, width=32, heads=2, mlp_width=32, grid_side=4),
+    vocabulary=96,
+    sound_dim=8,
+)
+TIMESTEP = 731
+DOMAIN = 6
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Our model and theirs, from one folder."""
+    torch.manual_seed(0)
+    ours = TwoTowers(SMALL).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)  # norms and biases too, or they would prove nothing
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_model(folder, ours, dtype=torch.float32)
+    theirs, info = diffusers.Cosmos3OmniTransformer.from_pretrained(folder / "transformer", output_loading_info=True)
+    assert not any(info.values()), info
+    return ours, theirs.eval()
+
+
+def theirs_velocity(net, ids, latents, given_frames, *, fps, actions=None, given_actions=(), sound=None):
+    """Velocities as Diffusers' pipeline asks for them: latents c t h w, actions n a, sound c n."""
+    pipeline = diffusers.Cosmos3OmniPipeline
+    stub = SimpleNamespace(transformer=net, vae_scale_factor_temporal=4)
+    pack = pipeline._prepare_text_segment(stub, ids, "cpu")
+    offset, und = pack.pop("vision_start_temporal_offset"), pack["und_len"]
+    vision = pipeline._prepare_vision_segment(stub, latents[None], False, offset, fps, und, "cpu", list(given_frames))
+    places, count = [pack.pop("text_mrope_ids"), vision.pop("vision_mrope_ids")], und + vision.pop("num_vision_tokens")
+    extra = {"vision_timesteps": torch.full((vision.pop("num_noisy_vision_tokens"),), TIMESTEP)}
+    if sound is not None:
+        part = pipeline._prepare_sound_segment(stub, sound, offset, SMALL.sound_rate, count, "cpu")
+        places.append(part.pop("sound_mrope_ids"))
+        count += (length := part.pop("sound_len"))
+        extra |= part | {"sound_tokens": [sound], "sound_timesteps": torch.full((length,), TIMESTEP)}
+    if actions is not None:
+        part = pipeline._prepare_action_segment(stub, actions, list(given_actions), offset, fps, count, "cpu")
+        places.append(part.pop("action_mrope_ids"))
+        count += part.pop("action_len")
+        times = torch.full((part.pop("num_noisy_action_tokens"),), TIMESTEP)
+        extra |= part | {"action_tokens": [actions], "action_timesteps": times}
+        extra |= {"action_domain_ids": [torch.tensor(DOMAIN)]}
+    with torch.no_grad():
+        out = net(
+            **pack, **vision, **extra, vision_tokens=[latents[None]], sequence_length=count,
+            position_ids=torch.cat([part.float() for part in places], dim=1), return_dict=False,
+        )  # fmt: skip
+    return [found[0].reshape(found[0].shape[-4:]) for found in out if found is not None]
+
+
+def levels(count, given):
+    level = torch.full((count,), TIMESTEP * SMALL.timestep_scale)
+    level[list(given)] = 0
+    return level
+
+
+def ours_velocity(net, texts, latents, given_frames, *, fps, actions=None, given_actions=(), sound=None):
+    """The same, as one batch: every text with the same latents, texts padded on the right."""
+    b, size = len(texts), tuple(latents.shape[1:])
+    tokens = patchify(latents[None], 2).expand(b, -1, -1)
+    given = [i for i in range(tokens.shape[1]) if i // (tokens.shape[1] // size[0]) in set(given_frames)]
+    segments = [
+        Segment(
+            modality="video", tokens=tokens, positions=video_positions(size, fps=fps).expand(b, -1, -1),
+            level=levels(tokens.shape[1], given).expand(b, -1),
+        )
+    ]  # fmt: skip
+    if sound is not None:
+        seconds = torch.zeros(sound.shape[1], 3)
+        seconds[:, 0] = torch.arange(sound.shape[1]) / SMALL.sound_rate
+        level = levels(sound.shape[1], ()).expand(b, -1)
+        parts = {"tokens": sound.t().expand(b, -1, -1), "positions": seconds.expand(b, -1, -1), "level": level}
+        segments.append(Segment(modality="sound", **parts))
+    if actions is not None:
+        segments.append(
+            Segment(
+                modality="action", tokens=actions.expand(b, -1, -1), domain=torch.full((b,), DOMAIN),
+                positions=action_positions(len(actions), fps=fps).expand(b, -1, -1),
+                level=levels(len(actions), given_actions).expand(b, -1),
+            )
+        )  # fmt: skip
+    ids = torch.zeros(b, max(map(len, texts)), dtype=torch.long)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for row, words in enumerate(texts):
+        ids[row, : len(words)], mask[row, : len(words)] = torch.tensor(words), True
+    with torch.no_grad():
+        found = net.velocity(net.read(ids, mask), segments, fps=fps)
+    found[0] = unpatchify(found[0], size, 2)
+    return [[part[row] for part in found] for row in range(b)]
+
+
+def compare(pair, latents, given_frames, **more):
+    ours, theirs = pair
+    texts = [list(range(20, 45)), list(range(30, 38))]
+    mine = ours_velocity(ours, texts, latents, given_frames, **more)
+    worst = 0.0
+    for row, words in enumerate(texts):
+        expected = theirs_velocity(theirs, words, latents, given_frames, **more)
+        if more.get("sound") is not None:
+            expected[1] = expected[1].t()
+        for got, want in zip(mine[row], expected, strict=True):
+            same_zeros = torch.equal(got == 0, want == 0)  # given tokens, to the bit
+            assert same_zeros
+            if want.any():
+                worst = max(worst, ((got - want).norm() / want.norm()).item())
+    assert worst <= 1e-5, worst
+
+
+def noise(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("fps", [10.0, 24.0, 15.0, 29.97])
+@pytest.mark.parametrize("given", [(), (0,), (0, 4)])
+def test_a_film_moves_as_in_diffusers(pair, fps, given):
+    compare(pair, noise(48, 5, 4, 4), given, fps=fps)
+
+
+def test_a_picture_moves_as_in_diffusers(pair):
+    compare(pair, noise(48, 1, 4, 6), (), fps=24.0)
+
+
+def test_odd_sides_are_padded_and_cut_as_in_diffusers(pair):
+    compare(pair, noise(48, 2, 3, 5), (0,), fps=10.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "actions"),
+    [((0,), tuple(range(16))), (tuple(range(5)), ()), ((0,), ())],
+    ids=["forward-dynamics", "inverse-dynamics", "policy"],
+)
+@pytest.mark.parametrize("fps", [10.0, 13.0])
+def test_films_and_actions_move_as_in_diffusers(pair, frames, actions, fps):
+    width = torch.arange(64) < 10
+    compare(pair, noise(48, 5, 4, 4), frames, fps=fps, actions=noise(16, 64, seed=2) * width, given_actions=actions)
+
+
+def test_films_with_sound_move_as_in_diffusers(pair):
+    compare(pair, noise(48, 5, 4, 4), (0,), fps=10.0, sound=noise(8, 40, seed=3))
+
+
+def test_the_bundled_sizes_hold_the_tensors_of_diffusers():
+    with torch.device("meta"):
+        from armillary.model.weights import transformer_config
+
+        ours, fields = TwoTowers(PICO), transformer_config(PICO)
+        theirs = diffusers.Cosmos3OmniTransformer(**{k: v for k, v in fields.items() if not k.startswith("_")})
+    shapes = {name: tensor.shape for name, tensor in ours.transformer.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in theirs.state_dict().items()}
