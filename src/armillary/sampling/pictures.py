@@ -47,7 +47,7 @@ def film_from(source: Any, name: str, fps: float) -> Film:
     return film
 
 
-def at_rate(frames: Film, rate: float, fps: float) -> Film:
+def at_rate(frames: Film, rate: float, fps: float) -> UInt8[np.ndarray, "n h w 3"]:
     """The frames shown nearest to every 1/fps seconds, from the first on."""
     count = max(1, math.floor((len(frames) - 1) / rate * fps + 1e-6) + 1)
     wanted = np.minimum(np.rint(np.arange(count) * rate / fps).astype(int), len(frames) - 1)
@@ -69,7 +69,7 @@ def fit_picture(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> U
     return cut.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def fit_film(film: Film, size: tuple[int, int]) -> Film:
+def fit_film(film: Film, size: tuple[int, int]) -> UInt8[np.ndarray, "t y x 3"]:
     """``fit_picture`` for every frame."""
     return film if film.shape[1:3] == size else np.stack([fit_picture(frame, size) for frame in film])
 

@@ -1,0 +1,163 @@
+"""A wrong request is refused with one sentence, before any weights are read."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import armillary
+from armillary.errors import CheckpointError, ConfigError, RequestError
+from armillary.modes import MODES
+from armillary.sampling.pictures import at_rate, fit_picture
+from armillary.sampling.requests import check_request, offers
+
+PICTURE = np.zeros((64, 64, 3), np.uint8)
+FILM = np.zeros((17, 64, 64, 3), np.uint8)
+STILL = [[0, 0, 0, 1, 0, 0, 0, 1, 0, 0.5]] * 16
+
+GOOD = {
+    "text-to-image": {"prompt": "a cube"},
+    "text-to-video": {"prompt": "a cube"},
+    "image-to-video": {"image": PICTURE},
+    "video-to-video": {"video": FILM},
+    "first-last-frame": {"image": PICTURE, "last_image": PICTURE},
+    "forward-dynamics": {"image": PICTURE, "actions": STILL, "embodiment": "tabletop"},
+    "inverse-dynamics": {"video": FILM, "embodiment": "tabletop"},
+    "policy": {"prompt": "go", "image": PICTURE, "embodiment": "tabletop"},
+    "reason": {"prompt": "what is it?"},
+}
+
+WRONG = [
+    ("text-to-video", {"promt": "x"}, "Nearest: 'prompt'"),
+    ("text-to-vidio", {"prompt": "x"}, "Did you mean 'text-to-video'"),
+    ("policy", {"prompt": "x"}, "lacks image, embodiment"),
+    ("text-to-video", {"prompt": "x", "actions": STILL}, "actions has no use"),
+    ("text-to-video", {"prompt": "x", "size": (100, 128)}, "multiples of 32, 96x128 would do"),
+    ("text-to-video", {"prompt": "x", "size": (128, 64.5)}, "two whole numbers"),
+    ("text-to-video", {"prompt": "x", "size": "big"}, "two whole numbers"),
+    ("text-to-video", {"prompt": "x", "frames": 18}, "4k\\+1, 17 would do"),
+    ("text-to-video", {"prompt": "x", "frames": 1}, "4k\\+1, 5 would do"),
+    ("text-to-video", {"prompt": "x", "frames": 0}, "4k\\+1"),
+    ("text-to-video", {"prompt": "x", "frames": 10_001}, "from 0 to 5000"),
+    ("text-to-image", {"prompt": "x", "frames": 17}, "makes one picture"),
+    ("text-to-video", {"prompt": 3}, "give text"),
+    ("text-to-video", {"prompt": "x", "steps": 0}, "takes no step"),
+    ("text-to-video", {"prompt": "x", "steps": 2.5}, "whole number"),
+    ("text-to-video", {"prompt": "x", "steps": True}, "whole number"),
+    ("text-to-video", {"prompt": "x", "seed": -1}, "whole number from 0"),
+    ("text-to-video", {"prompt": "x", "fps": 0}, "above 0"),
+    ("text-to-video", {"prompt": "x", "fps": math.inf}, "out of range"),
+    ("text-to-video", {"prompt": "x", "guidance": math.nan}, "out of range"),
+    ("text-to-video", {"prompt": "x", "guidance": "much"}, "out of range"),
+    ("text-to-video", {"prompt": "x", "solver": "heun"}, "choose from unipc, euler"),
+    ("text-to-video", {"prompt": "x", "outputs": ("actions",)}, "returns video"),
+    ("text-to-video", {"prompt": "x", "outputs": ()}, "at least one"),
+    ("text-to-video", {"prompt": "x", "latents": {"sound": 1}}, "noise of each modality"),
+    ("text-to-video", {"prompt": "x", "latents": {"video": 1}, "frames": 33}, "one stretch of 17"),
+    ("image-to-video", {"image": "nowhere.png"}, "no file 'nowhere.png'"),
+    ("image-to-video", {"image": np.zeros((4, 4), np.int32)}, "uint8"),
+    ("video-to-video", {"video": "nowhere.mp4"}, "no file 'nowhere.mp4'"),
+    ("video-to-video", {"video": FILM[:3]}, "at least 5"),
+    ("video-to-video", {"video": FILM, "frames": 5}, "nothing to find"),
+    ("video-to-video", {"video": PICTURE}, "t h w 3"),
+    ("first-last-frame", {"image": PICTURE, "last_image": PICTURE, "frames": 33}, "at most 17"),
+    ("first-last-frame", {"image": PICTURE, "last_image": PICTURE, "frames": 5}, "at least 9"),
+    ("forward-dynamics", {"image": PICTURE, "actions": np.zeros((16, 7)), "embodiment": "tabletop"}, "rows of 10"),
+    ("forward-dynamics", {"image": PICTURE, "actions": [], "embodiment": "tabletop"}, "actions"),
+    ("forward-dynamics", {"image": PICTURE, "actions": np.full((4, 10), np.nan), "embodiment": "tabletop"}, "finite"),
+    ("forward-dynamics", {"image": PICTURE, "actions": "gone.json", "embodiment": "tabletop"}, "is no file"),
+    ("forward-dynamics", {**GOOD["forward-dynamics"], "frames": 33}, "which makes 17"),
+    ("forward-dynamics", {**GOOD["forward-dynamics"], "embodiment": "table"}, "Did you mean 'tabletop'"),
+    ("forward-dynamics", {**GOOD["forward-dynamics"], "embodiment": "av"}, "it knows pusht, tabletop"),
+    ("forward-dynamics", {**GOOD["forward-dynamics"], "embodiment": 6}, "give a name"),
+    ("inverse-dynamics", {"video": FILM[:8], "embodiment": "tabletop"}, "4k\\+1, 9 would do"),
+    ("inverse-dynamics", {"video": FILM, "embodiment": "tabletop", "outputs": "video"}, "returns actions"),
+    ("policy", {**GOOD["policy"], "size": (288, 256)}, "above 256"),
+    ("policy", {**GOOD["policy"], "frames": 1}, "4k\\+1"),
+]
+
+
+def test_every_mode_is_covered_and_its_plain_request_is_accepted(checkpoint):
+    assert set(GOOD) == set(MODES)
+    for mode, asked in GOOD.items():
+        assert check_request(mode, asked, checkpoint).mode.name == mode
+
+
+@pytest.mark.parametrize(("mode", "asked", "words"), WRONG, ids=[f"{m}-{'-'.join(a)}-{w[:12]}" for m, a, w in WRONG])
+def test_a_wrong_request_is_refused_with_a_sentence_and_loads_nothing(checkpoint, mode, asked, words):
+    omni = armillary.load(checkpoint, dtype="float32")
+    with pytest.raises(RequestError, match=words) as refusal:
+        omni.imagine(mode, **asked)
+    assert "\n" not in str(refusal.value)
+    assert omni.parts.loaded == ()
+
+
+def test_one_wrong_request_among_many_is_named_and_none_is_begun(checkpoint):
+    omni = armillary.load(checkpoint, dtype="float32")
+    good = {"mode": "text-to-image", "prompt": "x"}
+    with pytest.raises(RequestError, match=r"request 1: .*multiples of 32"):
+        omni.imagine_many([good, {**good, "size": (1, 1)}])
+    with pytest.raises(RequestError, match="request 1 has no mode"):
+        omni.imagine_many([good, {"prompt": "x"}])
+    assert omni.parts.loaded == ()
+
+
+def test_the_record_is_plain_data_and_tells_every_settled_value(checkpoint):
+    record = check_request("policy", {**GOOD["policy"], "seed": 3}, checkpoint).record
+    assert json.loads(json.dumps(record)) == record
+    assert {"mode", "seed", "steps", "guidance", "shift", "solver", "frames", "size", "fps", "prompt"} <= set(record)
+    assert record["film"]["shape"] == [1, 128, 128, 3]
+
+
+def test_the_rate_is_the_bodys_unless_asked(checkpoint):
+    assert check_request("policy", GOOD["policy"], checkpoint).fps == 10.0
+    assert check_request("policy", {**GOOD["policy"], "fps": 5.0}, checkpoint).fps == 5.0
+
+
+def test_what_a_mode_offers_is_what_it_hides():
+    assert offers(MODES["policy"]) == ("video", "actions")
+    assert offers(MODES["inverse-dynamics"]) == ("actions",)
+    assert offers(MODES["forward-dynamics"]) == ("video",)
+
+
+def test_actions_may_come_as_a_json_file_and_a_picture_as_a_file(checkpoint, tmp_path):
+    (tmp_path / "deeds.json").write_text(json.dumps(STILL))
+    Image.fromarray(PICTURE + 7).save(tmp_path / "seen.png")
+    asked = {"image": str(tmp_path / "seen.png"), "actions": tmp_path / "deeds.json", "embodiment": "tabletop"}
+    request = check_request("forward-dynamics", asked, checkpoint)
+    assert request.actions.shape == (16, 64)
+    assert (request.film == 7).all()
+
+
+def test_broken_json_is_told(checkpoint, tmp_path):
+    (tmp_path / "deeds.json").write_text("[[1, 2")
+    with pytest.raises(RequestError, match="not JSON"):
+        check_request("forward-dynamics", {**GOOD["forward-dynamics"], "actions": tmp_path / "deeds.json"}, checkpoint)
+
+
+def test_a_picture_is_covered_and_cut_never_stretched():
+    """A square in the middle of a wide picture stays a square."""
+    wide = np.zeros((50, 200, 3), np.uint8)
+    wide[:, 75:125] = 255
+    fitted = fit_picture(wide, (64, 64))
+    assert fitted.shape == (64, 64, 3)
+    assert fitted[:, 2:-2].min() == 255
+    assert fit_picture(fitted, (64, 64)) is fitted
+
+
+def test_a_film_of_another_rate_keeps_its_times():
+    frames = np.arange(31, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    assert at_rate(frames, 30.0, 10.0)[:, 0, 0, 0].tolist() == list(range(0, 31, 3))
+    assert at_rate(frames[:11], 10.0, 20.0)[:4, 0, 0, 0].tolist() == [0, 0, 1, 2]
+    assert at_rate(frames, 30.0, 30.0)[:, 0, 0, 0].tolist() == list(range(31))
+
+
+def test_a_checkpoint_that_is_none_is_refused(tmp_path, checkpoint):
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        armillary.load(tmp_path)
+    with pytest.raises(ConfigError, match="nearest is 'bfloat16'"):
+        armillary.load(checkpoint, dtype="float16")
+    with pytest.raises(ConfigError, match="take cpu or cuda"):
+        armillary.load(checkpoint, device="abacus")

@@ -1,0 +1,123 @@
+"""The laws of speaking: cached equals uncached, greedy is sure, chance is seeded, pictures are seen."""
+
+import numpy as np
+import pytest
+import torch
+
+from armillary.errors import RequestError
+from armillary.sampling.pictures import fit_for_eyes
+from armillary.sampling.speak import Manner, choose, hear
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_cached_words_are_the_uncached_ones(omni):
+    """Word by word with a cache equals reading the whole chat anew for each word."""
+    messages = [{"role": "user", "content": [{"type": "image", "image": PICTURE}, {"type": "text", "text": "what?"}]}]
+    said = omni.chat(messages, longest=6)
+    text, visual = hear(omni.parts, messages)
+    ids = omni.parts.text.encode(text)
+    start = len(ids)
+    model = omni.parts.model("reasoner", "vision")
+    for _ in range(6):
+        row = torch.tensor([ids])
+        with torch.no_grad():
+            token = int(model.logits(row, torch.ones_like(row, dtype=torch.bool), visual)[0, -1].argmax())
+        if token in (omni.parts.text.im_end, omni.parts.text.endoftext):
+            break
+        ids.append(token)
+    assert omni.parts.text.decode(ids[start:]) == said
+
+
+def test_greedy_words_are_the_same_each_time_and_seeded_chance_too(omni):
+    assert omni.ask("why?", longest=8) == omni.ask("why?", longest=8)
+    loose = {"longest": 12, "temperature": 2.0}
+    assert omni.ask("why?", seed=1, **loose) == omni.ask("why?", seed=1, **loose)
+    assert len({omni.ask("why?", seed=seed, **loose) for seed in range(4)}) > 1
+
+
+def test_the_pieces_of_a_stream_join_to_the_reply(omni):
+    messages = [{"role": "user", "content": "tell me"}]
+    pieces = list(omni.chat(messages, stream=True, longest=20))
+    assert len(pieces) > 1
+    assert "".join(pieces) == omni.chat(messages, longest=20)
+
+
+def test_another_picture_can_change_the_words(omni):
+    scores = []
+    model = omni.parts.model("reasoner", "vision")
+    for picture in (PICTURE, 255 - PICTURE):
+        text, visual = hear(omni.parts, [{"role": "user", "content": [{"type": "image", "image": picture}]}])
+        with torch.no_grad():
+            scores.append(model.step(torch.tensor([omni.parts.text.encode(text)]), visual=visual)[0])
+    assert not torch.allclose(scores[0], scores[1])
+
+
+def test_a_film_is_shown_as_timed_pairs(omni):
+    film = np.stack([PICTURE] * 17)
+    text, visual = hear(omni.parts, [{"role": "user", "content": [{"type": "video", "video": film, "fps": 10.0}]}])
+    assert visual.grids == ((2, 4, 4),)
+    assert text.count("seconds>") == 2
+    assert text.count("<|video_pad|>") == 8
+    assert omni.ask("what happens?", video=film, longest=3) == omni.ask("what happens?", video=film, longest=3)
+
+
+def test_reason_is_a_mode_like_others(omni):
+    rollout = omni.imagine("reason", prompt="what is it?", image=PICTURE)
+    assert rollout.text == omni.ask("what is it?", image=PICTURE)
+    assert rollout.provenance["request"]["film"]["shape"] == [1, 64, 64, 3]
+
+
+def test_the_likeliest_few_are_kept_and_no_others():
+    scores = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
+    chance = torch.Generator().manual_seed(0)
+
+    def drawn(**how):
+        return {choose(scores, Manner(temperature=1.0, **how), chance) for _ in range(300)}
+
+    assert choose(scores, Manner(), chance) == 0
+    assert drawn() == {0, 1, 2, 3}
+    assert drawn(top_k=2) == {0, 1}
+    assert drawn(top_p=0.4) == {0}
+    assert drawn(top_p=0.7) == {0, 1}
+    assert drawn(top_k=3, top_p=0.9) == {0, 1, 2}
+
+
+def test_temperature_sharpens_and_flattens():
+    scores = torch.log(torch.tensor([0.6, 0.4]))
+
+    def share(temperature):
+        chance = torch.Generator().manual_seed(0)
+        picks = [choose(scores, Manner(temperature=temperature), chance) for _ in range(2000)]
+        return picks.count(0) / 2000
+
+    assert share(1.0) == pytest.approx(0.6, abs=0.04)
+    assert share(0.5) == pytest.approx(0.36 / 0.52, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("messages", "how", "words"),
+    [
+        ([], {}, "at least one turn"),
+        ([{"role": "user"}], {}, "needs 'role' and 'content'"),
+        ([{"role": "user", "content": [{"type": "image", "image": "gone.png"}]}], {}, "no file"),
+        ([{"role": "user", "content": "<|vision_start|><|image_pad|><|vision_end|>"}], {}, "give each picture"),
+        ([{"role": "user", "content": "hi"}], {"warmth": 1}, "not a way of speaking"),
+        ([{"role": "user", "content": "hi"}], {"top_p": 0.0}, "top_p above 0"),
+        (
+            [{"role": "user", "content": [{"type": "video", "video": np.zeros((2, 4, 4, 3), np.uint8), "fps": 0}]}],
+            {},
+            "above 0",
+        ),
+    ],
+)
+def test_a_chat_that_cannot_be_is_refused_before_a_word_is_said(omni, messages, how, words):
+    with pytest.raises(RequestError, match=words):
+        omni.chat(messages, stream=True, **how)
+
+
+def test_a_picture_for_the_eyes_is_whole_and_small():
+    shown = fit_for_eyes(np.zeros((480, 640, 3), np.uint8), side=128, unit=32)
+    assert shown.shape[0] % 32 == shown.shape[1] % 32 == 0
+    assert shown.shape[0] * shown.shape[1] <= 1.3 * 128 * 128
+    assert fit_for_eyes(PICTURE, side=128, unit=32) is PICTURE
