@@ -1,0 +1,272 @@
+"""Teaches the video tokenizer to keep what matters in a picture: small things, and things that move.
+
+    clips (uint8 files)  ->  crops and weights  ->  encode, decode  ->  weighted pixel error  ->  one step
+
+A plain pixel loss lets an autoencoder drop a three-pixel ball and still score well, and whatever learns on top
+of it is then blind to the ball. So pixels of marked objects, and pixels that change within the clip, weigh
+several times as much. A share of the clips is encoded on the padded canvas and decoded from the cropped latents,
+the way action clips are used later, so that picture borders come out clean on both roads.
+
+The length of a run is given in minutes or in steps; the learning rate falls to its end over that length. Weights
+compute in bfloat16, the optimizer works on float32 copies, and the average of the last weights (EMA) is kept. A run
+that is started again continues where its last checkpoint stood. Batches: ``vae_data.py``. Optimizer: ``muon.py``
+and AdamW. The model: ``tokenizers/video.py``. Run: ``python -m armillary.training.vae --data D --out O``.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from armillary.datasets.byte_clips import ByteClips
+from armillary.errors import ConfigError
+from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
+from armillary.training.muon import Muon
+from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, psnr, scaled
+
+Judge = Callable[[VideoVAE, Path], dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VAERun:
+    """Everything a training run of the video tokenizer depends on; stored beside its weights."""
+
+    data: Path
+    out: Path
+    minutes: float = 40.0
+    steps: int | None = None  # a length in steps instead of minutes: repeatable to the bit
+    threads: int = 1
+    seed: int = 0
+    model: VideoVAEConfig = field(default_factory=VideoVAEConfig)
+    batch: int = 2  # whole clips of nine frames of 128x128 pixels that one step costs
+    crop: int = 64  # side of the crops of the first part, pixels
+    crop_share: float = 0.3  # how much of the run sees crops only
+    canvas_share: float = 0.3  # of the batches is encoded on the canvas
+    learning_rate: float = 2e-3
+    final_rate: float = 0.02  # share of the learning rate left at the end
+    warmup_steps: int = 100
+    max_grad_norm: float = 1.0
+    kl_weight: float = 1e-6
+    latent_noise: float = 0.03  # in deviations of the latents: the decoder must bear small errors
+    ema: float = 0.999
+    checkpoint_seconds: float = 120.0
+    report_steps: int = 50
+
+    def __post_init__(self) -> None:
+        if self.crop % SPACE or self.batch < 1 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
+            raise ConfigError(
+                f"a run with crop {self.crop}, batch {self.batch}, {self.minutes} minutes, {self.steps} steps cannot "
+                f"start: crop must be a multiple of {SPACE}, the others positive."
+            )
+
+
+def vae_loss(vae: VideoVAE, pixels: Pixels, run: VAERun, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The loss of one batch, and its plain mean squared error (of pixels in [-1, 1]).
+
+    Weighted absolute error plus a little squared error, plus a very small pull of the latents to the normal
+    distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's.
+    """
+    mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
+    noise, more = (torch.empty_like(mean).normal_(generator=generator) for _ in range(2))
+    log_variance = log_variance.clamp(-30.0, 20.0)
+    spread = mean.detach().float().std(dim=(0, 2, 3, 4), keepdim=True).to(mean.dtype)
+    latents = mean + noise * torch.exp(0.5 * log_variance) + more * spread * run.latent_noise
+    rows, columns = (side // SPACE for side in pixels.target.shape[-2:])
+    error = vae.render(latents[..., :rows, :columns]).float() - pixels.target
+    weight = pixels.weight / pixels.weight.mean()
+    square = error.square()
+    m, v = mean.float(), log_variance.float()
+    kl = 0.5 * (m.square() + v.exp() - 1.0 - v).mean()
+    return (weight * (error.abs() + 3.0 * square)).mean() + run.kl_weight * kl, square.mean().detach()
+
+
+class VAETrainer:
+    """The state of one run: bfloat16 weights that compute, float32 copies that learn, their average."""
+
+    def __init__(self, run: VAERun) -> None:
+        self.run = run
+        torch.manual_seed(run.seed)
+        vae = VideoVAE(run.model)
+        self.names = [name for name, part in vae.named_parameters() if part.requires_grad]
+        parts = dict(vae.named_parameters())
+        self.master = [parts[name].detach().clone() for name in self.names]
+        self.average = [part.clone() for part in self.master]
+        self.vae = vae.to(torch.bfloat16)
+        parts = dict(self.vae.named_parameters())
+        self.working = [parts[name] for name in self.names]
+        inner = [
+            index for index, (name, part) in enumerate(zip(self.names, self.master, strict=True)) if _inner(name, part)
+        ]
+        self.muon_names = [self.names[index] for index in inner]
+        self.muon = Muon([self.master[index] for index in inner])
+        outer = [part for index, part in enumerate(self.master) if index not in set(inner)]
+        self.optimizer = torch.optim.AdamW(outer, lr=run.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+        self.step = 0
+        self.seconds = 0.0  # of training so far, over all starts
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        run = self.run
+        return min(1.0, self.step / run.steps if run.steps is not None else self.seconds / (60 * run.minutes))
+
+    def learn(self, pixels: Pixels) -> dict[str, Tensor]:
+        """One step on one batch. Returns what to log."""
+        run = self.run
+        generator = torch.Generator().manual_seed(run.seed * 1_000_003 + self.step)
+        loss, square = vae_loss(self.vae, pixels, run, generator)
+        loss.backward()
+        for master, working in zip(self.master, self.working, strict=True):
+            master.grad = None if working.grad is None else working.grad.float()
+            working.grad = None
+        grad_norm = nn.utils.clip_grad_norm_(self.master, run.max_grad_norm)
+        fall = run.final_rate + (1 - run.final_rate) * 0.5 * (1 + math.cos(math.pi * self.progress))
+        rate = run.learning_rate * fall * min(1.0, (self.step + 1) / run.warmup_steps)
+        self.optimizer.param_groups[0]["lr"] = rate
+        if torch.isfinite(grad_norm):
+            self.optimizer.step()
+            self.muon.step(rate)
+        self.step += 1
+        share = max(1.0 - run.ema, 9.0 / (9.0 + self.step))
+        with torch.no_grad():
+            for master, working, average in zip(self.master, self.working, self.average, strict=True):
+                working.copy_(master)
+                average.lerp_(master, share)
+        return {"loss": loss.detach(), "square": square, "grad_norm": grad_norm}
+
+    def averaged(self) -> VideoVAE:
+        """A copy of the model with the average of the weights, float32."""
+        vae = VideoVAE(self.run.model)
+        state = vae.state_dict() | dict(zip(self.names, self.average, strict=True))
+        state |= {name: part.float() for name, part in self.vae.state_dict().items() if name not in set(self.names)}
+        vae.load_state_dict(state)
+        return vae.eval()
+
+    def save(self) -> None:
+        """Write the whole state as ``state.safetensors``, atomically."""
+        tensors: dict[str, Tensor] = {}
+        for name, master, average in zip(self.names, self.master, self.average, strict=True):
+            tensors |= {f"master.{name}": master, f"average.{name}": average}
+            if master in self.optimizer.state:
+                tensors |= {f"{key}.{name}": part for key, part in self.optimizer.state[master].items()}
+        tensors |= {f"muon.{n}": part for n, part in zip(self.muon_names, self.muon.averages, strict=True)}
+        frozen = {n: p for n, p in self.vae.state_dict().items() if n not in set(self.names)}
+        tensors |= {f"frozen.{name}": part for name, part in frozen.items()}
+        target = self.run.out / "state.safetensors"
+        part = target.with_suffix(".part")
+        note = {"step": str(self.step), "seconds": repr(self.seconds)}
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part, metadata=note)
+        part.replace(target)
+
+    def resume(self) -> bool:
+        """Continue from ``state.safetensors`` where there is one; True if so."""
+        source = self.run.out / "state.safetensors"
+        if not source.exists():
+            return False
+        with safe_open(source, "pt") as file, torch.no_grad():
+            note = file.metadata()
+            self.step, self.seconds = int(note["step"]), float(note["seconds"])
+            known = set(file.keys())
+            for name, master, average, working in zip(self.names, self.master, self.average, self.working, strict=True):
+                master.copy_(file.get_tensor(f"master.{name}"))
+                average.copy_(file.get_tensor(f"average.{name}"))
+                working.copy_(master)
+                moments = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
+                if moments["step"] in known:
+                    self.optimizer.state[master] = {key: file.get_tensor(where) for key, where in moments.items()}
+            for name, average in zip(self.muon_names, self.muon.averages, strict=True):
+                average.copy_(file.get_tensor(f"muon.{name}"))
+            frozen = {key: file.get_tensor(key) for key in known if key.startswith("frozen.")}
+        self.vae.load_state_dict({key.removeprefix("frozen."): part for key, part in frozen.items()}, strict=False)
+        return True
+
+
+def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
+    """Train to the end of the run; leave ``vae/``, ``state.safetensors``, ``metrics.jsonl``, ``run.json`` in ``out``.
+
+    ``judge`` is called with the averaged model and ``out`` at every checkpoint; what it returns is logged.
+    Returns the last held-out figures. Raises ``DataError`` where ``data`` holds no clips.
+    """
+    torch.set_num_threads(run.threads)
+    run.out.mkdir(parents=True, exist_ok=True)
+    clips, trainer = check_clips(ByteClips(run.data)), VAETrainer(run)
+    trainer.resume()
+    (run.out / "run.json").write_text(json.dumps(asdict(run), indent=2, default=str) + "\n")
+    saved = last = now = time.monotonic()
+    sums: list[dict[str, Tensor]] = []
+    while trainer.progress < 1.0:
+        plan = _plan(run, trainer.progress)
+        sums.append(trainer.learn(draw(clips, plan, seed=(run.seed, trainer.step))))
+        before, now = now, time.monotonic()
+        trainer.seconds += now - before
+        if trainer.step % run.report_steps == 0:
+            means = {key: float(torch.stack([row[key].float() for row in sums]).mean()) for key in sums[0]}
+            rate = len(sums) / (time.monotonic() - last)
+            _log(run, trainer, {"train_psnr": psnr(means.pop("square")), **means, "steps_per_second": rate})
+            sums, last = [], time.monotonic()
+        if time.monotonic() - saved > run.checkpoint_seconds:
+            _checkpoint(trainer, clips, judge, thorough=False)
+            clips = check_clips(ByteClips(run.data))  # files may have come
+            saved = last = time.monotonic()
+    return _checkpoint(trainer, clips, judge, thorough=True)
+
+
+def _inner(name: str, part: Tensor) -> bool:
+    """Whether Muon updates a parameter: kernels between the network's two ends, not norms, biases or the ends."""
+    return (
+        part.ndim > 3 and name.endswith("weight") and not any(end in name for end in ("conv_in", "conv_out", "quant"))
+    )
+
+
+def _plan(run: VAERun, progress: float) -> CropPlan:
+    """Small crops first, mostly single: many different pictures teach space sooner than many frames of few clips.
+
+    Whole pictures and longer stretches after that.
+    """
+    whole = run.batch * 9 * 128 * 128
+    if progress < run.crop_share:
+        return CropPlan(side=run.crop, pixels=whole // 2, canvas_share=0.0, lengths=(0.5, 0.35, 0.15, 0.0))
+    return CropPlan(side=None, pixels=whole, canvas_share=run.canvas_share, lengths=(0.3, 0.3, 0.2, 0.2))
+
+
+def _checkpoint(trainer: VAETrainer, clips: ByteClips, judge: Judge | None, *, thorough: bool) -> dict[str, float]:
+    """Save the state and a usable model with its latent statistics; measure it on clips held out."""
+    trainer.save()
+    vae = trainer.averaged()
+    fast = VideoVAE(vae.config).to(torch.bfloat16)
+    fast.load_state_dict(vae.state_dict())
+    known = (scaled(clip[None]) for clip in clips.known(200 if thorough else 12))
+    vae.config = fit_latent_statistics(fast, known)
+    vae.save(trainer.run.out / "vae")
+    held = (scaled(clip[None]) for clip, _ in clips.held(64 if thorough else 8))
+    errors = [(fast.decode(fast.encode(video)) - video).square().mean() for video in held]
+    figures = {"held_psnr": psnr(float(torch.stack(errors).mean()))}
+    if judge is not None:
+        figures |= judge(vae, trainer.run.out)
+    _log(trainer.run, trainer, figures)
+    return figures
+
+
+def _log(run: VAERun, trainer: VAETrainer, figures: dict[str, Any]) -> None:
+    row = {
+        "step": trainer.step,
+        "seconds": round(trainer.seconds, 1),
+        "progress": round(trainer.progress, 4),
+        **figures,
+    }
+    with (run.out / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(" ".join(f"{key} {value:.5g}" for key, value in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+    train_vae(tyro.cli(VAERun))

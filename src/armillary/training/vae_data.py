@@ -1,0 +1,106 @@
+"""Batches for the video tokenizer: crops of clips, with a weight for every pixel.
+
+    byte clips  ->  crop in time and space, maybe mirrored, maybe on the canvas  ->  Pixels
+
+Crops start at multiples of 16 pixels, where the latents' cells start in use. Clips: ``datasets/byte_clips.py``.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from armillary.datasets.byte_clips import ByteClips, Bytes
+from armillary.errors import DataError
+from armillary.tokenizers.video import SPACE, TIME, on_canvas
+
+OBJECT_WEIGHT = 4.0  # added to a pixel of a marked object
+MOTION_WEIGHT = 2.0  # added to a pixel that changes within the clip
+_MOVED = 24  # levels of 255 by which a pixel must change to count
+LENGTHS = (1, 5, 9, 17)  # frames of a sample
+_MARGIN = 64  # pixels of canvas that are encoded beside a picture: further ones hardly reach its latents
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropPlan:
+    """How the next batch is cut: the crop's side (None: whole pictures) and how many pixels a batch may hold."""
+
+    side: int | None
+    pixels: int
+    canvas_share: float
+    lengths: tuple[float, ...]  # how often a batch has each of ``LENGTHS``
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """A batch: ``video`` b 3 t H W goes in, ``target`` b 3 t h w must come out.
+
+    ``weight`` b 1 t h w says how exactly.
+    """
+
+    video: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+def check_clips(clips: ByteClips) -> ByteClips:
+    """``DataError`` unless the clips' shape suits the tokenizer; return them."""
+    t, h, w = clips.shape
+    if t % TIME != 1 or h % SPACE or w % SPACE:
+        raise DataError(
+            f"clips of {t} frames of {h}x{w} pixels do not suit the tokenizer: frames must count 4k+1, both sides be "
+            f"multiples of {SPACE}."
+        )
+    return clips
+
+
+def draw(clips: ByteClips, plan: CropPlan, *, seed: tuple[int, int]) -> Pixels:
+    """One batch of equal shape from the training clips; the same seed gives the same batch."""
+    rng = np.random.default_rng(seed)
+    known = np.array([max(0, file.known) for file in clips.files])
+    t, h, w = clips.shape
+    lengths = [n for n in LENGTHS if n <= t]
+    shares = np.array(plan.lengths[: len(lengths)])
+    length = int(rng.choice(lengths, p=shares / shares.sum()))
+    side_h, side_w = (h, w) if plan.side is None else (min(plan.side, h), min(plan.side, w))
+    count = int(np.clip(plan.pixels // (length * side_h * side_w), 1, 32))
+    frames, weights = [], []
+    for index in rng.choice(len(known), count, p=known / known.sum()):
+        file = clips.files[index]
+        clip = int(rng.integers(known[index]))
+        first = int(rng.integers(t - length + 1))
+        y, x = (SPACE * int(rng.integers((full - side) // SPACE + 1)) for full, side in ((h, side_h), (w, side_w)))
+        window = (clip, slice(first, first + length), slice(y, y + side_h), slice(x, x + side_w))
+        cut = np.asarray(file.frames[window])
+        weight = _weights(cut, None if file.masks is None else file.masks[window])
+        if rng.random() < 0.5:
+            cut, weight = cut[:, :, ::-1], weight[:, :, ::-1]
+        frames.append(np.ascontiguousarray(cut))
+        weights.append(np.ascontiguousarray(weight))
+    target = scaled(np.stack(frames))
+    video = target
+    if plan.side is None and rng.random() < plan.canvas_share:
+        video = on_canvas(target, max(h, w) + _MARGIN)[0]
+    return Pixels(video=video, target=target, weight=torch.from_numpy(np.stack(weights))[:, None])
+
+
+def scaled(frames: Bytes) -> Tensor:
+    """Bytes b t h w 3 to numbers in [-1, 1], b 3 t h w."""
+    return (torch.from_numpy(frames).float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3)
+
+
+def psnr(mean_square: float) -> float:
+    """Peak signal to noise ratio in dB of an error on pixels in [-1, 1]."""
+    return 10.0 * math.log10(4.0 / max(mean_square, 1e-12))
+
+
+def _weights(frames: Bytes, mask: Bytes | None) -> NDArray[np.float32]:
+    """t h w 3 to t h w: one, more on marked objects, more where the picture differs from its first or last frame."""
+    small = frames.astype(np.int16)
+    moved = np.abs(small - small[:1]).max(-1) > _MOVED
+    moved |= np.abs(small - small[-1:]).max(-1) > _MOVED
+    weight = np.float32(1.0) + np.float32(MOTION_WEIGHT) * moved
+    return weight if mask is None else weight + np.float32(OBJECT_WEIGHT) * (mask > 0)
