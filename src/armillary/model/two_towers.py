@@ -270,7 +270,7 @@ def _init_slots(name: str, parameter: nn.Parameter, config: ModelConfig) -> None
         _truncated(parameter, config.action_dim if "proj_in" in name else config.tower.width)
 
 
-def _truncated(parameter: nn.Parameter, fan_in: int) -> None:
+def _truncated(parameter: Tensor, fan_in: int) -> None:
     std = fan_in**-0.5
     nn.init.trunc_normal_(parameter, std=std, a=-3 * std, b=3 * std)
 

@@ -199,7 +199,8 @@ class VisionTower(nn.Module):
         )
         place = (self.pos_embed(index) * weight[..., None]).sum(1)
         x = self.patch_embed(visual.patches.to(dtype)) + place.to(dtype)
-        lengths, extra = [h * w for h, w in frames], []
+        lengths = [h * w for h, w in frames]
+        extra: list[Tensor] = []
         for number, block in enumerate(self.blocks):
             x = block(x, (cos, sin), lengths)
             if number in self.vision.deepstack:
