@@ -1,0 +1,286 @@
+"""Post-training: a trained model, somebody's recordings, some minutes, and figures before and after.
+
+    recordings -> held-out part, embodiment's statistics -> measured as it is
+               -> (the tokenizer learns the pictures) -> windows -> the generator learns -> measured again
+
+``out`` then holds ``checkpoint/``, which ``armillary.load`` opens, ``figures.json`` and ``sheet.png``. A run that was
+cut off goes on where it was. The reasoner stays as it is.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from armillary.embodiments import Embodiment, fit_normaliser, load_embodiment, load_embodiments
+from armillary.errors import ConfigError
+from armillary.media import contact_sheet, write_image, write_whole
+from armillary.model import TwoTowers, load_model
+from armillary.post_training.figures import Said, drive_figures, figures_of, measure
+from armillary.post_training.pictures import RATE, adapt_vae
+from armillary.post_training.recordings import (
+    HeldClip,
+    Parts,
+    acts,
+    clips_of,
+    film_of,
+    open_recordings,
+    split,
+    spread,
+    words_of,
+)  # fmt: skip
+from armillary.prompts import action_prompt
+from armillary.sampling.omni import load
+from armillary.sampling.parts import find_checkpoint
+from armillary.tokenizers.text import TextTokenizer
+from armillary.tokenizers.video import SPACE, TIER, VideoVAE
+from armillary.training.generator import write_checkpoint
+from armillary.training.imagination import FlowConfig, FlowSource
+from armillary.training.latents import FRAMES, Windows, encode_windows
+from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.vae import VAERun
+
+TRIED_STEPS = 3  # that are timed to know how many fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRun:
+    """Everything that decides a post-training.
+
+    ``origin`` (``--from``): a bundled name or a checkpoint folder. ``data``: a LeRobot folder or raw episodes.
+    ``embodiment``: a name or a .toml file; its statistics are taken from the part that is learnt. ``like``: a body
+    whose slot the new one begins with, for actions of the same meaning (empty: its own as it is). ``steps``: a length
+    in steps instead of ``minutes``: repeatable. ``vae_minutes``: the tokenizer learns the pictures first (0: it
+    does not). ``world``: drive the policy there as well (empty: nowhere), ``lives`` times.
+    """
+
+    origin: Annotated[str, tyro.conf.arg(name="from")]
+    data: Path
+    out: Path
+    embodiment: str
+    camera: str = ""
+    size: tuple[int, int] | None = None  # height, width; else recordings.fitting_size
+    like: str = ""
+    held_out: float = 0.2
+    minutes: float = 6.0
+    steps: int | None = None
+    vae_minutes: float = 0.0
+    vae_steps: int | None = None
+    windows: int = 500  # about how many are learnt from
+    clips: int = 32  # about how many are measured
+    solver_steps: int = 10
+    batch: int = 16
+    rate: float = 5e-4
+    ema: float = 0.99
+    world: str = ""
+    lives: int = 8
+    seed: int = 0
+    threads: int = 1
+    flow: FlowConfig = field(default_factory=lambda: FlowConfig(action_share=1.0, drop_task=0.0))
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise ConfigError(f"held_out={self.held_out}: it is the share that is not learnt from, between 0 and 1.")
+        if min(self.minutes, self.windows, self.clips, self.batch, self.lives, self.solver_steps) <= 0:
+            raise ConfigError(
+                f"minutes={self.minutes}, windows={self.windows}, clips={self.clips}, batch={self.batch}, lives="
+                f"{self.lives}, solver_steps={self.solver_steps}: all must be positive."
+            )
+        if self.flow.action_share < 1:
+            raise ConfigError("flow.action_share must be 1: recordings for post-training need no captions.")
+
+    def start(self, report: Report = print) -> None:
+        """Do it; what comes of it lies in ``out``."""
+        finetune(self, report)
+
+
+def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
+    """Post-train as ``run`` says; returns what ``figures.json`` holds. Errors are ``ArmillaryError``s, before work."""
+    torch.set_num_threads(run.threads)
+    base = find_checkpoint(run.origin)
+    body = load_embodiment(run.embodiment, base)
+    episodes = open_recordings(run.data, body, camera=run.camera, size=run.size)
+    parts = split(episodes, run.held_out)
+    body = fitted(body, parts)
+    report(f"{sum(len(one.actions) for one in parts.known)} actions to learn from; {parts.how}")
+    run.out.mkdir(parents=True, exist_ok=True)
+    _write_json(run.out / "run.json", asdict(run))
+
+    words, bodies = base / "text_tokenizer", _bodies(base, body)
+    model = _begun(base, body, run)
+    before_folder, after_folder = run.out / "before", run.out / "checkpoint"
+    write_checkpoint(before_folder, model, vae=base / "vae", words=words, embodiments=bodies)
+    clips = clips_of(parts.held, run.clips)
+    size = clips[0].video.shape[1:3]
+    _write_defaults(before_folder, size, body)
+    before, driven_before = _measured(run, before_folder, clips, body, report)
+
+    vae = _tokenizer(run, base / "vae", parts, report)
+    windows = _windows(run, vae, parts, body)
+    seconds = _learn(run, model, TextTokenizer.load(words), windows, report)
+    write_checkpoint(after_folder, model, vae=vae, words=words, embodiments=bodies)
+    _write_defaults(after_folder, size, body)
+    after, driven = _measured(run, after_folder, clips, body, report)
+    shutil.rmtree(before_folder)
+
+    mean_action = np.concatenate([one.actions for one in parts.known if acts(one)] or [parts.known[0].actions]).mean(0)
+    figures = {name: asdict(one) for name, one in figures_of(clips, before, after, body, mean_action).items()}
+    figures |= {f"drive: before, {name}": asdict(one) for name, one in driven_before.items()}
+    figures |= {f"drive: after, {name}": asdict(one) for name, one in driven.items()}
+    told = {
+        "run": json.loads((run.out / "run.json").read_text()), "held out": parts.how, "windows": len(windows),
+        "clips": len(clips), "size": list(size), "rate_hz": body.rate_hz, "seconds": seconds,
+        "interval": "95 %, bootstrap over episodes (of one episode: over stretches of 17 frames)", "figures": figures,
+    }  # fmt: skip
+    _write_json(run.out / "figures.json", told)
+    write_image(run.out / "sheet.png", sheet(clips, before, after))
+    for name, one in figures.items():
+        report(f"{name}: {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
+    return told
+
+
+def fitted(body: Embodiment, parts: Parts) -> Embodiment:
+    """The body with the statistics and the rate of the part that is learnt."""
+    known = fit_normaliser(body, np.concatenate([episode.actions for episode in parts.known]))
+    return replace(known, rate_hz=float(parts.known[0].fps))
+
+
+def sheet(clips: Sequence[HeldClip], before: Said, after: Said, *, shown: int = 3) -> Any:
+    """Some held-out clips as they were, as imagined after and before, one above the other."""
+    rows, labels = [], []
+    for i in np.linspace(0, len(clips) - 1, min(shown, len(clips))).round().astype(int):
+        rows += [clips[i].video, after.films[i], before.films[i]]
+        labels += [f"clip {i}, as it was", f"clip {i}, imagined after", f"clip {i}, imagined before"]
+    return contact_sheet(rows, labels=labels, columns=6)
+
+
+def _bodies(base: Path, body: Embodiment) -> list[Embodiment]:
+    """The checkpoint's bodies, ours in place of one of its name."""
+    return list((load_embodiments(base) | {body.name: body}).values())
+
+
+def _begun(base: Path, body: Embodiment, run: FinetuneRun) -> TwoTowers:
+    """The model as learning finds it: the reasoner frozen, the body's slot as that of the body it is like."""
+    model = load_model(base, dtype=torch.float32)
+    for parameter in model.reasoner_parameters():
+        parameter.requires_grad_(False)
+    if run.like:
+        source = load_embodiment(run.like, base)
+        with torch.no_grad():
+            for name, tensor in model.named_parameters():
+                if "action_proj" in name:
+                    tensor[body.domain_id] = tensor[source.domain_id]
+    return model
+
+
+def _measured(
+    run: FinetuneRun, folder: Path, clips: Sequence[HeldClip], body: Embodiment, report: Report
+) -> tuple[Said, dict[str, Any]]:
+    """What the checkpoint says of the held-out clips, and how it does in the world if one is named."""
+    report(f"measuring {folder.name} on {len(clips)} clips")
+    omni = load(folder)
+    said = measure(omni, clips, body, steps=run.solver_steps, seed=run.seed)
+    if not run.world:
+        return said, {}
+    camera = run.camera or body.cameras[0].name
+    return said, drive_figures(omni, body, run.world, camera, lives=run.lives, steps=run.solver_steps)
+
+
+def _tokenizer(run: FinetuneRun, vae: Path, parts: Parts, report: Report) -> Path:
+    """The folder of the tokenizer to use: the old one, or one that has learnt the pictures."""
+    if run.vae_minutes <= 0 and run.vae_steps is None:
+        return vae
+    own = VAERun(
+        data=run.out / "clips", out=run.out / "tokenizer", minutes=max(run.vae_minutes, 0.1), steps=run.vae_steps,
+        threads=run.threads, seed=run.seed, learning_rate=RATE, warmup_steps=20, ema=0.99, report_steps=20,
+        canvas_share=0.5,
+    )  # fmt: skip
+    return adapt_vae(vae, parts.known, own, report)
+
+
+def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Windows:
+    """The part to learn from as the generator's tokens; kept, so that a run that was cut off need not do it again."""
+    kept = run.out / "windows.safetensors"
+    taken = spread(parts.known, run.windows)
+    if not kept.exists():
+        codec = VideoVAE.load(vae, dtype=torch.bfloat16)
+        found = [encode_windows(codec, film_of(parts.known[n]), starts) for n, starts in taken]
+        write_whole(kept, lambda draft: save_file({"video": torch.cat(found).bfloat16()}, draft))
+    view = body.cameras[0].view if body.cameras else None
+    actions, task, may_act = [], [], []
+    for number, starts in taken:
+        episode = parts.known[number]
+        told = {"frames": FRAMES, "fps": body.rate_hz, "height": TIER, "width": TIER, "view": view}
+        for start in starts:
+            actions.append(body.encode(episode.actions[start : start + FRAMES - 1]))
+            task.append(action_prompt(words_of(episode), **told))  # type: ignore[arg-type]
+            may_act.append(acts(episode))
+    count = len(task)
+    height, width = film_of(parts.known[0]).shape[1:3]
+    return Windows(
+        video=load_file(kept)["video"], actions=torch.from_numpy(np.stack(actions)), task=task, caption=task,
+        domain=np.full(count, body.domain_id), width=np.full(count, body.width), fps=np.full(count, body.rate_hz),
+        acts=np.array(may_act), tells=np.zeros(count, bool), size=((FRAMES + 3) // 4, height // SPACE, width // SPACE),
+    )  # fmt: skip
+
+
+def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, report: Report) -> float:
+    """Train the generator on the windows; returns how long it took, in seconds."""
+    flow = run.flow
+    if not windows.acts.any():
+        flow = replace(flow, modes={name: share for name, share in flow.modes.items() if name != "policy"})
+    source = FlowSource(model, tokenizer, windows, flow)
+    learnt = {id(p) for p in model.generator_parameters()}
+    parameters = [(name, p) for name, p in model.named_parameters() if id(p) in learnt]
+
+    def losses(step: int) -> Mapping[str, Tensor]:
+        return source.losses(np.random.default_rng([run.seed, step]), run.batch)
+
+    steps = _planned(run, [p for _, p in parameters], losses)
+    report(f"{len(windows)} windows, {steps} steps of {run.batch}")
+    stage = Stage(
+        name="finetune", steps=steps, batch=run.batch, rate=run.rate, warmup=max(1, steps // 20), decay=0.6,
+        ema=run.ema, seed=run.seed, threads=run.threads, minutes=1.5 * run.minutes,
+    )  # fmt: skip
+    began = time.monotonic()
+    train_stage(stage, run.out, parameters, losses, report)
+    return time.monotonic() - began
+
+
+def _planned(run: FinetuneRun, parameters: list[nn.Parameter], losses: Callable[[int], Mapping[str, Tensor]]) -> int:
+    """How many steps the run has: as asked, as planned before it was cut off, or as many as fit its minutes."""
+    if run.steps is not None:
+        return run.steps
+    plan = run.out / "steps.json"
+    if plan.exists():
+        return int(json.loads(plan.read_text())["steps"])
+    for trial in range(TRIED_STEPS + 1):
+        if trial == 1:
+            began = time.monotonic()  # the first step also reads the prompts
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = losses(trial)["loss"]
+        loss.backward()
+        for parameter in parameters:
+            parameter.grad = None
+    each = 1.1 * (time.monotonic() - began) / TRIED_STEPS  # the optimizer's share on top
+    steps = max(10, int(run.minutes * 60 / each))
+    _write_json(plan, {"steps": steps, "seconds_a_step": each})
+    return steps
+
+
+def _write_defaults(folder: Path, size: tuple[int, ...], body: Embodiment) -> None:
+    """What ``armillary.load`` shows when nobody asks for a size or a rate."""
+    _write_json(folder / "defaults.json", {"size": list(size), "fps": body.rate_hz})
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_whole(path, lambda draft: draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8"))

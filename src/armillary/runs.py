@@ -1,0 +1,234 @@
+"""The named runs: each a function that returns every setting of one piece of work; ``armillary train NAME`` starts it.
+
+    pico-data -> pico-clips -> pico-vae -> pico-cache -+-> pico-generator      the bundled model, in this order
+             +-> pico-reasoner ------------------------+
+    tiny        all of it in seconds, for the tests
+    finetune    a trained model learns your recordings
+
+Folders of one run are found by the next under ``runs/``. Every field is also a flag; a run of your own is
+``FILE.py:function``, a function without arguments that returns a ``Run``.
+"""
+
+import difflib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import tyro
+
+from armillary.errors import ConfigError
+from armillary.model import ModelConfig, TowerConfig, VisionConfig
+from armillary.post_training.finetune import FinetuneRun
+from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
+from armillary.training.generator import GeneratorRun, train_generator
+from armillary.training.imagination import FlowConfig
+from armillary.training.loop import Report, Stage
+from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
+from armillary.training.vae import VAERun, VideoVAEConfig, train_vae
+
+
+@runtime_checkable
+class Run(Protocol):
+    """Settings that know what they are for: ``start`` does the work and writes into their folder."""
+
+    def start(self, report: Report = print) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataRun):
+    """Simulate episodes."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it."""
+        simulate(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips(ClipsRun):
+    """Cut clips for the video tokenizer."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it."""
+        cut_clips(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache(CacheRun):
+    """Encode windows for the generator."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it."""
+        encode(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec(VAERun):
+    """Train the video tokenizer."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it, or go on."""
+        figures = train_vae(self)
+        report("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reasoner(ReasonerRun):
+    """Train the reasoner."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it, or go on."""
+        train_reasoner(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """Train the generator of the checkpoint ``origin``; the other fields are those of ``GeneratorRun``."""
+
+    origin: Path
+    cache: Path
+    vae: Path
+    out: Path
+    stage: Stage
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    fresh: bool = True
+
+    def start(self, report: Report = print) -> None:
+        """Do it, or go on."""
+        fields = {name: value for name, value in vars(self).items() if name != "origin"}
+        train_generator(GeneratorRun(start=self.origin, **fields), report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeWay:
+    """The smallest thing through every stage: the checkpoint comes to lie in ``out/generator/checkpoint``."""
+
+    out: Path
+    episodes: int = 3
+    steps: int = 6
+    seed: int = 0
+    model: ModelConfig
+    codec: VAERun
+
+    def start(self, report: Report = print) -> None:
+        """Do all of it, or go on."""
+        raw, clips, vae = self.out / "raw", self.out / "clips", self.out / "vae"
+        simulate(DataRun(out=raw, episodes=self.episodes, seed=self.seed), report)
+        cut_clips(ClipsRun(data=raw, out=clips, seed=self.seed), report)
+        train_vae(replace(self.codec, data=clips, out=vae, seed=self.seed))
+        encode(CacheRun(data=raw, vae=vae / "vae", out=self.out / "cache", most=2), report)
+
+        stage = Stage(
+            name="reasoner", steps=self.steps, batch=4, rate=2e-3, warmup=1, seed=self.seed, bf16=False, log_every=1
+        )
+        read = self.out / "reasoner/checkpoint"
+        learn_tokenizer(raw, read / "text_tokenizer", vocabulary=self.model.vocabulary)
+        train_reasoner(ReasonerRun(data=raw, out=read.parent, stage=stage, model=self.model), report)
+        train_generator(
+            GeneratorRun(
+                start=read, cache=self.out / "cache", vae=vae / "vae", out=self.out / "generator",
+                stage=replace(stage, name="generator"),
+            ),
+            report,
+        )  # fmt: skip
+
+
+def pico_data() -> Run:
+    """2,400 tabletop episodes: about 90 minutes of one core."""
+    return Data(out=Path("runs/pico/raw"), episodes=2400)
+
+
+def pico_clips() -> Run:
+    """A clip of every episode."""
+    return Clips(data=Path("runs/pico/raw"), out=Path("runs/pico/clips"))
+
+
+def pico_vae() -> Run:
+    """The bundled video tokenizer: 40 minutes of one core."""
+    return Codec(data=Path("runs/pico/clips"), out=Path("runs/pico/vae"), minutes=40.0)
+
+
+def pico_reasoner() -> Run:
+    """The bundled reasoner: it reads, sees and answers."""
+    stage = Stage(name="reasoner", steps=3000, batch=16, rate=1.2e-3)
+    return Reasoner(data=Path("runs/pico/raw"), out=Path("runs/pico/reasoner"), stage=stage)
+
+
+def pico_cache() -> Run:
+    """Windows of every episode, encoded by the bundled video tokenizer."""
+    return Cache(data=Path("runs/pico/raw"), vae=Path("runs/pico/vae/vae"), out=Path("runs/pico/cache"))
+
+
+def pico_generator() -> Run:
+    """The bundled model: ``runs/pico/generator/checkpoint`` is what lies in the package."""
+    stage = Stage(name="generator", steps=10_000, batch=16, rate=1.2e-3)
+    return Generator(
+        origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), vae=Path("runs/pico/vae/vae"),
+        out=Path("runs/pico/generator"), stage=stage, flow=FlowConfig(),
+    )  # fmt: skip
+
+
+def tiny() -> Run:
+    """Every stage in well under a minute. The tests use it, so it always works."""
+    model = ModelConfig(
+        tower=TowerConfig(layers=2, width=32, heads=2, kv_heads=1, head_width=32, mlp_width=64, rope_axes=(6, 5, 5)),
+        vision=VisionConfig(depth=1, width=24, heads=2, mlp_width=32, grid_side=4),
+        vocabulary=512,
+    )
+    small = VideoVAEConfig(base_dim=4, decoder_base_dim=4, dim_mult=(1, 1, 2, 2))
+    codec = VAERun(data=Path(), out=Path(), steps=6, model=small, batch=1, report_steps=1)
+    return WholeWay(out=Path("runs/tiny"), model=model, codec=codec)
+
+
+def finetune() -> Run:
+    """A trained model learns your recordings: say which with --data, whose body with --embodiment, where with --out."""
+    return FinetuneRun(origin="pico", data=tyro.MISSING, out=tyro.MISSING, embodiment=tyro.MISSING)
+
+
+RUNS: dict[str, Callable[[], Run]] = {
+    "pico-data": pico_data,
+    "pico-clips": pico_clips,
+    "pico-vae": pico_vae,
+    "pico-reasoner": pico_reasoner,
+    "pico-cache": pico_cache,
+    "pico-generator": pico_generator,
+    "tiny": tiny,
+    "finetune": finetune,
+}
+
+
+def find_run(name: str) -> Callable[[], Run]:
+    """The function of a named run, or of ``FILE.py:function``. ``ConfigError`` if there is none."""
+    if name in RUNS:
+        return RUNS[name]
+    file, colon, function = name.rpartition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, RUNS, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"run {name!r} is unknown: it must be one of {', '.join(RUNS)}, or FILE.py:function. Nearest: {near!r}."
+        )
+    return _from_file(Path(file), function)
+
+
+def _from_file(path: Path, function: str) -> Callable[[], Run]:
+    if path.suffix != ".py" or not path.is_file():
+        raise ConfigError(f"there is no file {str(path)!r} ending in .py: give FILE.py:function.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = vars(module).get(function)
+    if not callable(found):
+        names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise ConfigError(f"{path} has no function {function!r}: it has {', '.join(names) or 'none'}.")
+
+    def made() -> Run:
+        run = found()
+        if not isinstance(run, Run):
+            raise ConfigError(
+                f"{path.name}:{function} returned {type(run).__name__}: a run has a method start(report)."
+            )
+        return run
+
+    return made

@@ -1,0 +1,116 @@
+"""The stages before any learning: episodes are simulated, cut into clips, and encoded once.
+
+    DataRun    a world  ->  raw episodes
+    ClipsRun   raw episodes  ->  clips of plain bytes, for the video tokenizer
+    CacheRun   raw episodes and a video tokenizer  ->  windows as the generator's tokens
+
+Each may be cut off and started again, and may be shared between processes: ``share`` (i, n) is the i-th of n.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from armillary.datasets.raw import load_raw, raw_files, simulate_raw
+from armillary.errors import ConfigError, DataError
+from armillary.tokenizers.video import VideoVAE
+from armillary.training.latents import FRAMES, make_cache
+from armillary.training.loop import Report
+
+SAY_EVERY = 25
+
+
+def check_share(share: tuple[int, int]) -> None:
+    """``ConfigError`` unless ``share`` is the i-th of n."""
+    if not 0 <= share[0] < share[1]:
+        raise ConfigError(f"share={share}: it must be (i, n) with i from 0 to n - 1, as (0, 1) for everything.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRun:
+    """Tabletop episodes ``seed`` to ``seed + episodes - 1``: expert, clumsy and random ones."""
+
+    out: Path
+    episodes: int
+    seed: int = 0
+    share: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
+        if self.episodes < 1:
+            raise ConfigError(f"episodes={self.episodes}: simulate at least one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsRun:
+    """One window of every episode in ``data`` as byte clips, ``a_file`` of them a file."""
+
+    data: Path
+    out: Path
+    camera: str = "front"
+    a_file: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRun:
+    """The windows of every episode in ``data``, at most ``most`` of each, encoded by the tokenizer in ``vae``."""
+
+    data: Path
+    vae: Path
+    out: Path
+    most: int = 6
+    embodiment: str = "tabletop"
+    share: tuple[int, int] = (0, 1)
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
+
+
+def simulate(run: DataRun, report: Report = print) -> int:
+    """Simulate what is not there yet; returns how many episodes this share has."""
+    made = 0
+    for seed in simulate_raw(run.out, episodes=run.episodes, seed=run.seed, share=run.share):
+        made += 1
+        if made % SAY_EVERY == 0:
+            report(f"{made} episodes, the last with seed {seed}")
+    return made
+
+
+def cut_clips(run: ClipsRun, report: Report = print) -> int:
+    """Write ``frames_00.npy`` and so on, uint8 n 17 h w 3; returns how many clips. Files that are there stay."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    paths = raw_files(run.data)
+    count = 0
+    for number, first in enumerate(range(0, len(paths), run.a_file)):
+        rng = np.random.default_rng([run.seed, number, 5])
+        target = run.out / f"frames_{number:02d}.npy"
+        films = [load_raw(path).frames[run.camera] for path in paths[first : first + run.a_file]]
+        long = [film for film in films if len(film) >= FRAMES]
+        if len(long) < 2:
+            continue  # a file needs a clip to learn from and one held out
+        count += len(long)
+        if not target.exists():
+            starts = [int(rng.integers(len(film) - FRAMES + 1)) for film in long]
+            draft = target.with_suffix(".draft.npy")
+            np.save(draft, np.stack([film[s : s + FRAMES] for film, s in zip(long, starts, strict=True)]))
+            draft.replace(target)
+            report(f"{target.name}: {len(long)} clips")
+    if not count:
+        raise DataError(f"{run.data} gives no clips: it needs at least two episodes of {FRAMES} frames.")
+    return count
+
+
+def encode(run: CacheRun, report: Report = print) -> int:
+    """Encode what is not there yet; returns how many episodes this share has."""
+    torch.set_num_threads(run.threads)
+    vae = VideoVAE.load(run.vae, dtype=torch.bfloat16)
+    made = 0
+    for name in make_cache(run.data, run.out, vae, share=run.share, most=run.most, embodiment=run.embodiment):
+        made += 1
+        if made % SAY_EVERY == 0:
+            report(f"{made} episodes, the last {name}")
+    return made

@@ -1,0 +1,64 @@
+"""A whole checkpoint with random weights and few numbers, for tests that need one of the right layout."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from armillary.embodiments import load_embodiment, save_embodiments
+from armillary.model import ModelConfig, TowerConfig, TwoTowers, VisionConfig, save_model, write_model_index
+from armillary.records import Episode
+from armillary.tokenizers.text import TextTokenizer, train_tokenizer
+from armillary.tokenizers.video import VideoVAE, VideoVAEConfig
+
+WORDS = ["an arm pushes the red cube", "Move the arm.", "This video is captured from a third-person perspective."]
+SMALL_VAE = VideoVAEConfig(base_dim=4, decoder_base_dim=4, dim_mult=(1, 1, 2, 2))
+
+
+def small_config(words: TextTokenizer) -> ModelConfig:
+    """Two layers of width 32, with the ids of ``words``."""
+    return ModelConfig(
+        tower=TowerConfig(layers=2, width=32, heads=2, kv_heads=1, head_width=32, mlp_width=64, rope_axes=(6, 5, 5)),
+        vision=VisionConfig(depth=1, width=24, heads=2, mlp_width=32, grid_side=4),
+        vocabulary=len(words),
+        image_pad=words.image_pad,
+        video_pad=words.video_pad,
+        vision_start=words.vision_start,
+        vision_end=words.vision_end,
+    )
+
+
+def small_model(folder: Path) -> tuple[TwoTowers, TextTokenizer]:
+    """A model with a tokenizer of its own, kept in ``folder``."""
+    words = train_tokenizer(WORDS * 3, folder / "text_tokenizer", vocabulary=400)
+    torch.manual_seed(0)
+    return TwoTowers(small_config(words)), words
+
+
+def small_checkpoint(folder: Path) -> Path:
+    """A folder as ``armillary.load`` opens it."""
+    model, _ = small_model(folder)
+    save_model(folder, model, dtype=torch.float32)
+    VideoVAE(SMALL_VAE).save(folder / "vae")
+    save_embodiments(folder, [load_embodiment(name) for name in ("tabletop", "pusht", "droid")])
+    write_model_index(folder)
+    return folder
+
+
+def moving_square(seed: int, frames: int = 40, side: int = 64) -> Episode:
+    """A bright square pushed about on grey ground; PushT's actions are where it goes next (512 units a side)."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(150, 362, 2)
+    places = [place]
+    for _ in range(frames - 1):
+        place = np.clip(place + rng.uniform(-40, 40, 2), 60, 452)
+        places.append(place)
+    film = np.full((frames, side, side, 3), 90, np.uint8)
+    for frame, (x, y) in zip(film, places, strict=True):
+        left, top = int(x * side / 512) - 4, int(y * side / 512) - 4
+        frame[top : top + 8, left : left + 8] = (240, 60, 40)
+    return Episode(
+        world="square", seed=seed, fps=10.0, frames={"top": film}, actions=np.stack(places[1:]).astype(np.float32),
+        embodiment="pusht", states={}, instruction="Push the square.", captions={"dense": "A square moves."},
+        success=True, recipe={"controller": "expert"},
+    )  # fmt: skip
