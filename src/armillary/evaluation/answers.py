@@ -1,0 +1,169 @@
+"""Questions: exact answers, beside the best guess that never looks at the picture.
+
+    measure_answers   the model's answer to each question; exact means the same words, capitals and full stop aside
+    Guesser           the commonest answer to the same words, or to words of the same form, on training seeds
+    boxes             "Where is ...?" is marked apart, by overlap (intersection over union)
+
+No question has yes or no for an answer (captions.py). The questions are drawn so that every task has as many as
+any other, as far as there are that many; the mean over all is therefore close to the mean over tasks.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from armillary.evaluation.bootstrap import Figure, mean
+from armillary.records import Array, Episode, Question
+from armillary.worlds.tabletop_tasks import COLOURS, SHAPES
+
+if TYPE_CHECKING:
+    from armillary.sampling.omni import Omni
+
+BOX, GOOD_OVERLAP, LONGEST = "box", 0.5, 32
+_COLOUR, _SHAPE = rf"\b({'|'.join(COLOURS)})\b", rf"\b({'|'.join(SHAPES)})\b"
+_BOX = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)\s*,\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """A question and the picture it is about."""
+
+    seed: int
+    picture: Array
+    question: Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One answer, beside the truth and the two guesses made without looking. ``overlap`` for boxes only."""
+
+    seed: int
+    frame: int
+    task: str
+    words: str
+    truth: str
+    answer: str
+    right: bool
+    guess: str  # by its words
+    guess_right: bool
+    form_guess: str
+    form_guess_right: bool
+    overlap: float | None = None
+
+
+def questions_of(episodes: Iterable[Episode], count: int, *, seed: int = 0) -> list[Shown]:
+    """``count`` questions, of every task as many as of any other as far as there are that many; then as many boxes."""
+    rng = np.random.default_rng([seed, 47])
+    by_task: dict[str, list[Shown]] = defaultdict(list)
+    for episode in episodes:
+        for question in episode.questions:
+            picture = episode.frames["front"][question.frames[0]]
+            by_task[question.task].append(Shown(seed=episode.seed, picture=picture, question=question))
+    for task in by_task:
+        by_task[task] = [by_task[task][i] for i in rng.permutation(len(by_task[task]))]
+    boxes = by_task.pop(BOX, [])
+    chosen: list[Shown] = []
+    while len(chosen) < count and any(by_task.values()):
+        for task in sorted(by_task):
+            if by_task[task] and len(chosen) < count:
+                chosen.append(by_task[task].pop())
+    return chosen + boxes[: -(-len(chosen) // max(1, len(by_task)))]
+
+
+class Guesser:
+    """Answers without looking: the commonest answer to these words, or to words of this form, where it learnt."""
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self._words: dict[str, Counter[str]] = defaultdict(Counter)
+        self._forms: dict[str, Counter[str]] = defaultdict(Counter)
+        for question in questions:
+            self._words[question.words][question.answer] += 1
+            self._forms[form_of(question.words)][question.answer] += 1
+
+    def by_words(self, words: str, *, least: int = 3) -> str:
+        """The commonest answer to these very words; if they were met less than ``least`` times, to their form."""
+        known = self._words.get(words, Counter())
+        return known.most_common(1)[0][0] if known.total() >= least else self.by_form(words)
+
+    def by_form(self, words: str) -> str:
+        """The commonest answer to words of this form; nothing if the form is new."""
+        known = self._forms.get(form_of(words), Counter())
+        return known.most_common(1)[0][0] if known else ""
+
+
+def form_of(words: str) -> str:
+    """The question with its colours and shapes left open."""
+    return re.sub(_SHAPE, "<shape>", re.sub(_COLOUR, "<colour>", words))
+
+
+def measure_answers(
+    omni: "Omni", shown: Sequence[Shown], guesser: Guesser, *, on_done: Callable[[int], None] | None = None
+) -> list[Answered]:
+    """Ask every question beside its picture; the likeliest words count."""
+    found = []
+    for number, one in enumerate(shown):
+        question = one.question
+        answer = omni.ask(question.words, image=one.picture, longest=LONGEST)
+        found.append(marked(one, answer, guesser))
+        if on_done is not None:
+            on_done(number + 1)
+    return found
+
+
+def marked(one: Shown, answer: str, guesser: Guesser) -> Answered:
+    """An answer and the guesses, compared with the truth. A box is right if it overlaps by half."""
+    question = one.question
+    truth, guess, form_guess = question.answer, guesser.by_words(question.words), guesser.by_form(question.words)
+    boxed = question.task == BOX
+
+    def right(said: str) -> bool:
+        return overlap_of(said, truth) >= GOOD_OVERLAP if boxed else same(said, truth)
+
+    return Answered(
+        seed=one.seed, frame=question.frames[0], task=question.task, words=question.words, truth=truth, answer=answer,
+        right=right(answer), guess=guess, guess_right=right(guess), form_guess=form_guess,
+        form_guess_right=right(form_guess), overlap=overlap_of(answer, truth) if boxed else None,
+    )  # fmt: skip
+
+
+def same(answer: str, truth: str) -> bool:
+    """Whether two answers are the same words, capitals, outer blanks and a full stop aside."""
+    return answer.strip().rstrip(".").casefold() == truth.strip().rstrip(".").casefold()
+
+
+def overlap_of(answer: str, truth: str) -> float:
+    """Intersection over union of two boxes written as "(left,top),(right,bottom)"; 0 where there is none to read."""
+    boxes = [_BOX.search(text) for text in (answer, truth)]
+    if boxes[0] is None or boxes[1] is None:
+        return 0.0
+    (a, b, c, d), (e, f, g, h) = (tuple(int(x) for x in box.groups()) for box in boxes if box is not None)
+    shared = max(0, min(c, g) - max(a, e)) * max(0, min(d, h) - max(b, f))
+    union = max(0, c - a) * max(0, d - b) + max(0, g - e) * max(0, h - f) - shared
+    return shared / union if union else 0.0
+
+
+def answers_figures(found: Sequence[Answered], *, seed: int = 0) -> dict[str, Figure]:
+    """Exact answers over all questions but boxes, and for each task; the better blind guess; boxes by their overlap."""
+    figures: dict[str, Figure] = {}
+    worded = [one for one in found if one.task != BOX]
+    tasks = sorted({one.task for one in worded})
+    for name, own in [("", worded), *((f"_{task}", [one for one in worded if one.task == task]) for task in tasks)]:
+        if own:
+            groups = [one.seed for one in own]
+            figures[f"exact{name}"] = mean([one.right for one in own], groups, seed=seed)
+            guesses = [mean([one.guess_right for one in own], groups, seed=seed),
+                       mean([one.form_guess_right for one in own], groups, seed=seed)]  # fmt: skip
+            figures[f"without_looking{name}"] = max(guesses, key=lambda figure: figure.value)
+    boxes = [one for one in found if one.overlap is not None]
+    if boxes:
+        groups = [one.seed for one in boxes]
+        figures["box_overlap"] = mean([one.overlap or 0.0 for one in boxes], groups, seed=seed)
+        figures["box_overlap_at_least_half"] = mean([one.right for one in boxes], groups, seed=seed)
+        guesses = [mean([one.guess_right for one in boxes], groups, seed=seed),
+                   mean([one.form_guess_right for one in boxes], groups, seed=seed)]  # fmt: skip
+        figures["box_overlap_at_least_half_without_looking"] = max(guesses, key=lambda figure: figure.value)
+    return figures

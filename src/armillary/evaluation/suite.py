@@ -1,0 +1,281 @@
+"""All figures of a checkpoint in one run, each section kept as soon as it is done.
+
+    checkpoint  ->  forward-dynamics, inverse-dynamics, policy, questions, text-to-video  ->  numbers.json
+
+In the folder ``out``: ``episodes/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
+``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights
+and the same counts, is not computed again: an interrupted run goes on where it was. ``forget`` throws sections away.
+"""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from armillary.closed_loop.policies import Chunks
+from armillary.errors import ConfigError
+from armillary.evaluation.answers import Guesser, answers_figures, measure_answers, questions_of
+from armillary.evaluation.behaviour import measure_policy, measure_random, policy_figures
+from armillary.evaluation.bootstrap import Figure
+from armillary.evaluation.dynamics import forward_figures, inverse_figures, measure_forward, measure_inverse
+from armillary.evaluation.films import films_figures, measure_films
+from armillary.evaluation.held_out import FRAMES, HELD_OUT, HeldOut, clip_at, gather_moving, recorded, scene
+from armillary.evaluation.shapes import ShapeJudge
+from armillary.media import write_whole
+from armillary.records import Episode
+from armillary.sampling.omni import load
+from armillary.worlds.tabletop import Tabletop
+
+if TYPE_CHECKING:
+    from armillary.sampling.omni import Omni
+
+SECTIONS = ("forward-dynamics", "inverse-dynamics", "policy", "questions", "text-to-video")
+KINDS = ("expert", "clumsy", "random")
+QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
+Step = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is measured. ``known``: training-seed episodes, on which the judges that know no model are fitted."""
+
+    clips: int = 300
+    questions: int = 300
+    episodes: int = 100
+    seed: int = HELD_OUT
+    known: int = 60
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "questions", "episodes", "known"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: it must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """What every section works with: the opened model, the plan, the held-out episodes, and whom to tell."""
+
+    omni: "Omni"
+    plan: Plan
+    folder: Path
+    tell: Step
+
+    @property
+    def held(self) -> HeldOut:
+        return HeldOut(self.folder / "episodes", seed=self.plan.seed)
+
+    def told(self, what: str, total: int) -> Callable[[int], None]:
+        """For loops that count what they have done."""
+        return lambda done: self.tell(what, done, total)
+
+    def known(self) -> list[Episode]:
+        """Expert episodes of training seeds."""
+        count, folder = self.plan.known, self.folder / "episodes"
+        return [self._counted("known episodes", i, count, recorded(folder, "expert", i)) for i in range(count)]
+
+    def experts(self, count: int) -> list[Episode]:
+        """The first held-out expert episodes."""
+        return [self._counted("episodes", i, count, self.held.episode("expert", i)) for i in range(count)]
+
+    def _counted(self, what: str, number: int, total: int, episode: Episode) -> Episode:
+        self.tell(what, number + 1, total)
+        return episode
+
+
+Result = tuple[Sequence[Any], Mapping[str, Figure], Sequence[str]]  # samples (dataclasses), figures, notes
+
+
+def evaluate(
+    checkpoint: str | Path,
+    *,
+    out: Path,
+    clips: int = 300,
+    questions: int = 300,
+    episodes: int = 100,
+    sections: Sequence[str] = SECTIONS,
+    seed: int = HELD_OUT,
+) -> dict[str, Any]:
+    """Measure a checkpoint on held-out seeds; write everything into ``out``, return what ``numbers.json`` holds.
+
+    ``clips`` also counts the films of text-to-video. ``seed``: the first held-out seed, at least 1,000,000.
+    Raises ``ConfigError`` for an unknown section, ``CheckpointError`` if there is no such checkpoint.
+    """
+    plan = Plan(clips=clips, questions=questions, episodes=episodes, seed=seed)
+    _check_sections(sections)
+    HeldOut(out, seed=seed)
+    return measure(load(checkpoint), plan, out=out, sections=sections)
+
+
+def measure(omni: "Omni", plan: Plan, *, out: Path, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
+    """``evaluate`` for a model that is open: run the sections that are not there yet, then join all there are."""
+    _check_sections(sections)
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = {"weights": omni.parts.weights_sha256, "plan": asdict(plan), "dtype": str(omni.parts.dtype)}
+    console = Console(stderr=True)
+    for section in sections:
+        path = out / f"{section}.json"
+        if path.is_file() and json.loads(path.read_text("utf-8"))["made_from"] == wanted:
+            console.print(f"{section}: kept from an earlier run")
+            continue
+        start = time.monotonic()
+        with _progress(console) as bars:
+            samples, figures, notes = _MEASURES[section](Bench(omni=omni, plan=plan, folder=out, tell=_teller(bars)))
+        _write_lines(out / f"{section}.jsonl", samples)
+        kept = {"made_from": wanted, "notes": list(notes), "seconds": round(time.monotonic() - start, 1),
+                "figures": {name: asdict(figure) for name, figure in figures.items()}}  # fmt: skip
+        _write_json(path, kept)
+        console.print(f"{section}: {len(samples)} samples in {kept['seconds']:.0f} s")
+    numbers = _joined(omni, plan, out, [s for s in SECTIONS if s in sections])
+    _write_json(out / "numbers.json", numbers)
+    return numbers
+
+
+def forget(out: Path, sections: Sequence[str] = SECTIONS) -> None:
+    """Throw the results of these sections away, so that they are computed again. Episodes stay: they are the same."""
+    _check_sections(sections)
+    for section in sections:
+        (out / f"{section}.json").unlink(missing_ok=True)
+
+
+def _forward(bench: Bench) -> Result:
+    count = bench.plan.clips
+    clips = gather_moving(bench.held, count, on_found=bench.told("moving clips", count))
+    scores = measure_forward(bench.omni, clips, on_done=bench.told("forward dynamics", count))
+    return scores, forward_figures(scores), [
+        "Clips: 17 frames, two expert episodes to each clumsy one, an object's centre goes at least 10 % of the width.",
+        "Centres are marked where no other object has the moved one's colour and it can be seen in the last frame.",
+    ]  # fmt: skip
+
+
+def _inverse(bench: Bench) -> Result:
+    share = -(-bench.plan.clips // len(KINDS))
+    clips = []
+    for kind in KINDS:
+        for number in range(share):
+            episode = bench.held.episode(kind, number)
+            rng = np.random.default_rng([episode.seed, 53])
+            clips.append(clip_at(episode, int(rng.integers(len(episode.actions) + 2 - FRAMES))))
+            bench.tell("clips", len(clips), share * len(KINDS))
+    scores = measure_inverse(bench.omni, clips, on_done=bench.told("inverse dynamics", len(clips)))
+    return scores, inverse_figures(scores), ["One window of each episode, its start drawn by the episode's seed."]
+
+
+def _policy(bench: Bench) -> Result:
+    count = bench.plan.episodes
+    seeds = [bench.held.seed_of("policy", i) for i in range(count)]
+    planner = Chunks(omni=bench.omni, embodiment="tabletop")
+    attempts = measure_policy(planner, seeds, on_done=bench.told("policy", count))
+    blind = bench.told("policy, words-blind", count)
+    attempts += measure_policy(planner, seeds, name="words_blind", blind=True, on_done=blind)
+    attempts += measure_random(seeds)
+    notes = ["words_blind: the same model, told an instruction drawn by chance among all that the table allows."]
+    cloned = bench.omni.parts.folder.with_name(f"{bench.omni.parts.folder.name}-cloning")
+    if (cloned / "model_index.json").is_file():
+        cloner = Chunks(omni=load(cloned), embodiment="tabletop")
+        told = bench.told("behaviour cloning", count)
+        attempts += measure_policy(cloner, seeds, name="behaviour_cloning", on_done=told)
+    else:
+        notes.append(f"Behaviour cloning was not measured: there is no checkpoint {cloned.name} beside this one.")
+    return attempts, policy_figures(attempts), notes
+
+
+def _questions(bench: Bench) -> Result:
+    count = bench.plan.questions
+    guesser = Guesser(question for episode in bench.known() for question in episode.questions)
+    shown = questions_of(bench.experts(-(-count // QUESTIONS_AN_EPISODE)), count, seed=bench.plan.seed)
+    found = measure_answers(bench.omni, shown, guesser, on_done=bench.told("questions", len(shown)))
+    return found, answers_figures(found), [
+        "without_looking: the commonest answer to the same words, or to words of the same form, over "
+        f"{bench.plan.known} episodes of training seeds, whichever of the two rules does better here.",
+        "Questions are drawn so that every task has as many as any other; boxes are marked apart.",
+    ]  # fmt: skip
+
+
+def _films(bench: Bench) -> Result:
+    count = bench.plan.clips
+    pictures = [(e.frames["front"][i], e.boxes[i]) for e in bench.known() if e.boxes
+                for i in (0, len(e.boxes) // 2, len(e.boxes) - 1)]  # fmt: skip
+    judge = ShapeJudge.fit(pictures)
+    world = Tabletop(views=("front",), extras=("segmentation",))
+    scenes = []
+    for number in range(count):
+        scenes.append(scene(bench.held.seed_of("scene", number), world))
+        bench.tell("scenes", number + 1, count)
+    world.close()
+    found = measure_films(bench.omni, scenes, judge, on_done=bench.told("text-to-video", count))
+    return found, films_figures(found), [
+        "A thing is there if a patch of its colour (30 pixels or more) in the film's first frame is judged to have its "
+        "shape, by a linear judge fitted on true pictures of training seeds; named_there_true is that judge on true "
+        "held-out pictures, named_there_codec on the video tokenizer's reconstruction of them.",
+        "exchanged: the same films, searched for the things another table's caption names.",
+    ]  # fmt: skip
+
+
+_MEASURES: Mapping[str, Callable[[Bench], Result]] = {
+    "forward-dynamics": _forward,
+    "inverse-dynamics": _inverse,
+    "policy": _policy,
+    "questions": _questions,
+    "text-to-video": _films,
+}
+
+
+def _check_sections(sections: Sequence[str]) -> None:
+    unknown = [section for section in sections if section not in SECTIONS]
+    if unknown or not sections:
+        raise ConfigError(f"sections={list(sections)}: give at least one of {', '.join(SECTIONS)}.")
+
+
+def _joined(omni: "Omni", plan: Plan, out: Path, sections: Sequence[str]) -> dict[str, Any]:
+    """Every figure of the sections, under SECTION/NAME, with the circumstances it was measured in."""
+    command = ["armillary", "evaluate", str(omni.parts.folder.name), "--clips", str(plan.clips), "--questions",
+               str(plan.questions), "--episodes", str(plan.episodes), "--seed", str(plan.seed)]  # fmt: skip
+    figures: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    for section in sections:
+        kept = json.loads((out / f"{section}.json").read_text("utf-8"))
+        notes[section] = kept["notes"]
+        line = shlex.join([*command, "--sections", section])
+        for name, figure in kept["figures"].items():
+            figures[f"{section}/{name}"] = {**figure, "seed": plan.seed, "command": line}
+    return {
+        "checkpoint": omni.parts.folder.name, "weights": omni.parts.weights_sha256, "device": omni.parts.device.type,
+        "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
+        "interval": "95 %, 2000 draws of whole episodes", "figures": figures, "notes": notes,
+    }  # fmt: skip
+
+
+def _write_lines(path: Path, samples: Iterable[Any]) -> None:
+    text = "".join(json.dumps(asdict(sample)) + "\n" for sample in samples)
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    return Progress(*columns, console=console, disable=not sys.stderr.isatty())
+
+
+def _teller(bars: Progress) -> Step:
+    """Moves the bar of whatever is being done, and makes it when it is first heard of."""
+    known: dict[str, Any] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what not in known:
+            known[what] = bars.add_task(what, total=total)
+        bars.update(known[what], completed=done)
+
+    return tell
