@@ -1,0 +1,89 @@
+"""How long something takes, told with its circumstances: one line in ``results.jsonl`` for each measurement.
+
+    measure(run) -> median and middle half in milliseconds, and the processor time that the median run used
+    report(name, timing, **circumstances) -> prints the line and appends it
+
+On a shared machine the wall clock tells about the neighbours too; the processor time does so less. Compare two
+versions in alternation, never across days.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Milliseconds: the median, the ends of the middle half, and the median of processor time over all threads."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    processor_ms: float
+    repeats: int
+
+
+def measure(run: Callable[[], object], *, warmup: int = 3, repeats: int = 15) -> Timing:
+    """Time ``run`` once warm, device work included."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    walls, processor = [], []
+    for number in range(warmup + repeats):
+        wait()
+        start, busy = time.perf_counter(), time.process_time()
+        run()
+        wait()
+        if number >= warmup:
+            walls.append((time.perf_counter() - start) * 1e3)
+            processor.append((time.process_time() - busy) * 1e3)
+    low, median, high = statistics.quantiles(walls, n=4)
+    return Timing(
+        median_ms=round(median, 2),
+        low_ms=round(low, 2),
+        high_ms=round(high, 2),
+        processor_ms=round(statistics.median(processor), 2),
+        repeats=repeats,
+    )
+
+
+def report(name: str, timing: Timing, **circumstances: Any) -> dict[str, Any]:
+    """Print the measurement as a line of JSON and append it to ``results.jsonl``."""
+    line = {"name": name, **circumstances, **asdict(timing), **machine(), "commit": commit()}
+    text = json.dumps(line)
+    print(text, flush=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+    return line
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran, and how busy others kept the place."""
+    device = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores of {platform.machine()}"
+    )
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"device": device, "load": round(os.getloadavg()[0], 1), "torch": torch.__version__, "when": when}
+
+
+def commit() -> str:
+    """The commit that was measured, with a + if files were changed since; ``unknown`` outside a checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or "unknown"
