@@ -246,6 +246,16 @@ def test_what_is_seen_changes_what_is_said(model):
     assert not torch.allclose(after[:, -1], before[:, -1], atol=1e-4)
 
 
+def test_early_features_of_a_picture_reach_the_reasoner_besides_its_tokens(model):
+    other = TwoTowers(TINY).requires_grad_(False)
+    other.load_state_dict(model.state_dict())
+    other.visual.deepstack_merger_list[0].linear_fc2.bias.add_(1.0)
+    ids, mask, visual = pictured()
+    changed = (other.logits(ids, mask, visual) - model.logits(ids, mask, visual)).abs().amax(dim=-1)[0]
+    assert not changed[:3].any()
+    assert (changed[3:] > 1e-4).all()
+
+
 def test_scores_can_be_asked_for_at_some_places_only(model):
     ids, mask = words(2, 6)
     at = torch.zeros_like(mask)
