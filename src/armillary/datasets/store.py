@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from armillary.datasets.droid import droid_episode, is_droid
 from armillary.datasets.films import encode
-from armillary.datasets.lerobot import LeRobotReader, read_table
+from armillary.datasets.lerobot import EpisodeRow, LeRobotReader, read_table
 from armillary.datasets.pack import PLACE, WORDS_PATH, Pack, Waiting, camera_key, episodes_packed, plain
 from armillary.datasets.stats import picture_stats
 from armillary.errors import DataError
@@ -161,27 +162,49 @@ class EpisodeWriter:
         return words
 
 
+class EpisodeFolder:
+    """The episodes of a LeRobot folder by number: ``len(folder)``, ``folder.episode(i)``.
+
+    Folders written here come back as they were. DROID's are read by ``droid.py``. Of others, ``action`` and every
+    ``observation.*`` are read; the last row's action leads to no frame and is dropped; ``embodiment`` (else the
+    robot's type) names the body. ``size`` (height, width) resizes frames while decoding.
+    """
+
+    def __init__(self, path: str | Path, *, embodiment: str | None = None, size: tuple[int, int] | None = None) -> None:
+        self.reader = LeRobotReader(path)
+        self._words = _words_kept(self.reader.path)
+        self._embodiment = embodiment or str(self.reader.info.get("robot_type") or "unknown")
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self.reader.episodes)
+
+    @property
+    def kept_embodiment(self) -> str | None:
+        """The embodiment that the folder itself names; None where it was not written here."""
+        return next((str(words["embodiment"]) for words in self._words.values()), None)
+
+    def episode(self, number: int) -> Episode:
+        """The ``number``-th episode; ``DataError`` where its actions or films cannot be read."""
+        row = self.reader.episodes[number]
+        if row.index in self._words:
+            return _ours(self.reader, row, self._words[row.index], self._size)
+        if is_droid(self.reader):
+            return droid_episode(self.reader, index=row.index, size=self._size)
+        return _foreign(self.reader, row, self._embodiment, self._size)
+
+
 def read_episodes(
     path: str | Path, *, embodiment: str | None = None, size: tuple[int, int] | None = None
 ) -> Iterator[Episode]:
-    """The episodes of a LeRobot folder, one at a time.
-
-    Folders written here come back as they were. Of others, ``action`` and every ``observation.*`` are read; the last
-    row's action leads to no frame and is dropped; ``embodiment`` (else the robot's type) names the body. ``size``
-    (height, width) resizes frames while decoding. ``DataError`` where the folder has no actions that can be read.
-    """
-    reader = LeRobotReader(path)
-    words = _words_kept(reader.path)
-    for row in reader.episodes:
-        if row.index in words:
-            yield _ours(reader, row.index, words[row.index], size)
-        else:
-            yield _foreign(reader, row.index, embodiment or str(reader.info.get("robot_type") or "unknown"), size)
+    """The episodes of a LeRobot folder, one at a time; as ``EpisodeFolder`` reads them."""
+    folder = EpisodeFolder(path, embodiment=embodiment, size=size)
+    for number in range(len(folder)):
+        yield folder.episode(number)
 
 
-def _ours(reader: LeRobotReader, index: int, words: dict[str, Any], size: tuple[int, int] | None) -> Episode:
-    row = next(row for row in reader.episodes if row.index == index)
-    place = reader.path / PLACE.format(chunk=index // 1000, episode=index)
+def _ours(reader: LeRobotReader, row: EpisodeRow, words: dict[str, Any], size: tuple[int, int] | None) -> Episode:
+    place = reader.path / PLACE.format(chunk=row.index // 1000, episode=row.index)
     beside = _load_npz(place.with_suffix(".npz"))
     depth = {k[6:]: v.astype(np.float32) / 1000 for k, v in beside.items() if k.startswith("depth/")}
     marks = {k[13:]: v.astype(np.int32) for k, v in beside.items() if k.startswith("segmentation/")}
@@ -208,14 +231,13 @@ def _ours(reader: LeRobotReader, index: int, words: dict[str, Any], size: tuple[
     )
 
 
-def _foreign(reader: LeRobotReader, index: int, embodiment: str, size: tuple[int, int] | None) -> Episode:
-    row = next(row for row in reader.episodes if row.index == index)
+def _foreign(reader: LeRobotReader, row: EpisodeRow, embodiment: str, size: tuple[int, int] | None) -> Episode:
     columns = reader.columns(row)
     if "action" not in columns:
         near = [name for name in columns if name.startswith("action")]
         raise DataError(
             f"{reader.path} has no column 'action' ({', '.join(near) or 'none like it'}): what leads from frame to "
-            "frame is unknown. A DROID folder is read by datasets/droid.py; others need a column 'action'."
+            "frame is unknown. Give a folder with a column 'action', or one with DROID's columns."
         )
     states = {
         name.removeprefix("observation."): values.astype(np.float64).reshape(row.length, -1)
@@ -225,14 +247,14 @@ def _foreign(reader: LeRobotReader, index: int, embodiment: str, size: tuple[int
     return check_episode(
         Episode(
             world=reader.path.name,
-            seed=index,
+            seed=row.index,
             fps=reader.fps,
             frames={key.split(".")[-1]: reader.frames(row, key, size=size) for key in row.films},
             actions=columns["action"].reshape(row.length, -1)[:-1],
             embodiment=embodiment,
             states=states,
             instruction=row.task,
-            recipe={"path": reader.path.name, "episode": index},
+            recipe={"path": reader.path.name, "episode": row.index},
         )
     )
 
