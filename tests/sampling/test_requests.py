@@ -12,6 +12,7 @@ from armillary.errors import CheckpointError, ConfigError, RequestError
 from armillary.modes import MODES
 from armillary.sampling.pictures import at_rate, fit_picture
 from armillary.sampling.requests import check_request, offers
+from armillary.sampling.stretches import unfold
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 FILM = np.zeros((17, 64, 64, 3), np.uint8)
@@ -56,6 +57,8 @@ WRONG = [
     ("text-to-video", {"prompt": "x", "outputs": ()}, "at least one"),
     ("text-to-video", {"prompt": "x", "latents": {"sound": 1}}, "noise of each modality"),
     ("text-to-video", {"prompt": "x", "latents": {"video": 1}, "frames": 33}, "one stretch of 17"),
+    ("text-to-video", {"prompt": "x", "latents": {"video": "much"}}, "not numbers"),
+    ("text-to-video", {"prompt": "x", "latents": {"video": [math.inf]}}, "not finite"),
     ("image-to-video", {"image": "nowhere.png"}, "no file 'nowhere.png'"),
     ("image-to-video", {"image": np.zeros((4, 4), np.int32)}, "uint8"),
     ("video-to-video", {"video": "nowhere.mp4"}, "no file 'nowhere.mp4'"),
@@ -114,6 +117,30 @@ def test_the_record_is_plain_data_and_tells_every_settled_value(checkpoint):
 def test_the_rate_is_the_bodys_unless_asked(checkpoint):
     assert check_request("policy", GOOD["policy"], checkpoint).fps == 10.0
     assert check_request("policy", {**GOOD["policy"], "fps": 5.0}, checkpoint).fps == 5.0
+
+
+def test_what_nobody_says_the_checkpoint_says(tmp_path):
+    """Size, rate and the task of a request without words come from the folder, where it tells them."""
+    plain = check_request("forward-dynamics", GOOD["forward-dynamics"], tmp_path)
+    assert (plain.size, plain.prompt) == ((128, 128), "")
+    told = {"size": [64, 96], "fps": 5, "task": "Move the arm."}
+    (tmp_path / "defaults.json").write_text(json.dumps(told))
+    request = check_request("forward-dynamics", GOOD["forward-dynamics"], tmp_path)
+    assert (request.size, request.prompt, request.fps) == ((64, 96), "Move the arm.", 10.0)
+    film = check_request("text-to-video", GOOD["text-to-video"], tmp_path)
+    assert (film.size, film.prompt, film.fps) == ((64, 96), "a cube", 5.0)
+    (tmp_path / "defaults.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="size, two numbers"):
+        check_request("text-to-video", GOOD["text-to-video"], tmp_path)
+
+
+def test_without_a_negative_prompt_the_other_branch_reads_nothing(checkpoint):
+    def branches(**asked):
+        return next(unfold(check_request("text-to-video", {"prompt": "x", **asked}, checkpoint))).prompts()
+
+    assert branches() == ("x. The video is 1.7 seconds long and is of 10 FPS. This video is of 128x128 resolution.", "")
+    assert branches(negative_prompt="")[1].startswith("The video is not 1.7 seconds")
+    assert branches(negative_prompt="blur")[1].startswith("blur. The video is not")
 
 
 def test_what_a_mode_offers_is_what_it_hides():

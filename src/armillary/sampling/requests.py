@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
@@ -34,13 +35,15 @@ _TALK = {"prompt", "image", "video", "seed", "outputs"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
-    """What a checkpoint shows when nobody asks for more: picture size (height, width) and frames a second.
+    """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, and the
+    task it was told in training where the actions said everything.
 
     Kept in the folder's ``defaults.json``; without the file these values hold.
     """
 
     size: tuple[int, int] = (128, 128)
     fps: float = 10.0
+    task: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> "Defaults":
@@ -50,7 +53,8 @@ class Defaults:
             return cls()
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(size=(int(found["size"][0]), int(found["size"][1])), fps=float(found["fps"]))
+            size = (int(found["size"][0]), int(found["size"][1]))
+            return cls(size=size, fps=float(found["fps"]), task=str(found.get("task", "")))
         except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as broken:
             raise CheckpointError(
                 f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."
@@ -62,12 +66,13 @@ class Request:
     """A checked request: nothing is absent that its mode needs.
 
     ``film`` uint8 t h w 3: the given frames at ``size`` (a picture is one frame). ``actions`` float32 t 64: given
-    actions in model space. ``frames``: how long the film is to be. ``record``: all of it as plain data.
+    actions in model space. ``frames``: how long the film is to be. ``negative_prompt``: None means that the walk
+    without the prompt reads the empty string, as in training. ``record``: all of it as plain data.
     """
 
     mode: Mode
     prompt: str
-    negative_prompt: str
+    negative_prompt: str | None
     frames: int
     size: tuple[int, int]
     fps: float
@@ -79,7 +84,7 @@ class Request:
     last_image: Array | None = None
     actions: NDArray[np.float32] | None = None
     embodiment: Embodiment | None = None
-    latents: Mapping[str, Any] = field(default_factory=dict)
+    latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -109,8 +114,8 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     schedule = make_schedule(steps, shift, solver=solver) if mode.name != "reason" else None
     request = Request(
         mode=mode,
-        prompt=_words(given, "prompt"),
-        negative_prompt=_words(given, "negative_prompt"),
+        prompt=_words(given, "prompt", defaults.task if mode.action != "none" else ""),
+        negative_prompt=_words(given, "negative_prompt", "") if "negative_prompt" in given else None,
         frames=frames,
         size=size,
         fps=fps,
@@ -259,7 +264,7 @@ def _outputs(mode: Mode, given: Mapping[str, Any]) -> tuple[str, ...]:
     return outputs
 
 
-def _latents(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, Any]:
+def _latents(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, NDArray[np.float32]]:
     latents = given.get("latents", {})
     if not isinstance(latents, Mapping) or not set(latents) <= {"video", "action"}:
         raise RequestError(
@@ -267,11 +272,17 @@ def _latents(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, 
         )
     if latents and frames > mode.frames:
         raise RequestError(f"latents fit one stretch of {mode.frames} frames, not {frames}: ask for fewer frames.")
-    return latents
+    try:
+        noise = {name: torch.as_tensor(numbers).detach().cpu().float().numpy() for name, numbers in latents.items()}
+    except (TypeError, ValueError, RuntimeError) as broken:
+        raise RequestError(f"latents are not numbers ({broken}): give tensors or arrays.") from broken
+    if not all(np.isfinite(numbers).all() for numbers in noise.values()):
+        raise RequestError("latents hold a number that is not finite: give noise.")
+    return noise
 
 
-def _words(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name, "")
+def _words(given: Mapping[str, Any], name: str, default: str) -> str:
+    value = given.get(name, default)
     if not isinstance(value, str):
         raise RequestError(f"{name} is {type(value).__name__}: give text.")
     return value
@@ -303,9 +314,9 @@ def _record(
 ) -> dict[str, Any]:
     """The request as plain data, with which it can be made again if the pictures are at hand."""
     record: dict[str, Any] = {"mode": request.mode.name, "seed": request.seed, "outputs": list(request.outputs)}
-    for name in ("prompt", "negative_prompt"):
-        if name in given:
-            record[name] = given[name]
+    record["prompt"] = request.prompt
+    if request.negative_prompt is not None:
+        record["negative_prompt"] = request.negative_prompt
     if request.mode.name != "reason":
         record |= {"frames": request.frames, "size": list(request.size), "fps": request.fps, "steps": steps}
         record |= {"guidance": request.guidance, "shift": shift, "solver": solver}
@@ -317,5 +328,5 @@ def _record(
         if array is not None:
             record[name] = fingerprint(array)
     for name, noise in request.latents.items():
-        record[f"latents.{name}"] = fingerprint(np.asarray(noise))
+        record[f"latents.{name}"] = fingerprint(noise)
     return record

@@ -79,29 +79,32 @@ class Stretch:
         )
 
     def prompts(self) -> tuple[str, str]:
-        """The words with and the words without which the generator walks, metadata included."""
+        """The words with and the words without which the generator walks, metadata included.
+
+        Without a negative prompt the second is the empty string itself, which is what training put in a dropped
+        caption's place; a negative prompt gets the negated metadata, as in Diffusers' pipeline.
+        """
         request = self.request
+        negative = request.negative_prompt
         if request.embodiment is not None:
             cameras = request.embodiment.cameras
             view = cameras[0].view if cameras else None
             words = action_prompt(
                 request.prompt, frames=self.frames, fps=request.fps, height=CANVAS, width=CANVAS, view=view
             )
-            return words, request.negative_prompt
+            return words, negative or ""
         height, width = request.size
         told = {"frames": self.frames, "height": height, "width": width}
         with_words = video_prompt(request.prompt, fps=request.fps, **told)
-        return with_words, negative_prompt(request.negative_prompt, fps=request.fps, **told)
+        return with_words, "" if negative is None else negative_prompt(negative, fps=request.fps, **told)
 
     def draw(self, modality: str, shape: tuple[int, ...]) -> Tensor:
         """This stretch's noise: what the request brought, else the next numbers of its own generator."""
         if modality not in self.request.latents:
             return torch.randn((1, *shape), generator=self.noise)[0]
-        brought = torch.as_tensor(self.request.latents[modality]).float().cpu()
-        if brought.numel() != torch.Size(shape).numel() or not bool(brought.isfinite().all()):
-            raise RequestError(
-                f"latents for {modality} have shape {tuple(brought.shape)}: this request needs {shape}, all finite."
-            )
+        brought = torch.from_numpy(self.request.latents[modality])
+        if brought.numel() != torch.Size(shape).numel():
+            raise RequestError(f"latents for {modality} have shape {tuple(brought.shape)}: this request needs {shape}.")
         return brought.reshape(shape)
 
 

@@ -1,0 +1,60 @@
+"""A rollout kept as a folder, which appears in one move: film or picture, actions with their units, how it was made.
+
+vision.mp4 | vision.png   frames            actions.json      rows in physical units, with channels and rate
+answer.txt                words             sample_args.json  the request, settled
+provenance.json           weights, request, seed, versions
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from armillary.embodiments import load_embodiment
+from armillary.errors import DataError
+from armillary.media import write_image, write_video
+from armillary.records import Rollout
+
+_TOLD = ("about", "domain", "rotation", "channels", "gripper")
+
+
+def keep_rollout(out: Path, rollout: Rollout, checkpoint: Path) -> list[str]:
+    """Write the rollout into the new folder ``out``; returns the names of its files.
+
+    ``checkpoint``: the folder whose embodiments the actions mean. ``DataError`` if ``out`` holds something already.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise DataError(f"{out} is there already: name a new folder, so that nothing is overwritten.")
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    draft.mkdir(parents=True)
+    try:
+        if rollout.video is not None and len(rollout.video) == 1:
+            write_image(draft / "vision.png", rollout.video[0])
+        elif rollout.video is not None:
+            write_video(draft / "vision.mp4", rollout.video, rollout.fps)
+        if rollout.actions is not None:
+            _json(draft / "actions.json", actions_told(rollout, checkpoint))
+        if rollout.text is not None:
+            (draft / "answer.txt").write_text(rollout.text + "\n", encoding="utf-8")
+        _json(draft / "sample_args.json", rollout.provenance["request"])
+        _json(draft / "provenance.json", dict(rollout.provenance))
+        names = sorted(path.name for path in draft.iterdir())
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return names
+
+
+def actions_told(rollout: Rollout, checkpoint: Path) -> dict[str, Any]:
+    """A rollout's actions with all that is needed to carry them out: channels, units, frames of reference, rate."""
+    if rollout.embodiment is None or rollout.actions is None:
+        raise DataError(f"a rollout of {rollout.mode} without actions came: there is nothing to tell.")
+    body = load_embodiment(rollout.embodiment, checkpoint)
+    told = {name: value for name, value in body.to_dict().items() if name in _TOLD}
+    rows = [[round(float(x), 7) for x in row] for row in rollout.actions]
+    return {"embodiment": body.name, **told, "rate_hz": rollout.fps, "actions": rows}
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
