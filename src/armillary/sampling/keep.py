@@ -24,8 +24,7 @@ def keep_rollout(out: Path, rollout: Rollout, checkpoint: Path) -> list[str]:
 
     ``checkpoint``: the folder whose embodiments the actions mean. ``DataError`` if ``out`` holds something already.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DataError(f"{out} is there already: name a new folder, so that nothing is overwritten.")
+    check_new(out)
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     draft.mkdir(parents=True)
     try:
@@ -44,6 +43,33 @@ def keep_rollout(out: Path, rollout: Rollout, checkpoint: Path) -> list[str]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return names
+
+
+def check_new(out: Path) -> None:
+    """``DataError`` unless ``out`` is a name that is free, or an empty folder."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise DataError(f"{out} is there already: name a new folder, so that nothing is overwritten.")
+
+
+def read_actions(path: Path, embodiment: str | None) -> Any:
+    """Rows of actions from JSON: plain rows, or an ``actions.json`` as it is kept here, of that embodiment.
+
+    ``DataError`` if the file cannot be read or holds another body's actions; widths are checked with the request.
+    """
+    if not path.is_file():
+        raise DataError(f"actions names {str(path)!r}, which is no file: give a path to JSON.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
+        raise DataError(f"{path} is not JSON ({broken}): write a list of rows of numbers.") from broken
+    if not isinstance(found, dict):
+        return found
+    body = found.get("embodiment", embodiment)
+    if "actions" not in found or (embodiment is not None and body != embodiment and Path(embodiment).stem != body):
+        raise DataError(
+            f"{path} holds no actions of {embodiment}, but {sorted(found)} of {body}: give rows of numbers."
+        )
+    return found["actions"]
 
 
 def actions_told(rollout: Rollout, checkpoint: Path) -> dict[str, Any]:

@@ -1,0 +1,387 @@
+"""The command line: one verb for each stage of the data's way.
+
+    armillary simulate tabletop data/table --episodes 50
+    armillary imagine text-to-video out/film --prompt "the arm pushes the red cube to the left tray"
+    armillary ask "What is the gripper holding?" --image frame.png
+
+A verb is a function: its docstring is its help, its parameters are the options, and it imports its room when it is
+called. A mistake of the user's is one sentence and exit code 2, one of ours exit code 1; set ARMILLARY_TRACE=1 to
+see where it happened. What a verb writes appears whole or not at all.
+"""
+
+import inspect as signatures
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import tyro
+
+import armillary
+from armillary.errors import ArmillaryError, RequestError
+from armillary.modes import Asked
+
+Size = tuple[int, int]
+TRACE = "ARMILLARY_TRACE"
+
+
+def worlds() -> None:
+    """List the worlds there are, with their bodies, cameras and controllers."""
+    from armillary.worlds import WORLDS, make_world
+    from armillary.worlds.lives import controllers
+
+    for name in WORLDS:
+        spec = make_world(name).spec
+        print(f"{name}: {', '.join(controllers(name))} may act; embodiment {spec.embodiment}, {spec.fps:g} moments a "
+              f"second, at most {spec.max_steps} steps, cameras {', '.join(spec.cameras)}")  # fmt: skip
+
+
+def simulate(
+    world: str,
+    out: Path,
+    /,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    controller: str = "expert",
+    size: Size | None = None,
+    workers: int = 1,
+) -> None:
+    """Record episodes of a world as a LeRobot folder, with true words, questions and actions.
+
+    Args:
+        world: A name from `armillary worlds`.
+        out: A folder for the episodes: a new one, or one that this verb began and did not finish.
+        episodes: How many in all. Episode i uses seed + i, so a larger number extends a smaller one.
+        seed: The first episode's seed. Evaluation uses seeds from 1,000,000 on.
+        controller: Who acts: expert, clumsy, random or wordless.
+        size: Height and width of the pictures, in pixels.
+        workers: Processes that simulate side by side; the episodes are the same whatever their number.
+    """
+    from armillary.datasets.store import EpisodeWriter
+    from armillary.worlds import make_world
+    from armillary.worlds.lives import ALWAYS_ALIKE, Plan, begin, lives
+
+    spec = make_world(world).spec
+    plan = Plan(world=world, controller=controller, seed=seed, size=size or spec.size)
+    if episodes < 1:
+        raise RequestError(f"episodes={episodes}: ask for at least one.")
+    begin(plan, out)
+    told = ALWAYS_ALIKE[world]
+    with EpisodeWriter(out, fps=spec.fps, cameras=spec.cameras, robot=spec.embodiment, states=told) as writer:
+        begun = writer.next_index
+        with _progress(f"episodes of {world}") as show:
+            show(begun / episodes)
+            for number, episode in enumerate(lives(plan, range(seed + begun, seed + episodes), workers), begun + 1):
+                writer.write(episode)
+                show(number / episodes)
+    print(f"{out}: {max(begun, episodes)} episodes of {world}" + (f", {begun} were there already" if begun else ""))
+
+
+def inspect(
+    path: Path, /, *, embodiment: str | None = None, play: Path | None = None, episode: int = 0, as_json: bool = False
+) -> None:
+    """Open a recording: what is in it, what is odd about it, what can be used.
+
+    Args:
+        path: A LeRobot folder.
+        embodiment: What its actions mean: a name or a .toml file. Without it the folder's own word is taken.
+        play: Also write an episode's cameras as a film (.mp4) or a contact sheet (.png).
+        episode: Which episode to play.
+        as_json: Print JSON for machines.
+    """
+    from armillary.datasets import inspect as room
+
+    report = room.inspect_path(path, embodiment=embodiment)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        print("\n".join(report.lines()))
+    if play is not None:
+        play.parent.mkdir(parents=True, exist_ok=True)
+        print(f"played into {room.play(path, play, episode=episode)}", file=sys.stderr)
+
+
+def train(run: str, /, *settings: str) -> None:
+    """Make a model, or go on from one. `armillary train RUN --help` shows every setting of a run, each a flag.
+
+    A run that was stopped goes on where it was. Example: armillary train finetune --from pico --data PATH
+    --embodiment FILE.toml --out runs/mine
+
+    Args:
+        run: A name from runs.py (a wrong one lists them), or FILE.py:function for a run of your own.
+        settings: Flags that change the run's settings.
+    """
+    from armillary.runs import find_run
+
+    chosen = find_run(run)()
+    settled = tyro.cli(
+        type(chosen), default=chosen, args=settings, prog=f"armillary train {run}", config=(tyro.conf.AvoidSubcommands,)
+    )
+    settled.start(report=lambda line: print(line, flush=True))
+
+
+def imagine(
+    mode: str,
+    out: Path,
+    /,
+    *,
+    checkpoint: str = "pico",
+    prompt: str | None = None,
+    negative_prompt: str | None = None,
+    image: Path | None = None,
+    last_image: Path | None = None,
+    video: Path | None = None,
+    actions: Path | None = None,
+    embodiment: str | None = None,
+    frames: int | None = None,
+    size: Size | None = None,
+    fps: float | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    shift: float | None = None,
+    solver: Literal["unipc", "euler"] | None = None,
+    seed: int = 0,
+    outputs: tuple[str, ...] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Say what happens: film, picture or actions, in any mode. What is left out takes the mode's own value.
+
+    Writes into OUT: vision.mp4 or vision.png, actions.json (physical units), answer.txt, as far as the mode has them;
+    sample_args.json (the request, settled) and provenance.json (weights, versions).
+
+    Args:
+        mode: text-to-image, text-to-video, image-to-video, video-to-video, first-last-frame, forward-dynamics,
+            inverse-dynamics, policy or reason.
+        out: A new folder.
+        checkpoint: A bundled model or a checkpoint folder.
+        prompt: What is to be seen, or done.
+        negative_prompt: What is not to be seen.
+        image: The first picture.
+        last_image: The last picture, for first-last-frame.
+        video: The film to go on from, or to read actions off.
+        actions: A JSON file: rows of numbers in the embodiment's units, or an actions.json that this verb wrote.
+        embodiment: Whose actions: a name or a .toml file.
+        frames: How many, 4k+1.
+        size: Height and width in pixels, multiples of 32.
+        fps: Frames a second.
+        steps: Of the solver.
+        guidance: How strongly the prompt pulls; 1 is not at all.
+        shift: Moves the solver's steps towards noise.
+        solver: Which one.
+        seed: Of the noise: the same seed gives the same film.
+        outputs: What to return, of video and actions; the rest is not computed.
+        device: cpu or cuda.
+        dtype: bfloat16 or float32.
+    """
+    given = {name: value for name, value in locals().items() if name in Asked.__annotations__ and value is not None}
+    from armillary.sampling.keep import check_new, keep_rollout, read_actions
+
+    check_new(out)
+    if actions is not None:
+        given["actions"] = read_actions(actions, embodiment)
+    omni = armillary.load(checkpoint, device=device, dtype=dtype)
+    with _progress(mode) as told:
+        rollout = omni.imagine(mode, on_progress=told, **given)
+    names = keep_rollout(out, rollout, omni.parts.folder)
+    print(f"{out}: {', '.join(names)}")
+
+
+def ask(
+    question: str,
+    /,
+    *,
+    image: Path | None = None,
+    video: Path | None = None,
+    checkpoint: str = "pico",
+    longest: int = 256,
+    temperature: float = 0.0,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Answer a question about a picture, a film, or neither.
+
+    Args:
+        question: In plain words.
+        image: A picture.
+        video: A film.
+        checkpoint: A bundled model or a checkpoint folder.
+        longest: At most so many tokens of answer.
+        temperature: 0 always takes the likeliest word; above it, chance decides.
+        seed: Of that chance.
+        device: cpu or cuda.
+        dtype: bfloat16 or float32.
+    """
+    omni = armillary.load(checkpoint, device=device, dtype=dtype)
+    print(omni.ask(question, image=image, video=video, longest=longest, temperature=temperature, seed=seed))
+
+
+def evaluate(
+    checkpoint: str = "pico",
+    /,
+    *,
+    out: Path | None = None,
+    sections: tuple[str, ...] = (),
+    clips: int = 300,
+    questions: int = 300,
+    episodes: int = 100,
+    seed: int = 1_000_000,
+    as_json: bool = False,
+) -> None:
+    """Measure a model on held-out seeds: every number of its card, with 95 % intervals. Goes on where it was stopped.
+
+    Args:
+        checkpoint: A bundled model or a checkpoint folder.
+        out: A folder for samples and figures; runs/evaluate/NAME where none is named.
+        sections: Which parts: forward-dynamics, inverse-dynamics, policy, questions, text-to-video; all if none.
+        clips: Of the dynamics and of text-to-video.
+        questions: How many.
+        episodes: Of the policy.
+        seed: The first held-out seed, at least 1,000,000.
+        as_json: Print JSON for machines.
+    """
+    from armillary.evaluation import suite
+    from armillary.evaluation.report import print_report
+
+    place = Path("runs/evaluate") / Path(checkpoint).name if out is None else out
+    numbers = suite.evaluate(
+        checkpoint, out=place, clips=clips, questions=questions, episodes=episodes, seed=seed,
+        sections=sections or suite.SECTIONS,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(numbers, indent=1))
+    else:
+        print_report(numbers)
+
+
+def demo(
+    *,
+    out: Path = Path("demo/index.html"),
+    checkpoint: str = "pico",
+    seed: int = 2_000_000,
+    quick: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Show every mode on one page, on input the model has never seen, beside the truth.
+
+    Args:
+        out: The page: one HTML file that needs nothing else.
+        checkpoint: A bundled model or a checkpoint folder.
+        seed: The first seed of what is shown. Training uses seeds below 1,000,000, the card those below 2,000,000.
+        quick: Less of everything, in a quarter of the time.
+        device: cpu or cuda.
+        dtype: bfloat16 or float32.
+    """
+    from armillary.evaluation.demo import FULL, QUICK, gather
+    from armillary.evaluation.page import page_of
+
+    omni = armillary.load(checkpoint, device=device, dtype=dtype)
+    shown = gather(omni, QUICK if quick else FULL, seed=seed, report=lambda line: print(line, flush=True))
+    _write_text(out, page_of(shown))
+    print(f"{out.resolve()}: open it in a browser")
+
+
+def doctor(*, review: bool = False, folder: Path = Path()) -> None:
+    """Say what this machine can do, and what would help where it cannot. Exit code 1 if something needed is missing.
+
+    Args:
+        review: Also list every package needed with its licence, what goes over the network, and what is stored.
+        folder: Where results would be written; its disk is looked at.
+    """
+    from armillary import plan
+
+    missing = False
+    for finding in [*plan.examine(folder), *(plan.review() if review else ())]:
+        missing |= finding.needed and bool(finding.remedy)
+        print(f"{finding.name}: {finding.value}" + (f"\n  -> {finding.remedy}" if finding.remedy else ""), flush=True)
+    if missing:
+        raise SystemExit(1)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "worlds": worlds,
+    "simulate": simulate,
+    "inspect": inspect,
+    "train": train,
+    "imagine": imagine,
+    "ask": ask,
+    "evaluate": evaluate,
+    "demo": demo,
+    "doctor": doctor,
+}  # in the order of the data's way
+
+
+def main() -> None:
+    """Run the verb that the command line names. Exit codes: 0 done, 1 our mistake, 2 the user's, 130 stopped."""
+    line = sys.argv[1:]
+    tracing = bool(os.environ.get(TRACE))
+    if not tracing:
+        sys.excepthook = _last_words
+    try:
+        if line[:1] == ["train"] and len(line) > 1 and not line[1].startswith("-"):
+            train(*line[1:])  # the flags are the run's own, known once it is
+        else:
+            about = (signatures.getdoc(armillary) or "").split("\n", 1)[0]
+            tyro.extras.subcommand_cli_from_dict(VERBS, prog="armillary", description=about, args=line)
+    except ArmillaryError as wrong:
+        if tracing:
+            raise
+        _stop(str(wrong), 2)
+    except BrokenPipeError:  # whoever read our words has gone, for example head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as broken:
+        if tracing or broken.filename is None:
+            raise
+        _stop(f"{broken.filename} cannot be used ({broken.strerror}): give a place that can be read and written.", 2)
+    except KeyboardInterrupt:
+        _stop("stopped.", 130)
+
+
+def _stop(words: str, code: int) -> None:
+    print(f"armillary: {words}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is said of an error that is ours; Python then exits with code 1."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" in {Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno}" if trace else ""
+    print(f"armillary: a mistake of ours, not yours: {kind.__name__}: {error}{where}. "
+          f"Set {TRACE}=1 to see the whole way there, and please report it.", file=sys.stderr)  # fmt: skip
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr that is told the share done, 0 to 1; nothing where nobody watches."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def _write_text(path: Path, text: str) -> None:
+    from armillary.media import write_whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
