@@ -121,14 +121,15 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     write_checkpoint(before_folder, model, vae=base / "vae", words=words, embodiments=bodies)
     clips = clips_of(parts.held, run.clips)
     size = clips[0].video.shape[1:3]
-    _write_defaults(before_folder, size, body)
+    defaults = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0])}
+    _write_json(before_folder / "defaults.json", defaults)
     before, driven_before = _measured(run, before_folder, clips, body, report)
 
     vae = _tokenizer(run, base / "vae", parts, report)
     windows = _windows(run, vae, parts, body)
     seconds = _learn(run, model, TextTokenizer.load(words), windows, report)
     write_checkpoint(after_folder, model, vae=vae, words=words, embodiments=bodies)
-    _write_defaults(after_folder, size, body)
+    _write_json(after_folder / "defaults.json", defaults)
     after, driven = _measured(run, after_folder, clips, body, report)
     shutil.rmtree(before_folder)
 
@@ -275,11 +276,6 @@ def _planned(run: FinetuneRun, parameters: list[nn.Parameter], losses: Callable[
     steps = max(10, int(run.minutes * 60 / each))
     _write_json(plan, {"steps": steps, "seconds_a_step": each})
     return steps
-
-
-def _write_defaults(folder: Path, size: tuple[int, ...], body: Embodiment) -> None:
-    """What ``armillary.load`` shows when nobody asks for a size or a rate."""
-    _write_json(folder / "defaults.json", {"size": list(size), "fps": body.rate_hz})
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -134,23 +134,24 @@ def train_stage(
     groups = [{"params": deep, "weight_decay": stage.weight_decay}, {"params": flat, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=stage.betas, fused=True)
     keeper = Keeper(named, optimizer)
-    state = folder / "state"
+    state = kept_state(folder)
     first = keeper.load(state) if state.exists() else 0
     began = saved = time.monotonic()
     (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1))
-    means: dict[str, float] = {}
+    heard: dict[str, list[float]] = {}
     window = time.monotonic()
     for step in range(first, stage.steps):
         values = learn(stage, step, list(named.values()), optimizer, losses)
         keeper.follow(stage.ema, step)
         for name, value in values.items():
-            means[name] = means.get(name, 0.0) + float(value) / stage.log_every
+            heard.setdefault(name, []).append(float(value))
         if (step + 1) % stage.log_every == 0:
+            means = {name: sum(values) / len(values) for name, values in heard.items()}
             speed = stage.log_every * stage.batch / (time.monotonic() - window)
             _write(
                 folder, {"step": step + 1, **means, "rate": stage.rate_at(step), "samples_per_second": speed}, report
             )
-            means, window = {}, time.monotonic()
+            heard, window = {}, time.monotonic()
         if time.monotonic() - saved > stage.save_seconds:
             keeper.save(state, step + 1, stage)
             saved = time.monotonic()
@@ -161,6 +162,14 @@ def train_stage(
     keeper.save(state, stage.steps, stage)
     keeper.use_average()
     return True
+
+
+def kept_state(folder: Path) -> Path:
+    """Where a stage's state is; a save that was cut off between its two renames is put right."""
+    state, old = folder / "state", folder / "state.old"
+    if old.exists() and not state.exists():
+        os.replace(old, state)
+    return state
 
 
 def learn(
