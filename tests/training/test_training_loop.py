@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -76,8 +78,6 @@ def test_a_finished_stage_learns_no_more(tmp_path):
 
 
 def test_what_is_logged_is_the_mean_of_the_steps_since_the_last_line(tmp_path):
-    from dataclasses import replace
-
     stage = replace(STAGE, log_every=4)
     run(tmp_path / "whole", stage)
     assert [row["step seen"] for row in logged(tmp_path / "whole")] == [1.5, 5.5]
@@ -88,8 +88,6 @@ def test_what_is_logged_is_the_mean_of_the_steps_since_the_last_line(tmp_path):
 
 
 def test_minutes_end_a_stage_with_its_state_kept(tmp_path):
-    from dataclasses import replace
-
     _, finished = run(tmp_path, replace(STAGE, minutes=1e-9))
     assert not finished and len(logged(tmp_path)) == 1
     _, finished = run(tmp_path)
@@ -134,7 +132,7 @@ def test_the_rate_rises_stays_and_falls_to_nothing():
     stage = Stage(name="r", steps=100, batch=1, rate=1.0, warmup=10, decay=0.3)
     rates = [stage.rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9:70] == [1.0] * 61
-    assert all(a > b for a, b in zip(rates[70:], rates[71:], strict=False)) and 0 < rates[-1] < 0.05
+    assert all(a > b for a, b in pairwise(rates[70:])) and 0 < rates[-1] < 0.05
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"minutes": 0.0}])

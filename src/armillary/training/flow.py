@@ -45,7 +45,7 @@ def flow_loss(
     velocity: Float[Tensor, "b n d"],
     target: Float[Tensor, "b n d"],
     hidden: Bool[Tensor, "b n"],
-    weight: Float[Tensor, "#b #n d"] | Float[Tensor, "d"],
+    weight: Float[Tensor, "#b #n #d"] | Float[Tensor, "d"],
 ) -> Float[Tensor, ""]:
     """Mean over samples of the weighted mean square error; given elements count in the denominator (5.4).
 

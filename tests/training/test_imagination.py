@@ -1,0 +1,139 @@
+"""What the generator's exercises keep: drawn by (seed, step) alone, given tokens to the bit, padding without weight."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import small_config, small_model
+
+from armillary.model import TwoTowers
+from armillary.prompts import action_prompt
+from armillary.training.imagination import FlowConfig, FlowSource, drawn
+from armillary.training.latents import FRAMES, Windows
+
+SIZE = (5, 4, 4)  # latent frames, rows, columns: 4 tokens a frame
+ONLY = {"forward-dynamics": 0.0, "inverse-dynamics": 0.0, "policy": 0.0}
+
+
+class Watched(TwoTowers):
+    """The model, remembering what it was asked."""
+
+    def velocity(self, memory, segments, *, fps):
+        self.seen = (memory, list(segments), fps)
+        self.said = super().velocity(memory, segments, fps=fps)
+        return self.said
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    _, words = small_model(tmp_path_factory.mktemp("words"))
+    torch.manual_seed(1)
+    return Watched(small_config(words)), words
+
+
+def windows(count, *, width=10, fps=10.0):
+    rng = torch.Generator().manual_seed(3)
+    actions = torch.randn(count, FRAMES - 1, 64, generator=rng)
+    actions[:, :, width:] = 0
+    told = {"frames": FRAMES, "fps": fps, "height": 256, "width": 256}
+    return Windows(
+        video=torch.randn(count, 20, 192, generator=rng).bfloat16(), actions=actions, domain=np.full(count, 6),
+        width=np.full(count, width), fps=np.full(count, fps), acts=np.ones(count, bool), tells=np.ones(count, bool),
+        task=[action_prompt(f"Push the red cube {i}", **told) for i in range(count)],
+        caption=[f"A film {i}." for i in range(count)], size=SIZE,
+    )  # fmt: skip
+
+
+def source(made, config=None, count=4):
+    model, words = made
+    return FlowSource(model, words, windows(count), config or FlowConfig(action_share=1.0))
+
+
+def losses(made, step, config=None, samples=6):
+    values = source(made, config).losses(np.random.default_rng([7, step]), samples)
+    return {name: value.item() for name, value in values.items()}
+
+
+def test_a_batch_is_a_function_of_seed_and_step(made):
+    assert losses(made, 3) == losses(made, 3)
+    assert losses(made, 3) != losses(made, 4)
+
+
+@pytest.mark.parametrize(("mode", "video", "action"), [
+    ("forward-dynamics", [0], True), ("inverse-dynamics", [0, 1, 2, 3, 4], False), ("policy", [0], False),
+])  # fmt: skip
+def test_given_tokens_are_the_data_to_the_bit_and_their_velocity_is_nothing(made, mode, video, action):
+    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {mode: 1.0}))
+    pictures, moves = made[0].seen[1]
+    data = windows(4)
+    given = (pictures.level == 0).reshape(6, 5, 4)
+    assert [i for i in range(5) if given[:, i].all()] == video and given.any(dim=2).sum() == 6 * len(video)
+    whose = [int(np.argmax([torch.equal(row[:4], one[:4].float()) for one in data.video])) for row in pictures.tokens]
+    for sample, row in enumerate(whose):
+        assert torch.equal(pictures.tokens[sample][pictures.level[sample] == 0],
+                           data.video[row].float()[pictures.level[sample] == 0])  # fmt: skip
+        if action:
+            assert torch.equal(moves.tokens[sample], data.actions[row])
+    assert bool((moves.level == 0).all()) == action
+    for part, velocity in zip((pictures, moves), made[0].said, strict=True):
+        assert not velocity[part.level == 0].any()
+
+
+@pytest.mark.parametrize(("mode", "given", "frames"), [
+    ("text-to-video", [], 5), ("image-to-video", [0], 5), ("video-to-video", [0, 1], 5),
+    ("first-last-frame", [0, 4], 5), ("text-to-image", [], 1),
+])  # fmt: skip
+def test_films_give_the_frames_their_mode_says(made, mode, given, frames):
+    config = FlowConfig(action_share=0.0, films={mode: 1.0})
+    assert set(losses(made, 1, config)) == {"loss", "video"}
+    (pictures,) = made[0].seen[1]
+    level = pictures.level.reshape(6, frames, 4)
+    assert [i for i in range(frames) if (level[:, i] == 0).all()] == given
+    assert (level.amax(dim=(1, 2), keepdim=True) == level)[level > 0].all()  # hidden tokens share one level
+
+
+def test_padded_channels_hold_nothing_and_weigh_nothing(made):
+    config = FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0})
+    first = losses(made, 2, config)
+    moves = made[0].seen[1][1]
+    assert moves.tokens[:, :, :10].abs().min() > 0 and not moves.tokens[:, :, 10:].any()
+    with torch.no_grad():
+        for domain in made[0].transformer.action_proj_out.bias.weight:
+            domain[10:] += 100.0
+    assert losses(made, 2, config)["action"] == pytest.approx(first["action"], rel=1e-5)
+    with torch.no_grad():
+        made[0].transformer.action_proj_out.bias.weight[:, 10:] -= 100.0
+
+
+def test_the_policy_learns_only_from_those_who_act_well(made):
+    data = windows(4)
+    data.acts[:] = [False, True, False, False]
+    one = FlowSource(made[0], made[1], data, FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}))
+    one.losses(np.random.default_rng(0), 8)
+    first = made[0].seen[1][0].tokens[:, :4]
+    assert torch.equal(first, data.video[1, :4].float().expand(8, -1, -1))
+
+
+def test_modes_are_drawn_by_their_shares():
+    rng = np.random.default_rng(0)
+    found = [drawn({"a": 1.0, "b": 3.0, "c": 0.0}, rng) for _ in range(4000)]
+    assert abs(found.count("b") / 4000 - 0.75) < 0.03 and "c" not in found
+
+
+def test_the_loss_of_one_window_goes_to_near_zero(tmp_path):
+    model, words = small_model(tmp_path)
+    model.init_generator_from_reasoner()
+    data = windows(1)
+    modes = {"forward-dynamics": 0.5, "policy": 0.5}
+    learnt = list(model.generator_parameters())
+    one = FlowSource(model, words, data, FlowConfig(action_share=1.0, modes=modes, moving_weight=0.0))
+    optimizer = torch.optim.AdamW(learnt, lr=5e-3)
+    seen = []
+    for step in range(240):
+        optimizer.param_groups[0]["lr"] = 5e-3 * min(1.0, (240 - step) / 160)
+        values = one.losses(np.random.default_rng([0, step]), 8)
+        optimizer.zero_grad()
+        values["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+        seen.append(values["loss"].item())
+    assert np.mean(seen[-20:]) < 0.1 * np.mean(seen[:5]), (np.mean(seen[:5]), np.mean(seen[-20:]))
