@@ -1,6 +1,7 @@
 """Laws of the store: what is written comes back, the same episodes make the same bytes, a killed writer goes on."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -175,3 +176,36 @@ def test_states_that_change_their_shape_are_kept_beside(tmp_path):
     table = pq.read_table(tmp_path / "set/data/chunk-000/file-000.parquet")
     assert table["action"].type.list_size == 3
     assert table["next.done"].to_pylist().count(True) == 2
+
+
+def test_a_folder_that_was_begun_says_so(tmp_path):
+    EpisodeWriter(tmp_path / "set", fps=10, cameras=("top", "wrist")).write(episode(0))
+    with pytest.raises(ArmillaryError, match="begun and not finished"):
+        LeRobotReader(tmp_path / "set")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArmillaryError, match="is no folder"):
+        EpisodeWriter(tmp_path / "file", fps=10, cameras=("top",))
+
+
+def test_a_damaged_folder_is_read_rightly_or_refused_with_a_sentence(tmp_path):
+    """Bytes are overwritten or cut off in every file in turn; nothing but our own errors may come out."""
+    write(tmp_path / "set", [episode(0, frames=4, side=16), episode(1, frames=3, side=16)])
+    read = tried = 0
+    for number, file in enumerate(sorted(f for f in (tmp_path / "set").rglob("*") if f.is_file())):
+        whole = file.read_bytes()
+        rng = np.random.default_rng(number)
+        for kind in range(3):
+            harmed = bytearray(whole)
+            place = int(rng.integers(len(whole)))
+            if kind == 0:
+                harmed = harmed[:place]
+            else:
+                harmed[place : place + 16] = rng.bytes(len(harmed[place : place + 16]))
+            file.write_bytes(bytes(harmed))
+            tried += 1
+            with suppress(ArmillaryError):
+                list(read_episodes(tmp_path / "set"))
+                read += 1
+        file.write_bytes(whole)
+    assert 0 < read < tried - 5
+    assert len(list(read_episodes(tmp_path / "set"))) == 2

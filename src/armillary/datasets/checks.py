@@ -182,7 +182,7 @@ def check_films(reader: LeRobotReader) -> None:
 def _check_stats(reader: LeRobotReader) -> None:
     try:
         stats = json.loads((reader.path / "meta/stats.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         reader.odd("stats-unreadable", "meta/stats.json is not JSON: normalisers must be fitted from the rows.")
         return
     if missing := sorted({n for n in ("action", "observation.state") if n in reader.features} - set(stats)):

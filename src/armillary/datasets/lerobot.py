@@ -12,7 +12,7 @@ that stands in ``oddities`` as a sentence; what cannot raises ``DataError``. Not
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,14 @@ class LeRobotReader:
         self.info = _read_info(self.path)
         self.fps = float(self.info["fps"])
         self.features: dict[str, dict[str, Any]] = self.info["features"]
-        self.cameras = [key for key, feature in self.features.items() if feature.get("dtype") == "video"]
+        self.cameras = self._cameras()
         self.tasks = self._read_tasks()
         self.episodes = self._read_episodes()
         self._check_counts()
+        if waiting := len(list((self.path / ".pending").glob("episode_*"))):
+            self.odd(
+                "unfinished", f"{waiting} more episodes wait to be packed: write the folder to its end to see them."
+            )
         self._tables: dict[Path, pa.Table] = {}
 
     @property
@@ -129,6 +133,23 @@ class LeRobotReader:
             )
         return table
 
+    def _cameras(self) -> list[str]:
+        """Keys of the cameras whose films are pictures; others are named and left out."""
+        cameras = []
+        for key, feature in self.features.items():
+            facts = feature.get("info") or {}
+            if feature.get("dtype") == "image":
+                self.odd(
+                    "pictures-in-rows",
+                    f"camera {key} keeps its pictures in the rows (dtype image), not in films: it is left out; "
+                    "convert it to video with LeRobot's own tool.",
+                )
+            elif feature.get("dtype") == "video" and (facts.get("video.is_depth_map") or facts.get("is_depth_map")):
+                self.odd("depth-film", f"camera {key} is a film of depth, not of pictures: it is left out.")
+            elif feature.get("dtype") == "video":
+                cameras.append(key)
+        return cameras
+
     def _read_tasks(self) -> dict[int, str]:
         path = self.path / "meta/tasks.parquet"
         if not path.is_file():
@@ -177,14 +198,14 @@ class LeRobotReader:
             )
         template = self._template("data_path", DATA_PATH)
         missing = self._missing_films(names)
-        starts = self._assumed_starts(rows, names)
+        starts = np.cumsum([0.0, *(row["length"] / self.fps for row in rows)]).tolist()
         return [
             EpisodeRow(
                 index=row["episode_index"],
                 length=row["length"],
                 task=self._task_of(row),
                 data=self.path / _filled(template, row.get("data/chunk_index", 0), row.get("data/file_index", 0), row),
-                films={c: self._film(row, c, starts[i]) for c in self.cameras if c not in missing},
+                films=self._films(row, [c for c in self.cameras if c not in missing], starts[i]),
             )
             for i, row in enumerate(rows)
         ]
@@ -223,9 +244,17 @@ class LeRobotReader:
                 )
         return missing
 
-    def _assumed_starts(self, rows: list[dict[str, Any]], names: list[str]) -> list[float]:
-        lengths = [row["length"] / self.fps for row in rows]
-        return [float(sum(lengths[:i])) for i in range(len(rows))]
+    def _films(self, row: dict[str, Any], cameras: Sequence[str], assumed: float) -> dict[str, Film]:
+        """An episode's films, those that are there."""
+        films = {camera: self._film(row, camera, assumed) for camera in cameras}
+        for camera, film in films.items():
+            if not film.path.is_file():
+                self.odd(
+                    "film-absent",
+                    f"camera {camera} has films, but {film.path.relative_to(self.path)} is not there: the episodes in "
+                    "it are taken to be without that camera.",
+                )
+        return {camera: film for camera, film in films.items() if film.path.is_file()}
 
     def _film(self, row: dict[str, Any], camera: str, assumed: float) -> Film:
         chunk, file = (row.get(f"videos/{camera}/{part}") for part in ("chunk_index", "file_index"))
@@ -283,6 +312,8 @@ def _read_info(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise DataError(f"there is no folder {str(path)!r}: give a LeRobotDataset folder, the one that contains meta/.")
     file = path / "meta/info.json"
+    if not file.is_file() and (path / ".pending").is_dir():
+        raise DataError(f"{path} was begun and not finished: write it to its end first; what is safe is kept.")
     if not file.is_file():
         raise DataError(
             f"{path} has no meta/info.json: it is no LeRobotDataset; give the folder with meta/, data/ and videos/."

@@ -53,6 +53,7 @@ class Waiting:
 
 
 def camera_key(camera: str) -> str:
+    """What LeRobot calls the pictures of ``camera``."""
     return f"observation.images.{camera}"
 
 

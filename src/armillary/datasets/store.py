@@ -15,6 +15,8 @@ action and says ``next.done``; reading drops it. Depth is kept in whole millimet
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -62,14 +64,20 @@ class EpisodeWriter:
         self.path, self.fps, self.cameras = Path(path), round(fps), tuple(cameras)
         self._pack = Pack(self.path, fps=self.fps, cameras=self.cameras, robot=robot, states=states)
         self._lossless = lossless
+        self._shape: dict[str, Any] | None = None
         self._pending = self.path / ".pending"
-        self._pending.mkdir(parents=True, exist_ok=True)
+        try:
+            self._pending.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as taken:
+            raise DataError(f"{self.path} is no folder: name a new folder, or one that was begun before.") from taken
         self._tidy()
+        self._waiting_bytes = sum(file.stat().st_size for file in self._pending.rglob("*.mp4"))
+        self._next = episodes_packed(self.path) + len(self._waiting())
 
     @property
     def next_index(self) -> int:
         """The number of the episode that ``write`` writes next: how many are safe."""
-        return episodes_packed(self.path) + len(self._waiting())
+        return self._next
 
     def write(self, episode: Episode) -> int:
         """Keep ``episode``; returns its number. ``DataError`` if it does not fit the folder; then nothing changes."""
@@ -89,13 +97,15 @@ class EpisodeWriter:
             write_wav(place.with_suffix(".wav"), episode.sound)
         draft = self._pending / f".draft-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
+        draft.mkdir(parents=True)
         for camera in self.cameras:
             encode(draft / f"{camera}.mp4", episode.frames[camera], self.fps, lossless=self._lossless)
         np.save(draft / "actions.npy", episode.actions)
         (draft / "episode.json").write_text(json.dumps(self._words(episode, number)), encoding="utf-8")
+        self._waiting_bytes += sum(file.stat().st_size for file in draft.glob("*.mp4"))
         draft.rename(self._pending / f"episode_{number:06d}")
-        if sum(file.stat().st_size for file in self._pending.rglob("*.mp4")) > ENOUGH_BYTES:
+        self._next += 1
+        if self._waiting_bytes > ENOUGH_BYTES:
             self.close()
         return number
 
@@ -106,6 +116,7 @@ class EpisodeWriter:
             self._pack.add(waiting)
         for one in waiting:
             shutil.rmtree(one.folder)
+        self._waiting_bytes = 0
         if self._pending.is_dir() and not any(self._pending.iterdir()):
             self._pending.rmdir()
 
@@ -139,18 +150,18 @@ class EpisodeWriter:
         self._pack.forget_unfinished()
 
     def _check_like_the_others(self, episode: Episode) -> None:
-        self._pending.mkdir(exist_ok=True)
         shape = {
             "actions": [str(episode.actions.dtype), int(episode.actions.shape[1])],
             "sizes": {camera: list(episode.frames[camera].shape[1:3]) for camera in self.cameras},
         }
-        known = self._pack.shape() or next((one.words["shape"] for one in self._waiting()), shape)
+        if self._shape is None:
+            self._shape = self._pack.shape() or next((one.words["shape"] for one in self._waiting()), shape)
+        known = self._shape
         if shape != known:
             raise DataError(
                 f"an episode with {shape} came and the folder keeps {known}: actions of one width and type and "
                 "pictures of one size share a folder. Write it into a folder of its own."
             )
-        self._shape = shape
 
     def _words(self, episode: Episode, number: int) -> dict[str, Any]:
         words = {name: plain(value) for name, value in vars(episode).items() if name in _WORDS}
@@ -225,7 +236,7 @@ def _ours(reader: LeRobotReader, row: EpisodeRow, words: dict[str, Any], size: t
         segmentation=marks or None,
         boxes=None if boxes is None else [{n: tuple(b) for n, b in frame.items()} for frame in boxes],
         cameras=words["cameras"],
-        sound=read_wav(place.with_suffix(".wav"))[0] if words["sound"] else None,
+        sound=_sound(place.with_suffix(".wav")) if words["sound"] else None,
         success=words["success"],
         recipe=words["recipe"],
     )
@@ -286,6 +297,13 @@ def _beside(episode: Episode) -> dict[str, Array]:
     return arrays
 
 
+def _sound(path: Path) -> Array:
+    try:
+        return read_wav(path)[0]
+    except ValueError as broken:  # DataError is one too: either way the file is named
+        raise DataError(f"the sound of an episode cannot be read: {path.name} ({broken}). Copy it again.") from broken
+
+
 def _save_npz(path: Path, arrays: dict[str, Array]) -> None:
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -295,5 +313,5 @@ def _load_npz(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError) as broken:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as broken:
         raise DataError(f"{path} cannot be read ({broken}): copy the folder again, with armillary/.") from broken
