@@ -4,8 +4,8 @@
                       tokenizer's own reconstruction, and the film of another clip's actions
     measure_inverse   the film -> 16 actions, beside the actions that were really done
 
-Both tell the model only "Move the arm.", so that nothing but actions and pictures can say what happens. The first
-frame is given and therefore not marked.
+Neither names a task: the model reads its checkpoint's neutral words, so that nothing but actions and pictures can
+say what happens. The first frame is given and therefore not marked.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from armillary.sampling.omni import Omni
 
 EMBODIMENT = "tabletop"
-ANY_TASK = "Move the arm."  # as half the clips were taught: the words say nothing
 NEAR_SHARE = 0.05  # of the width: how far the imagined centre may be from the true one
 LEAST_SEEN = 30  # pixels of the moved object's colour in the true last frame, to look for it
 BATCH = 16
@@ -89,7 +88,7 @@ def measure_forward(omni: "Omni", clips: Sequence[HeldClip], *, on_done: Told | 
 def imagined_films(omni: "Omni", clips: Sequence[HeldClip], actions: Sequence[Array], *, seed: int) -> list[Array]:
     """What the model sees happen after each clip's first frame under these actions: uint8 t h w 3."""
     requests = [
-        {"mode": "forward-dynamics", "prompt": ANY_TASK, "image": clip.video[0], "actions": done,
+        {"mode": "forward-dynamics", "image": clip.video[0], "actions": done,
          "embodiment": EMBODIMENT, "seed": seed + i}
         for i, (clip, done) in enumerate(zip(clips, actions, strict=True))
     ]  # fmt: skip
@@ -125,7 +124,7 @@ def measure_inverse(omni: "Omni", clips: Sequence[HeldClip], *, on_done: Told | 
     for first in range(0, len(clips), BATCH):
         batch = clips[first : first + BATCH]
         requests = [
-            {"mode": "inverse-dynamics", "prompt": ANY_TASK, "video": clip.video, "embodiment": EMBODIMENT,
+            {"mode": "inverse-dynamics", "video": clip.video, "embodiment": EMBODIMENT,
              "seed": first + i}
             for i, clip in enumerate(batch)
         ]  # fmt: skip

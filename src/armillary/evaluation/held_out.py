@@ -8,12 +8,14 @@ No training uses seeds above a million. Every kind of controller, the closed loo
 text-to-video have their own range of seeds, so that no two sections share an episode by chance.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from armillary import worlds
 from armillary.datasets.raw import load_raw, save_raw
 from armillary.errors import ConfigError
 from armillary.evaluation.pixels import centre_of_box
@@ -28,6 +30,16 @@ STEPS = {"expert": 44, "clumsy": 28, "random": 28}
 FRAMES = 17  # of a clip: 16 actions
 MOVED_SHARE = 0.1  # of the width, from which a thing counts as moved
 CAMERA = "front"
+_WORLD = (
+    "tabletop.xml",
+    "tabletop.py",
+    "tabletop_tasks.py",
+    "arm.py",
+    "camera.py",
+    "experts.py",
+    "captions.py",
+    "record.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +71,10 @@ class Scene:
 
 
 class HeldOut:
-    """The held-out episodes, kept in ``folder``. ``seed``: the first; ``ConfigError`` if training may have seen it."""
+    """The held-out episodes, kept in ``folder``. ``seed``: the first; ``ConfigError`` if training may have seen it.
+
+    ``folder`` is to hold one world's episodes only: see ``world_fingerprint``.
+    """
 
     def __init__(self, folder: Path, *, seed: int = HELD_OUT) -> None:
         if seed < HELD_OUT:
@@ -82,6 +97,14 @@ class HeldOut:
         while True:
             yield self.episode(kind, number)
             number += 1
+
+
+def world_fingerprint() -> str:
+    """Eight letters that change when the tabletop or who acts in it changes: old episodes are then not used again."""
+    whole = hashlib.sha256()
+    for name in _WORLD:
+        whole.update((Path(worlds.__file__).parent / name).read_bytes())
+    return whole.hexdigest()[:8]
 
 
 def recorded(folder: Path, kind: str, seed: int) -> Episode:

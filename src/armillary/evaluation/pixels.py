@@ -5,6 +5,8 @@ blobs_of        the connected patches of one of the six colours, largest first
 centre_of       the middle of a patch, in pixels
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 def psnr(found: Array, truth: Array) -> float:
     """Peak signal to noise, dB, of uint8 pictures or films of one shape, over all their numbers together."""
-    error = np.mean((found.astype(np.float32) - truth.astype(np.float32)) ** 2) / 255.0**2
+    error = np.square(found.astype(np.int32) - truth.astype(np.int32)).mean() / 255.0**2
     return float(-10 * np.log10(max(float(error), 1e-10)))
 
 
@@ -55,7 +57,7 @@ def centre_of(mask: Mask) -> NDArray[np.float64]:
     return np.array([columns.mean() + 0.5, rows.mean() + 0.5])
 
 
-def centre_of_box(box: tuple[float, float, float, float]) -> NDArray[np.float64]:
+def centre_of_box(box: Sequence[float]) -> NDArray[np.float64]:
     """Column and row of the middle of a box (left, top, right, bottom; right and bottom exclusive)."""
     left, top, right, bottom = box
     return np.array([(left + right) / 2, (top + bottom) / 2])

@@ -3,6 +3,7 @@
 numbers (suite.py)  ->  rows  ->  a table on the terminal
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,13 @@ class Row:
     least: bool = True
 
     def verdict(self, value: float) -> str:
-        """``goal``, ``floor``, ``below`` or nothing where nothing is asked."""
+        """``goal``, ``floor`` (``yes`` if there is no goal beyond it), ``below``; nothing where nothing is asked."""
         if self.floor is None:
             return ""
+        if self.goal is None:
+            return "yes" if (value >= self.floor if self.least else value <= self.floor) else "no"
         for name, bar in (("goal", self.goal), ("floor", self.floor)):
-            if bar is not None and (value >= bar if self.least else value <= bar):
+            if value >= bar if self.least else value <= bar:
                 return name
         return "below"
 
@@ -72,7 +75,7 @@ def table(numbers: Mapping[str, Any]) -> Table:
     """The rows that were measured, each with its interval, its samples and what was asked of it."""
     shown = Table(title=f"{numbers['checkpoint']} on held-out seeds ({numbers['dtype']}, {numbers['device']})")
     for name in ("what", "value", "95 %", "n", "floor", "goal", "reached"):
-        shown.add_column(name, justify="left" if name in ("what", "reached") else "right")
+        shown.add_column(name, justify="left" if name in ("what", "reached") else "right", no_wrap=True)
     for row in ROWS:
         figure = numbers["figures"].get(row.key)
         if figure is not None:
@@ -85,7 +88,7 @@ def table(numbers: Mapping[str, Any]) -> Table:
 
 def print_report(numbers: Mapping[str, Any], console: Console | None = None) -> None:
     """The table, then every section's notes: how its figures were made."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else 120)
     console.print(table(numbers))
     for section, notes in numbers["notes"].items():
         for note in notes:

@@ -2,9 +2,9 @@
 
     checkpoint  ->  forward-dynamics, inverse-dynamics, policy, questions, text-to-video  ->  numbers.json
 
-In the folder ``out``: ``episodes/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
-``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights
-and the same counts, is not computed again: an interrupted run goes on where it was. ``forget`` throws sections away.
+In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
+``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
+counts and world, is not computed again: an interrupted run goes on where it was. ``forget`` throws sections away.
 """
 
 import json
@@ -27,7 +27,16 @@ from armillary.evaluation.behaviour import measure_policy, measure_random, polic
 from armillary.evaluation.bootstrap import Figure
 from armillary.evaluation.dynamics import forward_figures, inverse_figures, measure_forward, measure_inverse
 from armillary.evaluation.films import films_figures, measure_films
-from armillary.evaluation.held_out import FRAMES, HELD_OUT, HeldOut, clip_at, gather_moving, recorded, scene
+from armillary.evaluation.held_out import (
+    FRAMES,
+    HELD_OUT,
+    HeldOut,
+    clip_at,
+    gather_moving,
+    recorded,
+    scene,
+    world_fingerprint,
+)
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.media import write_whole
 from armillary.records import Episode
@@ -69,8 +78,13 @@ class Bench:
     tell: Step
 
     @property
+    def episodes(self) -> Path:
+        """Where this world's episodes are kept."""
+        return self.folder / f"episodes-{world_fingerprint()}"
+
+    @property
     def held(self) -> HeldOut:
-        return HeldOut(self.folder / "episodes", seed=self.plan.seed)
+        return HeldOut(self.episodes, seed=self.plan.seed)
 
     def told(self, what: str, total: int) -> Callable[[int], None]:
         """For loops that count what they have done."""
@@ -78,7 +92,7 @@ class Bench:
 
     def known(self) -> list[Episode]:
         """Expert episodes of training seeds."""
-        count, folder = self.plan.known, self.folder / "episodes"
+        count, folder = self.plan.known, self.episodes
         return [self._counted("known episodes", i, count, recorded(folder, "expert", i)) for i in range(count)]
 
     def experts(self, count: int) -> list[Episode]:
@@ -118,7 +132,12 @@ def measure(omni: "Omni", plan: Plan, *, out: Path, sections: Sequence[str] = SE
     """``evaluate`` for a model that is open: run the sections that are not there yet, then join all there are."""
     _check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
-    wanted = {"weights": omni.parts.weights_sha256, "plan": asdict(plan), "dtype": str(omni.parts.dtype)}
+    wanted = {
+        "weights": omni.parts.weights_sha256,
+        "world": world_fingerprint(),
+        "plan": asdict(plan),
+        "dtype": str(omni.parts.dtype),
+    }
     console = Console(stderr=True)
     for section in sections:
         path = out / f"{section}.json"

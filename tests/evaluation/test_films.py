@@ -1,0 +1,77 @@
+"""The search for named things sees what is there and nothing else, and its judge tells shapes apart."""
+
+import numpy as np
+import pytest
+
+from armillary.errors import DataError
+from armillary.evaluation.films import Named, films_figures, search_for
+from armillary.evaluation.held_out import HELD_OUT, scene
+from armillary.evaluation.shapes import ShapeJudge, blurred
+from armillary.worlds.tabletop import Tabletop
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Eighteen tables of training seeds, then four held-out ones."""
+    world = Tabletop(views=("front",), extras=("segmentation",))
+    found = [scene(seed, world) for seed in (*range(18), *range(HELD_OUT, HELD_OUT + 4))]
+    world.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def judge(scenes):
+    return ShapeJudge.fit((one.picture, one.boxes) for one in scenes[:18])
+
+
+def test_named_things_are_found_in_true_pictures_that_the_judge_has_not_seen(scenes, judge):
+    found = [
+        one for s in scenes[18:] for one in search_for(s.picture, list(s.boxes), judge, seed=s.seed, search="true")
+    ]
+    assert np.mean([one.colour_there for one in found]) > 0.9
+    assert np.mean([one.there for one in found]) > 0.75  # by chance a quarter
+
+
+def test_what_is_not_named_in_the_scene_is_not_found(scenes, judge):
+    absent = [(s, name) for s in scenes[18:] for name in ("red cube", "green ball", "blue cross", "cyan cylinder")
+              if name not in s.boxes]  # fmt: skip
+    found = [search_for(s.picture, [name], judge, seed=s.seed, search="exchanged")[0].there for s, name in absent]
+    assert np.mean(found) < 0.3
+
+
+def test_an_empty_picture_shows_nothing(judge):
+    (one,) = search_for(np.full((128, 128, 3), 150, np.uint8), ["red cube"], judge, seed=0, search="film")
+    assert not one.colour_there and not one.there
+
+
+def test_the_right_colour_in_the_wrong_shape_does_not_count(scenes, judge):
+    s = scenes[18]
+    name = next(iter(s.boxes))
+    colour = name.split()[0]
+    true = {other.split()[1] for other in s.boxes if other.startswith(colour)}
+    seen = judge.things(s.picture, colour)
+    wrong = next(shape for shape in ("cube", "ball", "cylinder", "cross") if shape not in true | set(seen))
+    (one,) = search_for(s.picture, [f"{colour} {wrong}"], judge, seed=0, search="film")
+    assert one.colour_there and not one.there
+
+
+def test_blurring_keeps_an_even_picture_and_the_mean_of_any():
+    even = np.full((16, 16, 3), 77, np.uint8)
+    np.testing.assert_array_equal(blurred(even), even)
+    rough = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert blurred(rough).mean() == pytest.approx(rough.mean(), abs=1.5)
+    assert blurred(rough).std() < rough.std()
+
+
+def test_a_judge_that_never_saw_a_shape_says_so(scenes):
+    with pytest.raises(DataError, match="give more pictures"):
+        ShapeJudge.fit([(np.zeros((128, 128, 3), np.uint8), {"red cube": (0, 0, 20, 20)})])
+
+
+def test_figures_are_shares_of_named_things():
+    found = [Named(seed=i, search=search, colour="red", shape="cube", colour_there=True, there=i < there)
+             for search, there in (("film", 3), ("exchanged", 1)) for i in range(4)]  # fmt: skip
+    figures = films_figures(found)
+    assert figures["named_there_film"].value == 0.75 and figures["colour_there_film"].value == 1
+    assert figures["named_there_exchanged"].value == 0.25
+    assert "named_there_true" not in figures
