@@ -63,6 +63,7 @@ class CacheRun:
     out: Path
     most: int = 6
     embodiment: str = "tabletop"
+    camera: str = "front"
     share: tuple[int, int] = (0, 1)
     threads: int = 1
 
@@ -109,7 +110,8 @@ def encode(run: CacheRun, report: Report = print) -> int:
     torch.set_num_threads(run.threads)
     vae = VideoVAE.load(run.vae, dtype=torch.bfloat16)
     made = 0
-    for name in make_cache(run.data, run.out, vae, share=run.share, most=run.most, embodiment=run.embodiment):
+    body = {"embodiment": run.embodiment, "camera": run.camera}
+    for name in make_cache(run.data, run.out, vae, share=run.share, most=run.most, **body):
         made += 1
         if made % SAY_EVERY == 0:
             report(f"{made} episodes, the last {name}")

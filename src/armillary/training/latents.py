@@ -104,6 +104,7 @@ def make_cache(
     share: tuple[int, int] = (0, 1),
     most: int = 6,
     embodiment: str = "tabletop",
+    camera: str = "front",
 ) -> Iterator[str]:
     """Encode the episodes that have no file yet, yielding each one's name; may be cut off and continued."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def make_cache(
     for path in raw_files(data)[share[0] :: share[1]]:
         target = folder / f"{path.stem}.safetensors"
         if not target.exists():
-            tensors, rows = windows_of(load_raw(path), vae, body, most=most)
+            tensors, rows = windows_of(load_raw(path), vae, body, camera=camera, most=most)
             if not rows:
                 continue
             draft = target.with_suffix(f".draft{share[0]}")

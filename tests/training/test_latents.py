@@ -1,0 +1,96 @@
+"""What the generator's windows keep: they fit, mean in training what they mean in sampling, a cut takes nothing."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import SMALL_VAE, moving_square, small_checkpoint
+
+from armillary.datasets.raw import save_raw
+from armillary.embodiments import load_embodiment
+from armillary.model import patchify
+from armillary.sampling.imagine import encode_given
+from armillary.sampling.omni import load
+from armillary.sampling.requests import check_request
+from armillary.sampling.stretches import unfold
+from armillary.tokenizers.video import VideoVAE
+from armillary.training.latents import FRAMES, encode_windows, load_cache, make_cache, window_starts, windows_of
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return VideoVAE(SMALL_VAE).eval()
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    for number in range(3):
+        save_raw(folder / f"episode_{number:06d}.npz", moving_square(number, frames=24, side=128))
+    return folder
+
+
+@pytest.mark.parametrize("frames", [17, 18, 30, 45])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_windows_fit_and_reach_the_end(frames, offset):
+    starts = window_starts(moving_square(0, frames=frames), offset=offset)
+    assert starts == sorted(set(starts)) and starts[-1] == frames - FRAMES
+    assert all(0 <= start <= frames - FRAMES for start in starts)
+
+
+def test_an_episode_too_short_has_no_windows(vae):
+    short = moving_square(0, frames=16)
+    assert window_starts(short) == []
+    assert windows_of(short, vae, load_embodiment("pusht"), camera="top") == ({}, [])
+
+
+def test_windows_are_encoded_alone_as_in_company(vae):
+    film = moving_square(1, frames=30, side=64).frames["top"]
+    together = encode_windows(vae, film, [0, 3, 5, 8, 13])
+    assert together.shape == (5, 5 * 2 * 2, 192)
+    torch.testing.assert_close(together[3:4], encode_windows(vae, film, [8]), atol=1e-4, rtol=1e-4)
+
+
+def test_a_window_is_in_training_what_it_is_in_sampling(tmp_path):
+    omni = load(small_checkpoint(tmp_path), dtype="float32")
+    episode = moving_square(2, frames=17, side=64)
+    tensors, (row,) = windows_of(episode, omni.parts.vae, load_embodiment("pusht"), camera="top")
+    asked = {"prompt": episode.instruction, "embodiment": "pusht", "size": (64, 64)}
+    request = check_request("inverse-dynamics", asked | {"video": episode.frames["top"]}, tmp_path)
+    stretch = next(unfold(request))
+    with torch.inference_mode():
+        latents = encode_given(omni.parts, [stretch], stretch.layout)
+    assert stretch.prompts()[0] == row["task"]
+    torch.testing.assert_close(tensors["video"].float(), patchify(latents, 2), atol=0.05, rtol=0.02)
+    given = check_request(
+        "forward-dynamics", asked | {"image": episode.frames["top"][0], "actions": episode.actions}, tmp_path
+    )
+    torch.testing.assert_close(tensors["actions"][0], torch.from_numpy(given.actions))
+
+
+def test_a_cache_that_was_cut_off_is_continued_and_the_same(vae, raw, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    make = {"most": 2, "embodiment": "pusht", "camera": "top"}
+    assert len(list(make_cache(raw, whole, vae, **make))) == 3
+    cut.mkdir()
+    next(make_cache(raw, cut, vae, **make))
+    written = (cut / "episode_000000.safetensors").stat().st_mtime_ns
+    assert len(list(make_cache(raw, cut, vae, **make))) == 3
+    assert (cut / "episode_000000.safetensors").stat().st_mtime_ns == written
+    for path in sorted(whole.iterdir()):
+        assert path.read_bytes() == (cut / path.name).read_bytes()
+
+
+def test_shares_of_a_cache_meet_without_a_gap(vae, raw, tmp_path):
+    make = {"most": 1, "embodiment": "pusht", "camera": "top"}
+    first, second = (set(make_cache(raw, tmp_path, vae, share=(i, 2), **make)) for i in range(2))
+    assert len(first | second) == 3 and not first & second
+
+
+def test_a_cache_gives_back_what_is_kept(vae, raw, tmp_path):
+    list(make_cache(raw, tmp_path, vae, most=2, embodiment="pusht", camera="top"))
+    windows = load_cache(tmp_path)
+    body, episode = load_embodiment("pusht"), moving_square(0, frames=24, side=128)
+    assert len(windows) == 6 == len(windows.video) and windows.domain.tolist() == [body.domain_id] * 6
+    np.testing.assert_allclose(windows.actions[0].numpy(), body.encode(episode.actions[: FRAMES - 1]))
+    assert len(load_cache(tmp_path, keep=lambda row: row["start"] == 0)) == 3
