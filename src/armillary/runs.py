@@ -16,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import tyro
-
 from armillary.errors import ConfigError
 from armillary.model import ModelConfig, TowerConfig, VisionConfig
 from armillary.post_training.finetune import FinetuneRun
@@ -183,7 +181,9 @@ def tiny() -> Run:
 
 def finetune() -> Run:
     """A trained model learns your recordings: say which with --data, whose body with --embodiment, where with --out."""
-    return FinetuneRun(origin="pico", data=tyro.MISSING, out=tyro.MISSING, embodiment=tyro.MISSING)
+    return FinetuneRun(
+        origin="pico", data=Path("recordings"), out=Path("runs/finetune"), embodiment="tabletop", camera="", world=""
+    )
 
 
 RUNS: dict[str, Callable[[], Run]] = {

@@ -203,7 +203,7 @@ def _tokenizer(run: FinetuneRun, vae: Path, parts: Parts, report: Report) -> Pat
     own = VAERun(
         data=run.out / "clips", out=run.out / "tokenizer", minutes=max(run.vae_minutes, 0.1), steps=run.vae_steps,
         threads=run.threads, seed=run.seed, learning_rate=RATE, warmup_steps=20, ema=0.99, report_steps=20,
-        canvas_share=0.5,
+        canvas_share=0.2, batch=1,
     )  # fmt: skip
     return adapt_vae(vae, parts.known, own, report)
 

@@ -1,0 +1,143 @@
+"""What the reasoner learns from: answers alone, pictures in the places kept for them, batches from chance alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import moving_square, small_config, small_model
+
+from armillary.datasets.raw import save_raw
+from armillary.model import TwoTowers
+from armillary.records import Question
+from armillary.tokenizers.text import TextTokenizer
+from armillary.training.loop import Stage
+from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
+from armillary.training.talk import DOING, NO_LABEL, REPORT, TalkSource, pictures_of, prompts_of, talk_loss
+
+ANSWERS = {"Which colour is the square?": "red", "Where is it?": "in the middle", "How many are there?": "one"}
+
+
+def episode(seed, *, success=True):
+    plain = moving_square(seed, frames=20, side=64)
+    questions = [
+        Question(task="t", words=words, answer=answer, frames=(frame,))
+        for frame in (0, 10)
+        for words, answer in ANSWERS.items()
+    ]
+    captions = {"short": "A square is pushed.", "dense": "A red square moves about.", "report 0": "One red square."}
+    return replace(
+        plain, frames={"front": plain.frames["top"]}, questions=questions, captions=captions, success=success
+    )
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("talk")
+    for seed in range(3):
+        save_raw(folder / f"episode_{seed:06d}.npz", episode(seed, success=seed != 1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return small_model(tmp_path_factory.mktemp("words"))
+
+
+def rng(*seed):
+    return np.random.default_rng(seed)
+
+
+def test_every_annotated_frame_is_a_picture_and_only_done_deeds_are_films():
+    done, not_done = pictures_of(episode(0)), pictures_of(episode(0, success=False))
+    assert [one.frames.shape for one in done] == [(64, 64, 3)] * 2 + [(4, 64, 64, 3)]
+    assert (REPORT, "One red square.") in done[0].turns and len(done[1].turns) == 3
+    assert done[2].turns == ((DOING, "A square is pushed."),)
+    assert [bool(one.seconds) for one in not_done] == [False, False]
+
+
+@pytest.mark.parametrize("kind", ["still", "film"])
+def test_only_answers_are_learnt_and_each_is_whole(made, raw, kind):
+    words: TextTokenizer = made[1]
+    talk = TalkSource(raw, words).batch(rng(1), 4, kind=kind)
+    known = {answer for one in pictures_of(episode(0)) for _, answer in one.turns}
+    for ids, mask, labels in zip(talk.ids, talk.mask, talk.labels, strict=True):
+        learnt = labels != NO_LABEL
+        assert not learnt[~mask].any() and torch.equal(labels[learnt], ids[learnt])
+        said: list[list[int]] = [[]]
+        for number in ids[learnt].tolist():
+            said = [*said, []] if number == words.im_end else [*said[:-1], [*said[-1], number]]
+        assert {words.decode(one).strip() for one in said if one} <= known and len(said) > 1
+
+
+@pytest.mark.parametrize("kind", ["still", "film"])
+def test_pictures_fill_exactly_the_places_kept_for_them(made, raw, kind):
+    model, words = made
+    talk = TalkSource(raw, words).batch(rng(2), 3, kind=kind)
+    pad = words.video_pad if kind == "film" else words.image_pad
+    kept = ((talk.ids == pad) & talk.mask).sum()
+    assert kept == sum(t * h * w for t, h, w in talk.visual.grids) // model.config.vision.merge**2
+    assert torch.isfinite(talk_loss(model, talk)["loss"])
+
+
+def test_of_a_prompt_every_word_is_learnt(made, raw):
+    talk = TalkSource(raw, made[1]).batch(rng(3), 2, kind="prompt")
+    assert talk.visual is None and torch.equal(talk.labels[talk.mask], talk.ids[talk.mask])
+    ids = talk.ids[0][talk.mask[0]].tolist()
+    assert ids in [made[1].prompt_ids(prompt) for prompt in prompts_of(episode(0))]
+
+
+def test_a_batch_is_a_function_of_seed_and_step(made, raw):
+    source = TalkSource(raw, made[1])
+    one, same, other = (source.batch(rng(4, step), 4, kind="still") for step in (0, 0, 1))
+    assert torch.equal(one.ids, same.ids) and torch.equal(one.visual.patches, same.visual.patches)
+    assert one.ids.shape != other.ids.shape or not torch.equal(one.ids, other.ids)
+
+
+def test_long_talks_are_cut_between_turns(made, raw):
+    source = TalkSource(raw, made[1], longest=40)
+    full = TalkSource(raw, made[1]).batch(rng(5), 8, kind="still")
+    talk = source.batch(rng(5), 8, kind="still")
+    assert talk.ids.shape[1] < full.ids.shape[1]
+    starts = (talk.labels != NO_LABEL).sum(dim=1)
+    assert (starts > 0).all()
+
+
+def test_the_loss_of_a_few_answers_goes_to_near_zero(raw, made):
+    torch.manual_seed(0)
+    model, source = TwoTowers(small_config(made[1])), TalkSource(raw, made[1])
+    optimizer = torch.optim.AdamW(model.reasoner_parameters(), lr=5e-3)
+    for step in range(60):
+        values = talk_loss(model, source.batch(rng(6, step), 4, kind="still"))
+        optimizer.zero_grad()
+        values["loss"].backward()
+        optimizer.step()
+        first = values["loss"].item() if step == 0 else first
+    assert values["loss"].item() < 0.1 * first and values["right"].item() > 0.9
+
+
+def test_a_reasoner_that_was_killed_goes_on_with_the_losses_it_would_have_had(raw, tmp_path):
+    words = learn_tokenizer(raw, tmp_path / "words", vocabulary=400)
+    stage = Stage(
+        name="r", steps=4, batch=2, rate=1e-3, warmup=1, bf16=False, log_every=1, save_seconds=0.0, minutes=5.0
+    )
+
+    def run(out, *, end):
+        (tmp_path / out / "checkpoint").mkdir(parents=True, exist_ok=True)
+        if not (tmp_path / out / "checkpoint/text_tokenizer").exists():
+            learn_tokenizer(raw, tmp_path / out / "checkpoint/text_tokenizer", vocabulary=400)
+        settings = ReasonerRun(
+            data=raw, out=tmp_path / out, stage=replace(stage, minutes=end), model=small_config(words)
+        )
+        return train_reasoner(settings, lambda _: None)
+
+    assert run("whole", end=5.0)
+    assert not run("cut", end=1e-9)
+    assert run("cut", end=5.0)
+    one, other = (
+        [row.split('"rate"')[0] for row in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
+        for out in ("whole", "cut")
+    )
+    assert one == other and len(one) == 4
+    weights = "checkpoint/transformer/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "whole" / weights).read_bytes() == (tmp_path / "cut" / weights).read_bytes()
