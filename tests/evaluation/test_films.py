@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from tiny import small_checkpoint
 
+import armillary
 from armillary.errors import DataError
-from armillary.evaluation.films import Named, films_figures, search_for
+from armillary.evaluation.films import SEARCHES, Named, films_figures, measure_films, search_for
 from armillary.evaluation.held_out import HELD_OUT, scene
 from armillary.evaluation.shapes import ShapeJudge, blurred
 from armillary.worlds.tabletop import Tabletop
@@ -75,3 +77,12 @@ def test_figures_are_shares_of_named_things():
     assert figures["named_there_film"].value == 0.75 and figures["colour_there_film"].value == 1
     assert figures["named_there_exchanged"].value == 0.25
     assert "named_there_true" not in figures
+
+
+def test_every_film_is_searched_for_its_own_things_and_for_anothers(scenes, judge, tmp_path):
+    omni = armillary.load(small_checkpoint(tmp_path), dtype="float32")
+    pair = scenes[18:20]
+    found = measure_films(omni, pair, judge)
+    own, other = (len(scene.boxes) for scene in pair)
+    counted = {search: [one.search for one in found if one.seed == pair[0].seed].count(search) for search in SEARCHES}
+    assert counted == {"film": own, "exchanged": other, "true": own, "codec": own}

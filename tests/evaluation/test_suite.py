@@ -1,0 +1,105 @@
+"""One run measures everything it is asked for, keeps what it has, and says how each number came about."""
+
+import json
+
+import pytest
+from tiny import small_checkpoint
+
+import armillary
+from armillary.errors import ConfigError
+from armillary.evaluation.report import ROWS, print_report, table
+from armillary.evaluation.suite import SECTIONS, Plan, evaluate, forget, measure
+
+PLAN = Plan(clips=1, questions=4, episodes=1, known=1)
+ASKED = ("inverse-dynamics", "policy", "questions")
+
+
+@pytest.fixture(scope="module")
+def omni(tmp_path_factory):
+    return armillary.load(small_checkpoint(tmp_path_factory.mktemp("small")), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def measured(omni, tmp_path_factory):
+    """A folder in which three sections were measured, and the numbers."""
+    out = tmp_path_factory.mktemp("out")
+    return out, measure(omni, PLAN, out=out, sections=ASKED)
+
+
+def test_every_figure_says_its_value_interval_samples_seed_and_command(measured):
+    out, numbers = measured
+    assert json.loads((out / "numbers.json").read_text("utf-8")) == numbers
+    assert {key.split("/")[0] for key in numbers["figures"]} == set(ASKED)
+    for key, figure in numbers["figures"].items():
+        assert figure["n"] >= figure["episodes"] >= 1 and figure["seed"] == PLAN.seed
+        assert f"--sections {key.split('/')[0]}" in figure["command"]
+        assert figure["low"] <= figure["value"] <= figure["high"] or figure["n"] == 1
+
+
+def test_there_is_a_line_for_every_sample(measured):
+    out, numbers = measured
+    lines = {s: [json.loads(line) for line in (out / f"{s}.jsonl").read_text("utf-8").splitlines()] for s in ASKED}
+    assert [line["kind"] for line in lines["inverse-dynamics"]] == ["expert", "clumsy", "random"]
+    assert [line["policy"] for line in lines["policy"]] == ["model", "words_blind", "random"]
+    worded = [line for line in lines["questions"] if line["overlap"] is None]
+    assert len(worded) == numbers["figures"]["questions/exact"]["n"] == PLAN.questions
+    assert not {line["truth"] for line in worded} & {"yes", "no"}
+
+
+def test_what_was_not_measured_is_said_and_not_made_up(measured):
+    _, numbers = measured
+    assert any("cloning was not measured" in note for note in numbers["notes"]["policy"])
+    assert "policy/success_behaviour_cloning" not in numbers["figures"]
+
+
+def test_a_section_that_is_there_is_kept_and_a_forgotten_one_computed_again(omni, measured):
+    out, numbers = measured
+    before = {section: (out / f"{section}.json").stat().st_mtime_ns for section in ASKED}
+    again = measure(omni, PLAN, out=out, sections=ASKED)
+    assert again == numbers
+    assert before == {section: (out / f"{section}.json").stat().st_mtime_ns for section in ASKED}
+    forget(out, ["inverse-dynamics"])
+    afresh = measure(omni, PLAN, out=out, sections=ASKED)
+    assert (out / "inverse-dynamics.json").stat().st_mtime_ns > before["inverse-dynamics"]
+    assert (out / "policy.json").stat().st_mtime_ns == before["policy"]
+    assert afresh == numbers  # the same seeds give the same figures
+
+
+def test_another_plan_is_another_measurement(omni, measured, capsys):
+    out, _ = measured
+    plan = Plan(clips=1, questions=2, episodes=1, known=1)
+    measure(omni, plan, out=out, sections=["questions"])
+    assert "kept" not in capsys.readouterr().err
+    assert json.loads((out / "questions.json").read_text("utf-8"))["made_from"]["plan"]["questions"] == 2
+
+
+def test_the_table_has_a_row_for_each_measured_figure_that_is_asked_for(measured, capsys):
+    _, numbers = measured
+    keys = [row.key for row in ROWS if row.key in numbers["figures"]]
+    assert table(numbers).row_count == len(keys) >= 8
+    print_report(numbers)
+    printed = capsys.readouterr().out
+    assert "Inverse dynamics: R² of translation, clumsy" in printed and "≥ 70.0 %" in printed
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.71, "goal"), (0.5, "floor"), (0.2, "below")])
+def test_a_row_says_what_was_reached(value, verdict):
+    (row,) = [row for row in ROWS if row.key == "policy/success_model"]
+    assert row.verdict(value) == verdict
+
+
+def test_where_less_is_better_less_is_reached():
+    rows = {row.key: row for row in ROWS}
+    assert [rows["forward-dynamics/db_below_codec"].verdict(x) for x in (2, 4, 6)] == ["goal", "floor", "below"]
+    assert [rows["questions/without_looking"].verdict(x) for x in (0.4, 0.5)] == ["yes", "no"]
+    assert rows["policy/success_random"].verdict(0.5) == ""
+
+
+def test_mistakes_are_told_before_anything_is_loaded_or_written(tmp_path):
+    with pytest.raises(ConfigError, match=f"give at least one of {', '.join(SECTIONS)}"):
+        evaluate("pico", out=tmp_path / "out", sections=["dreams"])
+    with pytest.raises(ConfigError, match="episodes=0: it must be at least 1"):
+        evaluate("pico", out=tmp_path / "out", episodes=0)
+    with pytest.raises(ConfigError, match="seed=5 is no held-out seed"):
+        evaluate("pico", out=tmp_path / "out", seed=5)
+    assert not (tmp_path / "out").exists()
