@@ -68,12 +68,13 @@ def report(name: str, timing: Timing, **circumstances: Any) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Where it ran, and how busy others kept the place."""
+    """Where it ran, how busy others kept the place, and how far behind them it stood (``nice``)."""
     device = (
         torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores of {platform.machine()}"
     )
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"device": device, "load": round(os.getloadavg()[0], 1), "torch": torch.__version__, "when": when}
+    busy = {"load": round(os.getloadavg()[0], 1), "nice": os.nice(0)}
+    return {"device": device, **busy, "torch": torch.__version__, "when": when}
 
 
 def commit() -> str:
