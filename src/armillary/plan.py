@@ -95,7 +95,8 @@ def dependencies(package: str) -> set[str]:
 def licence(package: str) -> str:
     """The licence that an installed package states of itself."""
     about = metadata.metadata(package)
-    stated = about.get("License-Expression") or (about.get("License") or "").strip().split("\n")[0]
+    lines = [line.strip() for name in ("License-Expression", "License") for line in about.get_all(name) or []]
+    stated = next((line.split("\n")[0] for line in lines if line), "")
     classes = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
     return stated if stated and len(stated) < 80 else ", ".join(classes) or "not stated: see its home page"
 

@@ -1,0 +1,29 @@
+"""Every example runs, small, with a checkpoint of random weights."""
+
+import importlib.util
+import inspect
+import math
+from pathlib import Path
+
+import pytest
+from tiny import small_checkpoint
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return str(small_checkpoint(tmp_path_factory.mktemp("checkpoint")))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_says_what_came_out(path, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    own = {"checkpoint": checkpoint} if "checkpoint" in inspect.signature(example.main).parameters else {}
+    assert math.isfinite(example.main(steps=2, **own))
+    written = list(tmp_path.iterdir())
+    assert written
+    assert written[0].name in capsys.readouterr().out or path.stem == "own_body"
