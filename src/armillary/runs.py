@@ -4,6 +4,7 @@
              +-> pico-reasoner ------------------------+
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
+    pusht-recordings -> pusht, and droid    finetune, shown twice: gym-pusht, and a real recording
 
 Folders of one run are found by the next under ``runs/``. Every field is also a flag; a run of your own is
 ``FILE.py:function``, a function without arguments that returns a ``Run``.
@@ -19,6 +20,7 @@ from typing import Protocol, runtime_checkable
 from armillary.errors import ConfigError
 from armillary.model import ModelConfig, TowerConfig, VisionConfig
 from armillary.post_training.finetune import FinetuneRun
+from armillary.post_training.mixed import MixedRun
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.generator import GeneratorRun, train_generator
 from armillary.training.imagination import FlowConfig
@@ -181,9 +183,28 @@ def tiny() -> Run:
 
 def finetune() -> Run:
     """A trained model learns your recordings: say which with --data, whose body with --embodiment, where with --out."""
+    return FinetuneRun(origin="pico", data=Path("recordings"), out=Path("runs/finetune"), embodiment="tabletop")
+
+
+def pusht_recordings() -> Run:
+    """80 lives of gym-pusht, three of five the planning expert's: a minute of one core."""
+    return MixedRun(out=Path("runs/pusht/recordings"), world="pusht", episodes=80)
+
+
+def pusht() -> Run:
+    """The bundled model learns to push the T from recordings, and is driven in the world it came from."""
     return FinetuneRun(
-        origin="pico", data=Path("recordings"), out=Path("runs/finetune"), embodiment="tabletop", camera="", world=""
-    )
+        origin="pico", data=Path("runs/pusht/recordings"), out=Path("runs/pusht/finetune"), embodiment="pusht",
+        minutes=6.0, vae_minutes=1.0, windows=600, clips=48, world="pusht", lives=10,
+    )  # fmt: skip
+
+
+def droid() -> Run:
+    """The bundled model learns a real arm in a real room from one recording: say where it is with --data."""
+    return FinetuneRun(
+        origin="pico", data=Path("droid_lerobot"), out=Path("runs/droid"), embodiment="droid", like="tabletop",
+        minutes=4.0, vae_minutes=5.0, windows=300, clips=32,
+    )  # fmt: skip
 
 
 RUNS: dict[str, Callable[[], Run]] = {
@@ -195,6 +216,9 @@ RUNS: dict[str, Callable[[], Run]] = {
     "pico-generator": pico_generator,
     "tiny": tiny,
     "finetune": finetune,
+    "pusht-recordings": pusht_recordings,
+    "pusht": pusht,
+    "droid": droid,
 }
 
 
