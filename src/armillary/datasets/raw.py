@@ -51,6 +51,8 @@ def load_raw(path: Path) -> Episode:
         ) from error
     asked = [Question(**{**q, "frames": tuple(q["frames"]), "choices": tuple(q["choices"]) if q["choices"] else None})
              for q in words.pop("questions")]  # fmt: skip
+    words["events"] = [(start, end, said) for start, end, said in words["events"]]
+    words["boxes"] = words["boxes"] and [{name: tuple(box) for name, box in frame.items()} for frame in words["boxes"]]
     return Episode(
         questions=asked, actions=arrays["actions"],
         frames={name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("frames/")},
