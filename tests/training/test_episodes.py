@@ -1,6 +1,6 @@
 """What the stages before learning keep: an episode comes back as it went, clips fit, shares meet."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -34,6 +34,8 @@ def test_an_episode_comes_back_as_it_went(tmp_path):
         if name in ("frames", "states"):
             assert value.keys() == came.__dict__[name].keys()
             assert all(np.array_equal(value[key], came.__dict__[name][key]) for key in value)
+        elif name == "questions":
+            assert [asdict(one) for one in value] == [asdict(one) for one in came.questions]
         elif isinstance(value, np.ndarray):
             assert np.array_equal(value, came.__dict__[name]) and value.dtype == came.__dict__[name].dtype
         else:
