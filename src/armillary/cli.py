@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -26,6 +26,7 @@ from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
 
 Size = tuple[int, int]
+Json = Annotated[bool, tyro.conf.arg(name="json")]
 TRACE = "ARMILLARY_TRACE"
 
 
@@ -83,7 +84,7 @@ def simulate(
 
 
 def inspect(
-    path: Path, /, *, embodiment: str | None = None, play: Path | None = None, episode: int = 0, as_json: bool = False
+    path: Path, /, *, embodiment: str | None = None, play: Path | None = None, episode: int = 0, as_json: Json = False
 ) -> None:
     """Open a recording: what is in it, what is odd about it, what can be used.
 
@@ -232,7 +233,7 @@ def evaluate(
     questions: int = 300,
     episodes: int = 100,
     seed: int = 1_000_000,
-    as_json: bool = False,
+    as_json: Json = False,
 ) -> None:
     """Measure a model on held-out seeds: every number of its card, with 95 % intervals. Goes on where it was stopped.
 
@@ -325,7 +326,9 @@ def main() -> None:
     if not tracing:
         sys.excepthook = _last_words
     try:
-        if line[:1] == ["train"] and len(line) > 1 and not line[1].startswith("-"):
+        if line == ["--version"]:
+            print(armillary.__version__)
+        elif line[:1] == ["train"] and len(line) > 1 and not line[1].startswith("-"):
             train(*line[1:])  # the flags are the run's own, known once it is
         else:
             about = (signatures.getdoc(armillary) or "").split("\n", 1)[0]

@@ -31,7 +31,7 @@ from armillary.evaluation.dynamics import (
     measure_forward,
 )
 from armillary.evaluation.films import SEARCHES, filmed, films_figures, search_for
-from armillary.evaluation.held_out import CAMERA, FRAMES, HeldOut, clip_at, moving_clips, scene
+from armillary.evaluation.held_out import CAMERA, FRAMES, HeldClip, HeldOut, clip_at, moving_clips, scene
 from armillary.evaluation.page import Answer, Chart, Film, Number, Page, Reading, Section
 from armillary.evaluation.report import ROWS
 from armillary.evaluation.shapes import ShapeJudge
@@ -212,7 +212,8 @@ def other_starts(stage: Stage, title: str) -> Section:
 
 def forward_dynamics(stage: Stage, title: str) -> Section:
     """One picture and sixteen actions, beside the physics, and beside doing nothing."""
-    clips, number = [], 0
+    clips: list[HeldClip] = []
+    number = 0
     while len(clips) < stage.much.clips:
         clips += moving_clips(stage.held.episode("clumsy" if number % 3 == 2 else "expert", number))[:1]
         number += 1
@@ -249,7 +250,8 @@ def inverse_dynamics(stage: Stage, title: str) -> Section:
         {"mode": "inverse-dynamics", "video": clip.video, "embodiment": EMBODIMENT, "seed": i}
         for i, clip in enumerate(clips)
     ])  # fmt: skip
-    scores, shown = [], []
+    scores: list[InverseScore] = []
+    shown: list[Reading] = []
     for clip, rollout in zip(clips, made, strict=True):
         assert rollout.actions is not None
         right = int(((clip.actions[:, gripper] > 0.5) == (rollout.actions[:, gripper] > 0.5)).sum())
@@ -360,7 +362,7 @@ def _films_of(rollouts: Sequence[Any]) -> list[Array]:
     return [rollout.video for rollout in rollouts]
 
 
-def _middle(episode: Episode) -> Any:
+def _middle(episode: Episode) -> HeldClip:
     return clip_at(episode, (len(episode.actions) + 1 - FRAMES) // 2)
 
 

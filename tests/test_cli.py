@@ -1,0 +1,292 @@
+"""The command line keeps its word: options are explained, a mistake is one sentence, nothing is half-written."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import small_checkpoint
+
+from armillary import cli
+from armillary.media import read_video, write_image, write_video
+from armillary.modes import Asked
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return str(small_checkpoint(tmp_path_factory.mktemp("checkpoint")))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to work in, with a picture, a film and actions."""
+    rng = np.random.default_rng(0)
+    write_image(tmp_path / "frame.png", rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    write_video(tmp_path / "film.mp4", rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), fps=10)
+    (tmp_path / "actions.json").write_text(json.dumps([[0.01, 0, 0, 1, 0, 0, 0, 1, 0, 1]] * 4))
+    (tmp_path / "torn.json").write_text('{"actions": [[0.01')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def armillary(monkeypatch, capsys):
+    """Run a command line in this process; gives exit code, stdout and stderr."""
+
+    def run(*line):
+        monkeypatch.setattr(sys, "argv", ["armillary", *(str(word) for word in line)])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_every_field_of_a_request_is_an_option_except_injected_noise():
+    options = set(inspect.signature(cli.imagine).parameters)
+    assert set(Asked.__annotations__) - {"latents"} <= options
+
+
+@pytest.mark.parametrize("verb", cli.VERBS.values(), ids=cli.VERBS)
+def test_every_option_is_explained(verb):
+    told = inspect.getdoc(verb)
+    for name in inspect.signature(verb).parameters:
+        assert f"{name}: " in told
+
+
+MISTAKES = [
+    ("imagine", "dream", "OUT", "--prompt", "a cube"),
+    ("imagine", "text-to-video", "OUT"),
+    ("imagine", "image-to-video", "OUT", "--image", "nothing.png"),
+    ("imagine", "text-to-video", "OUT", "--prompt", "a cube", "--size", "100", "32"),
+    ("imagine", "policy", "OUT", "--prompt", "go", "--image", "frame.png", "--embodiment", "tabeltop"),
+    (
+        "imagine",
+        "forward-dynamics",
+        "OUT",
+        "--image",
+        "frame.png",
+        "--embodiment",
+        "tabletop",
+        "--actions",
+        "torn.json",
+    ),
+    (
+        "imagine",
+        "forward-dynamics",
+        "OUT",
+        "--image",
+        "frame.png",
+        "--embodiment",
+        "pusht",
+        "--actions",
+        "actions.json",
+    ),
+    ("imagine", "text-to-video", "OUT", "--prompt", "a cube", "--dtype", "float16"),
+    ("ask", "What is this?", "--image", "nothing.png"),
+    ("ask", "What is this?", "--image", "film.mp4"),
+]
+
+
+@pytest.mark.parametrize("line", MISTAKES, ids=lambda line: " ".join(line[:2]) + f" {len(line)}")
+def test_a_mistake_about_a_request_is_one_sentence_and_leaves_nothing(line, place, armillary, checkpoint):
+    before = sorted(place.rglob("*"))
+    code, out, err = armillary(*line, "--checkpoint", checkpoint)
+    assert (code, out) == (2, "")
+    assert err.startswith("armillary: ")
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(place.rglob("*")) == before
+
+
+OTHER_MISTAKES = [
+    ("simulate", "tabeltop", "OUT"),
+    ("simulate", "tabletop", "OUT", "--controller", "lazy"),
+    ("simulate", "tabletop", "OUT", "--episodes", "0"),
+    ("simulate", "tabletop", "OUT", "--size", "33", "32"),
+    ("simulate", "pusht", "OUT", "--size", "64", "32"),
+    ("simulate", "tabletop", "frame.png"),
+    ("inspect", "nothing"),
+    ("inspect", "."),
+    ("train", "pico-genrator"),
+    ("train", "nothing.py:mine"),
+    ("evaluate", "no-such-model", "--out", "OUT"),
+    ("evaluate", "no-such-model", "--out", "OUT", "--sections", "cooking"),
+    ("demo", "--checkpoint", "no-such-model", "--out", "OUT.html"),
+]
+
+
+@pytest.mark.parametrize("line", OTHER_MISTAKES, ids=" ".join)
+def test_a_mistake_of_any_verb_is_one_sentence_and_leaves_nothing(line, place, armillary):
+    before = sorted(place.rglob("*"))
+    code, out, err = armillary(*line)
+    assert (code, out) == (2, "")
+    assert err.startswith("armillary: ")
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("line", [["paint"], ["imagine", "text-to-video"], ["simulate", "tabletop", "x", "--fast"]])
+def test_a_line_that_cannot_be_read_is_code_2(line, place, armillary):
+    code, _, err = armillary(*line)
+    assert code == 2
+    assert err.strip()
+
+
+def test_a_film_and_its_request_are_written_together(place, armillary, checkpoint):
+    line = ("imagine", "text-to-video", "out/film", "--prompt", "a cube", "--size", 32, 32, "--frames", 5, "--steps", 1)
+    assert armillary(*line, "--seed", 7, "--checkpoint", checkpoint)[0] == 0
+    made = place / "out/film"
+    assert sorted(path.name for path in made.iterdir()) == ["provenance.json", "sample_args.json", "vision.mp4"]
+    film, fps = read_video(made / "vision.mp4")
+    asked = json.loads((made / "sample_args.json").read_text())
+    assert film.shape == (5, 32, 32, 3)
+    assert (fps, asked["seed"], asked["prompt"]) == (10, 7, "a cube")
+    assert json.loads((made / "provenance.json").read_text())["request"] == asked
+    assert [path.name for path in (place / "out").iterdir()] == ["film"]
+
+
+def test_actions_come_with_their_units_and_go_back_in(place, armillary, checkpoint):
+    body = ("--embodiment", "tabletop", "--size", 32, 32, "--steps", 1, "--checkpoint", checkpoint)
+    line = ("imagine", "policy", "plan", "--prompt", "go", "--image", "frame.png", "--frames", 5, *body)
+    assert armillary(*line, "--outputs", "actions")[0] == 0
+    assert not (place / "plan/vision.mp4").exists()
+    told = json.loads((place / "plan/actions.json").read_text())
+    assert np.shape(told["actions"]) == (4, len(told["channels"])) == (4, 10)
+    assert {(c["unit"], c["frame"]) for c in told["channels"][:3]} == {("metre", "framewise relative")}
+    assert (told["embodiment"], told["rate_hz"]) == ("tabletop", 10)
+
+    back = ("imagine", "forward-dynamics", "seen", "--image", "frame.png", "--actions", "plan/actions.json", *body)
+    assert armillary(*back)[0] == 0
+    given = json.loads((place / "seen/sample_args.json").read_text())["actions"]
+    np.testing.assert_allclose(given, told["actions"], atol=1e-6)
+    other = ("imagine", "forward-dynamics", "no", "--image", "frame.png", "--actions", "plan/actions.json")
+    assert armillary(*other, "--embodiment", "pusht", "--checkpoint", checkpoint)[0] == 2
+
+
+def test_nothing_that_is_there_is_overwritten(place, armillary, checkpoint):
+    (place / "mine").mkdir()
+    (place / "mine/thesis.txt").write_text("years of work")
+    line = ("imagine", "text-to-image", "mine", "--prompt", "a cube", "--size", 32, 32, "--checkpoint", checkpoint)
+    code, _, err = armillary(*line)
+    assert code == 2
+    assert "name a new folder" in err
+    assert armillary("simulate", "tabletop", "mine")[0] == 2
+    assert [path.name for path in (place / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_disk_that_fails_leaves_no_half_folder(place, armillary, checkpoint, monkeypatch):
+    from armillary.sampling import keep
+
+    def full(path, *_, **__):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(keep, "write_image", full)
+    before = sorted(place.rglob("*"))
+    line = ("imagine", "text-to-image", "out", "--prompt", "a cube", "--size", 32, 32, "--steps", 1)
+    code, _, err = armillary(*line, "--checkpoint", checkpoint)
+    assert code == 2
+    assert "No space left on device" in err
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_question_is_answered_and_repeats(place, armillary, checkpoint):
+    line = ("ask", "What is this?", "--video", "film.mp4", "--longest", 4, "--checkpoint", checkpoint)
+    first, second = armillary(*line), armillary(*line)
+    assert first[0] == 0
+    assert first[1] == second[1]
+
+
+def test_a_recording_that_was_stopped_goes_on_as_if_it_had_not_been(place, armillary):
+    from armillary.datasets.store import read_episodes
+
+    line = ("--size", 32, 32, "--controller", "random", "--seed", 5)
+    assert armillary("simulate", "tabletop", "once", "--episodes", 2, *line)[0] == 0
+    assert armillary("simulate", "tabletop", "twice", "--episodes", 1, *line)[0] == 0
+    assert armillary("simulate", "tabletop", "twice", "--episodes", 2, "--workers", 2, *line)[0] == 0
+    for one, other in zip(read_episodes("once"), read_episodes("twice"), strict=True):
+        assert one.seed == other.seed
+        assert np.array_equal(one.actions, other.actions)
+        assert all(np.array_equal(one.frames[camera], other.frames[camera]) for camera in one.frames)
+    code, _, err = armillary("simulate", "tabletop", "twice", "--episodes", 3, "--size", 32, 32)
+    assert code == 2
+    assert "was begun with controller random, seed 5" in err
+
+    code, out, _ = armillary("inspect", "once", "--json")
+    assert code == 0
+    assert json.loads(out)["episodes"] == 2
+    assert armillary("inspect", "once", "--play", "shown/once.png")[0] == 0
+    assert (place / "shown/once.png").is_file()
+
+
+def test_every_setting_of_a_run_is_a_flag(place, armillary):
+    code, out, _ = armillary("train", "tiny", "--help")
+    assert code == 0
+    assert "--episodes" in out
+    assert "--codec.batch" in out
+
+
+def test_the_version_is_the_package_s(armillary):
+    code, out, _ = armillary("--version")
+    assert (code, out.strip()) == (0, cli.armillary.__version__)
+
+
+def test_stopping_is_130(armillary, monkeypatch):
+    def interrupted() -> None:
+        """Wait."""
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, "worlds", interrupted)
+    code, _, err = armillary("worlds")
+    assert (code, err) == (130, "armillary: stopped.\n")
+
+
+BROKEN = """
+import sys
+from armillary import cli
+def broken() -> None:
+    "Break."
+    {}["key"]
+cli.VERBS["worlds"] = broken
+sys.argv = ["armillary", "worlds"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("trace", ["", "1"])
+def test_a_mistake_of_ours_says_where_to_look_and_is_code_1(trace):
+    environment = os.environ | {cli.TRACE: trace, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    result = subprocess.run(
+        [sys.executable, "-c", BROKEN], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 1
+    assert ("Traceback" in result.stderr) == bool(trace)
+    assert trace or cli.TRACE in result.stderr
+
+
+def test_doctor_measures_and_reviews(armillary):
+    from armillary import plan
+
+    names = [finding.name for finding in plan.examine(Path())]
+    assert {"torch", "arithmetic", "drawing", "libx264", "h264", "disk", "bundled models"} <= set(names)
+    code, out, _ = armillary("doctor", "--review")
+    assert code in (0, 1)
+    assert "network: none" in out
+    assert list(plan.network_imports()) == []
+
+
+def test_a_file_that_reaches_for_the_network_is_noticed(tmp_path, monkeypatch):
+    from armillary import plan
+
+    (tmp_path / "quiet.py").write_text("import json\nfrom collections.abc import Mapping\n")
+    (tmp_path / "loud.py").write_text("def send():\n    from urllib.request import urlopen\n")
+    monkeypatch.setattr(plan, "PACKAGE", tmp_path)
+    assert list(plan.network_imports()) == [(tmp_path / "loud.py", {"urllib"})]
