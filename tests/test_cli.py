@@ -198,6 +198,12 @@ def test_a_disk_that_fails_leaves_no_half_folder(place, armillary, checkpoint, m
     assert sorted(place.rglob("*")) == before
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(place, armillary, checkpoint):
+    code, out, err = armillary("demo", "--out", place, "--checkpoint", checkpoint)
+    assert (code, out) == (2, "")
+    assert "name a file" in err
+
+
 def test_a_question_is_answered_and_repeats(place, armillary, checkpoint):
     line = ("ask", "What is this?", "--video", "film.mp4", "--longest", 4, "--checkpoint", checkpoint)
     first, second = armillary(*line), armillary(*line)

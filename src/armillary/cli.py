@@ -284,6 +284,9 @@ def demo(
     from armillary.evaluation.page import page_of
 
     omni = armillary.load(checkpoint, device=device, dtype=dtype)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() or not os.access(out.parent, os.W_OK):  # known now, not in minutes
+        raise RequestError(f"{out} cannot be written: name a file, such as demo/index.html, where you may write.")
     shown = gather(omni, QUICK if quick else FULL, seed=seed, report=lambda line: print(line, flush=True))
     _write_text(out, page_of(shown))
     print(f"{out.resolve()}: open it in a browser")

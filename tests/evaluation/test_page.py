@@ -118,7 +118,7 @@ def test_a_chart_shows_both_lines_to_scale():
 def test_numbers_stand_beside_the_card_or_say_that_it_has_none():
     text = Seen(everything()).text
     assert "40 %" in text
-    assert "25 % to 75 %" in text
+    assert "25 to 75 %" in text
     assert "not on the card" in text
     assert told(float("nan"), "dB") == "none"
 

@@ -223,7 +223,8 @@ def _numbers(section: Section) -> str:
         for one in section.numbers
     )
     return (
-        '<div class="table"><table><caption>In numbers: what is shown here, and what the card says</caption><thead><tr>'
+        f'<div class="table" role="region" tabindex="0" aria-label="Numbers: {escape(section.title)}">'
+        "<table><caption>In numbers: what is shown here, and what the card says</caption><thead><tr>"
         '<th scope="col"><span class="hidden">What</span></th><th scope="col">here</th><th scope="col">n</th>'
         '<th scope="col">card</th><th scope="col">95 %</th><th scope="col">n</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
@@ -234,7 +235,8 @@ def _card(one: Number) -> str:
     if one.card is None:
         return '<td colspan="3">not on the card</td>'
     low, high = told(one.card["low"], one.unit), told(one.card["high"], one.unit)
-    return f"<td>{told(one.card['value'], one.unit)}</td><td>{low} to {high}</td><td>{one.card['n']:.0f}</td>"
+    span = f"{low.removesuffix(one.unit).strip()} to {high}"
+    return f"<td>{told(one.card['value'], one.unit)}</td><td>{span}</td><td>{one.card['n']:.0f}</td>"
 
 
 def told(value: float, unit: str) -> str:
