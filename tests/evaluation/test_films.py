@@ -10,6 +10,7 @@ from armillary.evaluation.films import SEARCHES, Named, films_figures, measure_f
 from armillary.evaluation.held_out import HELD_OUT, scene
 from armillary.evaluation.shapes import ShapeJudge, blurred
 from armillary.worlds.tabletop import Tabletop
+from armillary.worlds.tabletop_tasks import COLOURS, SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,22 @@ def test_what_is_not_named_in_the_scene_is_not_found(scenes, judge):
 def test_an_empty_picture_shows_nothing(judge):
     (one,) = search_for(np.full((128, 128, 3), 150, np.uint8), ["red cube"], judge, seed=0, search="film")
     assert not one.colour_there and not one.there
+
+
+def test_noise_passes_for_nothing_though_it_has_patches_of_every_colour(judge):
+    rng = np.random.default_rng(0)
+    names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES[:2]]
+    for coarse in (1, 4, 16):
+        cells = rng.integers(0, 256, (128 // coarse, 128 // coarse, 3), dtype=np.uint8)
+        noise = cells.repeat(coarse, axis=0).repeat(coarse, axis=1)
+        found = [one for name in names for one in search_for(noise, [name], judge, seed=0, search="film")]
+        assert np.mean([one.there for one in found]) < 0.1
+
+
+def test_a_table_painted_over_is_no_thing(judge):
+    picture = np.full((128, 128, 3), (200, 30, 30), np.uint8)
+    (one,) = search_for(picture, ["red cube"], judge, seed=0, search="film")
+    assert not one.there
 
 
 def test_the_right_colour_in_the_wrong_shape_does_not_count(scenes, judge):

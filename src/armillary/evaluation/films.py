@@ -3,8 +3,9 @@
     measure_films   a held-out table's caption -> a film; its first frame is searched for every named thing,
                     and for the things that another table's caption names (prompts exchanged)
 
-A thing is there if some patch of its colour (30 pixels or more) is judged to have its shape (shapes.py). The same
-search in the true pictures, and in the video tokenizer's reconstruction of them, says how good the judge is.
+A thing is there if one of the largest patches of its colour (as many as the words name things of that colour) looks
+like a thing and is judged to have its shape (shapes.py). The same search in the true pictures, and in the video
+tokenizer's reconstruction of them, says how good the judge is.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ def search_for(picture: Array, names: Sequence[str], judge: ShapeJudge, *, seed:
     found = []
     for name in names:
         colour, shape = name.split()
-        shapes = judge.things(picture, colour)
+        shapes = judge.things(picture, colour, named=sum(other.startswith(f"{colour} ") for other in names))
         found.append(Named(
             seed=seed, search=search, colour=colour, shape=shape, colour_there=bool(shapes), there=shape in shapes,
         ))  # fmt: skip
