@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from armillary.datasets.clips import ClipPlan, ClipSource, Dropped, cut, fitted, frame_places, question_clips, thinned
+from armillary.datasets.clips import (
+    ClipPlan,
+    ClipSource,
+    Dropped,
+    clips_of,
+    cut,
+    fitted,
+    frame_places,
+    question_clips,
+    thinned,
+)
+from armillary.datasets.store import EpisodeWriter
 from armillary.embodiments import integrate, load_embodiment, pose_from_euler, relative_pose, rot6d_from_pose
 from armillary.errors import ArmillaryError
 from armillary.records import Episode, Question
@@ -164,3 +175,16 @@ def test_a_source_gives_every_clip_by_number():
     assert source.dropped.windows == {"the episode is shorter than a window": 1}
     with pytest.raises(ArmillaryError, match="shorter than a window"):
         ClipSource(lambda i: episode(3), 1, ClipPlan())
+
+
+def test_clips_of_a_folder_are_those_of_its_episodes(tmp_path):
+    made = replace(episode(30), sound=None)
+    with EpisodeWriter(tmp_path / "set", fps=10, cameras=("top",)) as writer:
+        writer.write(made)
+    plan = ClipPlan(frames=9, stride=9, size=(24, 24))
+    kept, straight = clips_of(tmp_path / "set", plan), list(cut(made, plan, Dropped()))
+    assert len(kept) == len(straight) == 3
+    for number, clip in enumerate(straight):
+        assert np.array_equal(kept[number].video, clip.video)
+        assert np.array_equal(kept[number].actions, clip.actions)
+        assert kept[number].embodiment == "pusht"
