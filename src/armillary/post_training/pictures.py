@@ -22,7 +22,7 @@ from armillary.training.latents import FRAMES
 from armillary.training.vae import VAERun, VAETrainer
 from armillary.training.vae_data import CropPlan, check_clips, draw, scaled
 
-RATE = 2e-3
+RATE = 4e-3
 MOST_CLIPS = 400
 LENGTHS = (
     0.1,
