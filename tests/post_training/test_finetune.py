@@ -14,7 +14,7 @@ from armillary.datasets.lerobot import LeRobotReader
 from armillary.datasets.raw import save_raw
 from armillary.datasets.store import EpisodeWriter
 from armillary.embodiments import load_embodiment
-from armillary.errors import DataError
+from armillary.errors import ConfigError, DataError
 from armillary.post_training.figures import repeated, translation
 from armillary.post_training.finetune import FinetuneRun, finetune, fitted
 from armillary.post_training.mixed import MixedRun
@@ -165,6 +165,13 @@ def test_a_run_that_is_done_again_gives_the_same_figures(run, told):
     before = weights.read_bytes()
     again = finetune(run, lambda _: None)
     assert again["figures"] == told["figures"] and weights.read_bytes() == before
+
+
+def test_a_folder_begun_with_other_settings_is_left_alone(run, told):
+    before = (run.out / "figures.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"was begun with rate 0\.0005, now it is 0\.5"):
+        finetune(replace(run, rate=0.5), lambda _: None)
+    assert (run.out / "figures.json").read_bytes() == before
 
 
 def test_a_slot_can_begin_as_that_of_a_like_body(run, tmp_path):

@@ -112,8 +112,7 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     parts = split(episodes, run.held_out)
     body = fitted(body, parts)
     report(f"{sum(len(one.actions) for one in parts.known)} actions to learn from; {parts.how}")
-    run.out.mkdir(parents=True, exist_ok=True)
-    _write_json(run.out / "run.json", asdict(run))
+    _begin(run, load(base).parts.weights_sha256)
 
     words, bodies = base / "text_tokenizer", _bodies(base, body)
     model = _begun(base, body, run)
@@ -153,6 +152,23 @@ def fitted(body: Embodiment, parts: Parts) -> Embodiment:
     """The body with the statistics and the rate of the part that is learnt."""
     known = fit_normaliser(body, np.concatenate([episode.actions for episode in parts.known]))
     return replace(known, rate_hz=float(parts.known[0].fps))
+
+
+def _begin(run: FinetuneRun, weights: str) -> None:
+    """Keep the settings in ``out``; ``ConfigError`` if it was begun with others, or from other weights."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    wanted = json.loads(json.dumps(asdict(run) | {"weights": weights}, default=str))
+    kept = run.out / "run.json"
+    if kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        changed = [name for name in wanted if before.get(name) != wanted[name] and name not in ("origin", "threads")]
+        if changed:
+            name = changed[0]
+            raise ConfigError(
+                f"{run.out} was begun with {name} {before.get(name)!r}, now it is {wanted[name]!r}: go on with that, or "
+                f"take another folder."
+            )
+    _write_json(kept, wanted)
 
 
 def sheet(clips: Sequence[HeldClip], before: Said, after: Said, *, shown: int = 3) -> Any:
