@@ -165,8 +165,8 @@ def _begin(run: FinetuneRun, weights: str) -> None:
         if changed:
             name = changed[0]
             raise ConfigError(
-                f"{run.out} was begun with {name} {before.get(name)!r}, now it is {wanted[name]!r}: go on with that, or "
-                f"take another folder."
+                f"{run.out} was begun with {name} {before.get(name)!r}, now it is {wanted[name]!r}: go on with that "
+                f"or take another folder."
             )
     _write_json(kept, wanted)
 
