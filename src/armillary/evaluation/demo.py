@@ -111,6 +111,8 @@ def gather(omni: "Omni", much: Much = FULL, *, seed: int = FIRST_SEED, report: R
         "One model imagines film from words, goes on from a picture, foresees what actions do, reads actions off a "
         "film, acts, and answers. Every scene here is new to it; nothing was picked by hand."
     )
+    if about.defaults.untrained:
+        lead = f"{about.defaults.untrained} {lead}"
     return Page(
         title=f"What {about.folder.name.capitalize()} imagines, foresees and does",
         lead=lead,

@@ -72,7 +72,7 @@ def patchify_video(frames: Any, *, patch: int = 16, merge: int = 2) -> Visual:
 
 
 def _as_tensor(pictures: Any) -> Tensor:
-    return pictures if isinstance(pictures, Tensor) else torch.from_numpy(np.ascontiguousarray(pictures))
+    return pictures if isinstance(pictures, Tensor) else torch.from_numpy(np.array(pictures))
 
 
 def _checked(pictures: Any, unit: int) -> Tensor:

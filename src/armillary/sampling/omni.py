@@ -9,6 +9,7 @@ served raises an ``ArmillaryError`` before any weights are read.
 """
 
 import difflib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
@@ -48,6 +49,10 @@ def load(name_or_folder: str | Path = "pico", *, device: str | None = None, dtyp
     return Omni(Parts(folder, device=place, dtype=kind))
 
 
+class UntrainedWarning(UserWarning):
+    """A generator was asked that its makers have not trained yet."""
+
+
 class Omni:
     """A checkpoint, opened. ``parts`` is what of it is loaded."""
 
@@ -83,10 +88,13 @@ class Omni:
         """Rollouts of many requests, in order: each a mapping of ``mode`` and the fields of ``imagine``.
 
         Requests of one layout run as one batch; a request gives the same in company as alone, to rounding.
-        All are checked before any is begun.
+        All are checked before any is begun. Warns (``UntrainedWarning``) where the checkpoint's makers say that its
+        generator has not been trained: what it imagines is then noise.
         """
         checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
         pictured = [i for i, request in enumerate(checked) if request.mode.name != "reason"]
+        if pictured and self.parts.defaults.untrained:
+            warnings.warn(self.parts.defaults.untrained, UntrainedWarning, stacklevel=2)
         imagined = imagine_all(self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel)
         found = dict(zip(pictured, imagined, strict=True))
         return [found[i] if i in found else self._reasoned(request) for i, request in enumerate(checked)]

@@ -38,12 +38,14 @@ class Defaults:
     """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, and the
     task it was told in training where the actions said everything.
 
+    ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     Kept in the folder's ``defaults.json``; without the file these values hold.
     """
 
     size: tuple[int, int] = (128, 128)
     fps: float = 10.0
     task: str = ""
+    untrained: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> "Defaults":
@@ -54,7 +56,8 @@ class Defaults:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             size = (int(found["size"][0]), int(found["size"][1]))
-            return cls(size=size, fps=float(found["fps"]), task=str(found.get("task", "")))
+            return cls(size=size, fps=float(found["fps"]), task=str(found.get("task", "")),
+                       untrained=str(found.get("untrained", "")))  # fmt: skip
         except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as broken:
             raise CheckpointError(
                 f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."

@@ -82,7 +82,7 @@ class VideoVAEConfig:
                 "Give a checkpoint with a Wan2.2 VAE."
             )
         names = {field.name for field in fields(cls)}
-        own = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in names}
+        own: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if n in names}
         if own.get("decoder_base_dim") is None:
             own["decoder_base_dim"] = own["base_dim"]
         return cls(**own)

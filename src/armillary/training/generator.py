@@ -4,6 +4,7 @@ in    a checkpoint folder with a trained reasoner, a cache of windows, the video
 out   ``out/checkpoint``: both towers, codec, words, scheduler, embodiments: everything that sampling needs
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from armillary.model import TwoTowers
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.imagination import FlowConfig, FlowSource
-from armillary.training.latents import load_cache
+from armillary.training.latents import ANY_TASK, PICTURE, load_cache
 from armillary.training.loop import Report, Stage, train_stage
 
 EMBODIMENTS = ("tabletop", "pusht", "umi", "av", "droid")
@@ -64,12 +65,23 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
 
 
 def write_checkpoint(
-    folder: Path, model: TwoTowers, *, vae: Path, words: Path, embodiments: Sequence[Embodiment] | None = None
+    folder: Path,
+    model: TwoTowers,
+    *,
+    vae: Path,
+    words: Path,
+    embodiments: Sequence[Embodiment] | None = None,
+    untrained: str = "",
 ) -> None:
-    """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder."""
+    """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder.
+
+    ``untrained``: one sentence that warns whoever asks the generator, if it has not been trained.
+    """
     save_model(folder, model, dtype=torch.bfloat16)
     for name, source in (("vae", vae), ("text_tokenizer", words)):
         shutil.copytree(source, folder / name, dirs_exist_ok=True)
     write_model_index(folder)
+    defaults = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": untrained}
+    (folder / "defaults.json").write_text(json.dumps(defaults, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
     save_embodiments(folder, bodies)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -50,6 +51,7 @@ class Stage:
     threads: int = 1
     minutes: float = 60.0
     log_every: int = 20
+    slower: tuple[tuple[str, float], ...] = ()  # parameters whose names begin so learn at that share of the rate
     save_seconds: float = 120.0
 
     def __post_init__(self) -> None:
@@ -129,9 +131,7 @@ def train_stage(
     torch.set_num_threads(stage.threads)
     folder.mkdir(parents=True, exist_ok=True)
     named = dict(parameters)
-    flat = [p for p in named.values() if p.ndim < 2]
-    deep = [p for p in named.values() if p.ndim >= 2]
-    groups = [{"params": deep, "weight_decay": stage.weight_decay}, {"params": flat, "weight_decay": 0.0}]
+    groups = _groups(stage, named)
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=stage.betas, fused=True)
     keeper = Keeper(named, optimizer)
     state = kept_state(folder)
@@ -172,6 +172,18 @@ def kept_state(folder: Path) -> Path:
     return state
 
 
+def _groups(stage: Stage, named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """The optimizer's groups: matrices decay, vectors do not; names in ``stage.slower`` learn more slowly."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        share = next((share for prefix, share in stage.slower if name.startswith(prefix)), 1.0)
+        groups.setdefault((share, parameter.ndim >= 2), []).append(parameter)
+    return [
+        {"params": members, "weight_decay": stage.weight_decay if deep else 0.0, "share": share}
+        for (share, deep), members in groups.items()
+    ]
+
+
 def learn(
     stage: Stage, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, losses: Losses
 ) -> dict[str, Tensor]:
@@ -184,7 +196,7 @@ def learn(
     norm = clip_grad_norm_(parameters, stage.max_grad_norm)
 
     for group in optimizer.param_groups:
-        group["lr"] = stage.rate_at(step)
+        group["lr"] = stage.rate_at(step) * group["share"]
     if math.isfinite(float(norm)):
         optimizer.step()
     return {name: value.detach() for name, value in values.items()} | {"grad_norm": norm.detach()}

@@ -229,4 +229,3 @@ def _add_object(spec: Any, thing: Thing, *, rgb: Any, place: Any, turn: float, m
             type=kind, size=size, material=thing.name, mass=mass / len(parts), condim=6,
             friction=(friction, 0.02, 0.004), solref=(0.01, 1),
         )  # fmt: skip
-
