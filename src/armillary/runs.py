@@ -1,7 +1,7 @@
 """The named runs: each a function that returns every setting of one piece of work; ``armillary train NAME`` starts it.
 
     pico-data -> pico-clips -> pico-vae -> pico-cache -+-> pico-generator      the bundled model, in this order
-             +-> pico-reasoner ------------------------+
+             +-> pico-words -> pico-reasoner ----------+
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
     pusht-recordings -> pusht, and droid    finetune, shown twice: gym-pusht, and a real recording
@@ -149,10 +149,20 @@ def pico_vae() -> Run:
     return Codec(data=Path("runs/pico/clips"), out=Path("runs/pico/vae"), minutes=40.0)
 
 
+def pico_words() -> Run:
+    """Its first half: the reasoner learns the words, its eyes hardly open."""
+    stage = Stage(name="words", steps=2600, batch=16, rate=1.2e-3, slower=(("visual.", 0.2),))
+    return Reasoner(data=Path("runs/pico/raw"), out=Path("runs/pico/words"), stage=stage)
+
+
 def pico_reasoner() -> Run:
-    """The bundled reasoner: it reads, sees and answers."""
-    stage = Stage(name="reasoner", steps=3000, batch=16, rate=1.2e-3)
-    return Reasoner(data=Path("runs/pico/raw"), out=Path("runs/pico/reasoner"), stage=stage)
+    """The bundled reasoner: eyes that speak its words, then talk about what is seen."""
+    eyes = Stage(name="eyes", steps=2200, batch=32, rate=1e-3, warmup=100, weight_decay=0.05, decay=0.4)
+    stage = Stage(name="reasoner", steps=3000, batch=16, rate=6e-4, slower=(("visual.", 0.1),), weight_decay=0.02)
+    return Reasoner(
+        data=Path("runs/pico/raw"), out=Path("runs/pico/reasoner"), stage=stage, eyes=eyes, longest=160,
+        origin=Path("runs/pico/words/checkpoint"),
+    )  # fmt: skip
 
 
 def pico_cache() -> Run:
@@ -211,6 +221,7 @@ RUNS: dict[str, Callable[[], Run]] = {
     "pico-data": pico_data,
     "pico-clips": pico_clips,
     "pico-vae": pico_vae,
+    "pico-words": pico_words,
     "pico-reasoner": pico_reasoner,
     "pico-cache": pico_cache,
     "pico-generator": pico_generator,

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from armillary.datasets.raw import load_raw, raw_files, simulate_raw
 from armillary.errors import ConfigError, DataError
+from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
 from armillary.training.latents import FRAMES, make_cache
 from armillary.training.loop import Report
@@ -89,20 +91,35 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
     for number, first in enumerate(range(0, len(paths), run.a_file)):
         rng = np.random.default_rng([run.seed, number, 5])
         target = run.out / f"frames_{number:02d}.npy"
-        films = [load_raw(path).frames[run.camera] for path in paths[first : first + run.a_file]]
-        long = [film for film in films if len(film) >= FRAMES]
+        episodes = [load_raw(path) for path in paths[first : first + run.a_file]]
+        long = [episode for episode in episodes if len(episode.frames[run.camera]) >= FRAMES]
         if len(long) < 2:
             continue  # a file needs a clip to learn from and one held out
         count += len(long)
         if not target.exists():
-            starts = [int(rng.integers(len(film) - FRAMES + 1)) for film in long]
-            draft = target.with_suffix(".draft.npy")
-            np.save(draft, np.stack([film[s : s + FRAMES] for film, s in zip(long, starts, strict=True)]))
-            draft.replace(target)
+            cut = []
+            for episode in long:
+                start = int(rng.integers(len(episode.frames[run.camera]) - FRAMES + 1))
+                cut.append((episode.frames[run.camera][start : start + FRAMES], _boxed(episode, run.camera, start)))
+            masks = run.out / f"masks_{number:02d}.npy"
+            for path, part in ((masks, 1), (target, 0)):
+                draft = path.with_suffix(".draft.npy")
+                np.save(draft, np.stack([both[part] for both in cut]))
+                draft.replace(path)
             report(f"{target.name}: {len(long)} clips")
     if not count:
         raise DataError(f"{run.data} gives no clips: it needs at least two episodes of {FRAMES} frames.")
     return count
+
+
+def _boxed(episode: Episode, camera: str, start: int) -> NDArray[np.uint8]:
+    """Masks of a clip, uint8 17 h w: 1 inside the boxes of what is seen, where boxes are known, else 0."""
+    masks = np.zeros((FRAMES, *episode.frames[camera].shape[1:3]), np.uint8)
+    if episode.boxes and camera == "front":
+        for mask, boxes in zip(masks, episode.boxes[start : start + FRAMES], strict=True):
+            for left, top, right, bottom in boxes.values():
+                mask[top:bottom, left:right] = 1
+    return masks
 
 
 def encode(run: CacheRun, report: Report = print) -> int:

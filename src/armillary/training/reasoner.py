@@ -1,4 +1,4 @@
-"""Stage one: the reasoner learns to read and to see.
+"""Stage one: the reasoner learns to read, then to see, then to talk about what it sees.
 
 in    raw episodes, a text tokenizer
 out   a checkpoint folder with the reasoner and its eyes (the generator still as it was initialised)
@@ -70,7 +70,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     if run.origin is not None:
         model.transformer.load_state_dict(load_model(run.origin, dtype=torch.float32).transformer.state_dict())
     if run.eyes is not None:
-        open_eyes(model, run.data, run.eyes, run.out / "eyes", report)
+        open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
     source = TalkSource(run.data, tokenizer, longest=run.longest, limit=run.episodes)
     report(f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts")
     seen = {id(p) for p in model.reasoner_parameters()}
