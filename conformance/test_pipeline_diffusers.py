@@ -117,7 +117,8 @@ def action_task(mode: str, asked: dict[str, Any], shown: dict[str, Any], walked:
         view_point="third_person_view",
         **shown,
     )
-    theirs = {"prompt": asked.get("prompt", ""), "action": condition, "guidance_scale": 1.0}
+    asked = {"prompt": "Move the arm.", **asked}  # said aloud: a checkpoint's own default task is not theirs
+    theirs = {"prompt": asked["prompt"], "action": condition, "guidance_scale": 1.0}
     return Task(mode=mode, asked={**asked, "embodiment": "tabletop"}, theirs=theirs, walked=walked)
 
 

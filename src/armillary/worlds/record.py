@@ -30,7 +30,7 @@ def live(
     yield moment, None
     end = max_steps
     for step in range(1, max_steps + 1):
-        action = np.asarray(policy(moment), np.float64)
+        action = np.asarray(policy(moment), np.float32)  # as it is kept, so that the record can be lived again
         moment = world.step(action)
         yield moment, action
         if moment.over and end == max_steps:
