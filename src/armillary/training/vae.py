@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class VAERun:
     steps: int | None = None  # a length in steps instead of minutes: repeatable to the bit
     threads: int = 1
     seed: int = 0
+    origin: Path | None = None  # a tokenizer's folder to begin from; its sizes must be those of ``model``
     model: VideoVAEConfig = field(default_factory=VideoVAEConfig)
     batch: int = 2  # whole clips of nine frames of 128x128 pixels that one step costs
     crop: int = 64  # side of the crops of the first part, pixels
@@ -96,6 +97,8 @@ class VAETrainer:
         self.run = run
         torch.manual_seed(run.seed)
         vae = VideoVAE(run.model)
+        if run.origin is not None:
+            vae.load_state_dict(_weights_of(run))
         self.names = [name for name, part in vae.named_parameters() if part.requires_grad]
         parts = dict(vae.named_parameters())
         self.master = [parts[name].detach().clone() for name in self.names]
@@ -218,6 +221,18 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
             clips = check_clips(ByteClips(run.data))  # files may have come
             saved = last = time.monotonic()
     return _checkpoint(trainer, clips, judge, thorough=True)
+
+
+def _weights_of(run: VAERun) -> dict[str, Tensor]:
+    """The weights a run begins from; ``ConfigError`` if they are of other sizes than its own."""
+    assert run.origin is not None
+    found = VideoVAE.load(run.origin)
+    same = replace(found.config, latents_mean=run.model.latents_mean, latents_std=run.model.latents_std)
+    if same != run.model:
+        raise ConfigError(
+            f"{run.origin} holds a tokenizer of other sizes than this run's model: say the same sizes, or begin afresh."
+        )
+    return found.state_dict()
 
 
 def _inner(name: str, part: Tensor) -> bool:
