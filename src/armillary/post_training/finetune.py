@@ -256,8 +256,7 @@ def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows
     if not windows.acts.any():
         flow = replace(flow, modes={name: share for name, share in flow.modes.items() if name != "policy"})
     source = FlowSource(model, tokenizer, windows, flow)
-    learnt = {id(p) for p in model.generator_parameters()}
-    parameters = [(name, p) for name, p in model.named_parameters() if id(p) in learnt]
+    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     def losses(step: int) -> Mapping[str, Tensor]:
         return source.losses(np.random.default_rng([run.seed, step]), run.batch)

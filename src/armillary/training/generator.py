@@ -16,6 +16,7 @@ from torch import Tensor
 
 from armillary.embodiments import Embodiment, load_embodiment, save_embodiments
 from armillary.model import TwoTowers
+from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.imagination import FlowConfig, FlowSource
@@ -53,8 +54,7 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     windows = load_cache(run.cache)
     report(f"{len(windows)} windows, {int(windows.acts.sum())} of them for the policy")
     source = FlowSource(model, tokenizer, windows, run.flow)
-    learnt = {id(p) for p in model.generator_parameters()}
-    parameters = [(name, p) for name, p in model.named_parameters() if id(p) in learnt]
+    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     def losses(step: int) -> Mapping[str, Tensor]:
         return source.losses(np.random.default_rng([run.stage.seed, step]), run.stage.batch)

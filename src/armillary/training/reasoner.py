@@ -16,10 +16,11 @@ from torch import Tensor
 
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.model import PICO, ModelConfig, TwoTowers
+from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
 from armillary.training.eyes import open_eyes
-from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.loop import Report, Stage, kept_state, train_stage
 from armillary.training.talk import Talk, TalkSource, pictures_of, prompts_of, talk_loss
 
 GAP_EVERY = 20
@@ -69,12 +70,11 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     model = TwoTowers(run.model)
     if run.origin is not None:
         model.transformer.load_state_dict(load_model(run.origin, dtype=torch.float32).transformer.state_dict())
-    if run.eyes is not None:
+    if run.eyes is not None and not kept_state(run.out).exists():  # a talk that has begun keeps its own eyes
         open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
     source = TalkSource(run.data, tokenizer, longest=run.longest, limit=run.episodes)
     report(f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts")
-    seen = {id(p) for p in model.reasoner_parameters()}
-    parameters = [(name, p) for name, p in model.named_parameters() if id(p) in seen]
+    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) != "generator"]
 
     def losses(step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([run.stage.seed, step])
