@@ -25,6 +25,7 @@ from armillary.embodiments import Embodiment, fit_normaliser, load_embodiment, l
 from armillary.errors import ConfigError
 from armillary.media import contact_sheet, write_image, write_whole
 from armillary.model import TwoTowers, load_model
+from armillary.model.two_towers import tower_of
 from armillary.post_training.figures import Said, drive_figures, figures_of, measure
 from armillary.post_training.pictures import RATE, adapt_vae
 from armillary.post_training.recordings import (
