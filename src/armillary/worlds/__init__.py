@@ -1,28 +1,15 @@
 """Where things happen: worlds with ``reset`` and ``step``, who acts in them, and how they are recorded."""
 
-from collections.abc import Callable
-
 from armillary.errors import RequestError
 from armillary.records import World
+from armillary.worlds.catalogue import ENTRIES, found
 
-WORLDS = ("tabletop", "pusht")
+WORLDS = tuple(ENTRIES)
 
 
 def make_world(name: str) -> World:
     """The world of that name; ``RequestError`` names those there are. Close it after use."""
-    makers: dict[str, Callable[[], World]] = {"tabletop": _tabletop, "pusht": _pusht}
-    if name not in makers:
+    if name not in ENTRIES:
         raise RequestError(f"world {name!r} is unknown: it must be one of {', '.join(WORLDS)}.")
-    return makers[name]()
-
-
-def _tabletop() -> World:
-    from armillary.worlds.tabletop import Tabletop
-
-    return Tabletop()
-
-
-def _pusht() -> World:
-    from armillary.worlds.pusht import PushT
-
-    return PushT()
+    made: World = found(ENTRIES[name].make)()
+    return made

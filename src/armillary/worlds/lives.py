@@ -16,12 +16,10 @@ from armillary.errors import ConfigError, RequestError
 from armillary.media import write_whole
 from armillary.records import Episode
 from armillary.worlds import make_world
+from armillary.worlds.catalogue import ENTRIES, found
 
 SMALLEST, LARGEST = 32, 1024  # sides of a picture, in pixels
-ALWAYS_ALIKE = {  # states of one axis whose length is the same in every episode of a world
-    "tabletop": ("tip", "turn", "openness"),
-    "pusht": ("disc", "disc_velocity", "block", "goal", "covered"),
-}
+ALWAYS_ALIKE = {name: entry.alike for name, entry in ENTRIES.items()}  # by world, as the catalogue says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +47,16 @@ class Plan:
             raise ConfigError(
                 f"size={height}x{width}: both sides must be even and between {SMALLEST} and {LARGEST} pixels."
             )
-        if self.world == "pusht" and height != width:
-            raise ConfigError(f"size={height}x{width}: PushT's pictures are square; {height} by {height} would do.")
+        if ENTRIES[self.world].square and height != width:
+            raise ConfigError(
+                f"size={height}x{width}: the pictures of {self.world} are square; {height} by {height} would do."
+            )
 
 
 def controllers(world: str) -> tuple[str, ...]:
     """Who may act in that world."""
-    if world == "pusht":
-        from armillary.worlds.pusht import KINDS as PUSHT_KINDS
-
-        return PUSHT_KINDS
-    from armillary.worlds.experts import KINDS
-
-    return KINDS
+    kinds: tuple[str, ...] = found(ENTRIES[world].kinds)
+    return kinds
 
 
 def begin(plan: Plan, folder: Path) -> None:
@@ -87,13 +82,9 @@ def begin(plan: Plan, folder: Path) -> None:
 
 def live(plan: Plan, seed: int) -> Episode:
     """The episode of one seed."""
-    if plan.world == "pusht":
-        from armillary.worlds.pusht_record import record_pusht
-
-        return record_pusht(seed, plan.controller, size=plan.size[0])
-    from armillary.worlds.record import record_tabletop
-
-    return record_tabletop(seed, plan.controller, size=plan.size)
+    entry = ENTRIES[plan.world]
+    episode: Episode = found(entry.record)(seed, plan.controller, size=plan.size[0] if entry.square else plan.size)
+    return episode
 
 
 def lives(plan: Plan, seeds: range, workers: int = 1) -> Iterator[Episode]:

@@ -1,0 +1,44 @@
+"""The worlds there are: a line each that says where a world is made, who may act in it, and how its lives are recorded.
+
+A new world is added here and nowhere else: ``armillary worlds``, ``simulate`` and the tests of all worlds find it.
+Modules are named, not imported, so that listing the worlds loads none of them.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One world; places are ``module:name`` inside ``armillary.worlds``.
+
+    ``make()`` gives the ``World``. ``record(seed, kind, size=(height, width))`` gives an ``Episode``; where ``square``,
+    ``size`` is one side. ``kinds`` are the controllers' names. ``alike`` are states of at most one axis whose length is
+    the same in every episode: LeRobot's ``observation.state`` is made of them. ``extra`` names the optional install.
+    """
+
+    make: str
+    record: str
+    kinds: str
+    alike: tuple[str, ...]
+    square: bool = False
+    extra: str = ""
+
+
+ENTRIES = {
+    "tabletop": Entry(
+        make="tabletop:Tabletop", record="record:record_tabletop", kinds="experts:KINDS",
+        alike=("tip", "turn", "openness"),
+    ),
+    "pusht": Entry(
+        make="pusht:PushT", record="pusht_record:record_pusht", kinds="pusht:KINDS",
+        alike=("disc", "disc_velocity", "block", "goal", "covered"), square=True, extra="pusht",
+    ),
+}  # fmt: skip
+
+
+def found(place: str) -> Any:
+    """What ``module:name`` inside ``armillary.worlds`` names."""
+    module, _, name = place.partition(":")
+    return vars(import_module(f"armillary.worlds.{module}"))[name]
