@@ -1,0 +1,156 @@
+"""Pictures with everything that is known of them: depth, segmentation, boxes, tracks, and where a point is seen.
+
+    Views.look      colour, metric depth and segmentation of one camera, in two drawings
+    boxes, tracks   what segmentation says about where things are seen, in one frame and through many
+    project         world points to pixels, with a calibration of ``camera.calibration``
+
+Pixels count from the top left corner; boxes are (left, top, right, bottom) with right and bottom exclusive. Cameras
+have OpenCV's axes: x right, y down, z forward.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from armillary.worlds.camera import FINER, mujoco
+
+Box = tuple[int, int, int, int]
+SEEN_PIXELS = 40  # of a picture of 128 by 128; see ``least_pixels``
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What one camera sees: uint8 h w 3, float32 h w metres (0: nothing there), int32 h w (0: no object)."""
+
+    frame: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    segmentation: NDArray[np.int32]
+
+
+class Views:
+    """Draws the cameras of one compiled model; freed by ``close``.
+
+    ``labels``: geom id -> the object's number in segmentation pictures. Colour is drawn ``FINER`` times finer
+    and averaged; depth and segmentation come together from one drawing. ``set_looks`` of ``materials.py`` makes
+    the drawing surface large enough.
+    """
+
+    def __init__(self, model: Any, size: tuple[int, int], labels: Mapping[int, int]) -> None:
+        self._model, self._size = model, size
+        self._gl = mujoco.GLContext(FINER * size[1], FINER * size[0])
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene, self._options = mujoco.MjvScene(model, maxgeom=2000), mujoco.MjvOption()
+        self._labels = np.zeros(model.ngeom + 1, np.int32)  # the last entry is for "nothing there"
+        for geom, label in labels.items():
+            self._labels[geom] = label
+
+    def look(self, data: Any, camera: str) -> Look:
+        """Colour, depth and segmentation of one camera."""
+        self._update(data, camera)
+        frame = self._colour()
+        depth, marks = self._marks()
+        return Look(frame=frame, depth=depth, segmentation=marks)
+
+    def colour(self, data: Any, camera: str) -> NDArray[np.uint8]:
+        """uint8 h w 3 alone, where depth and segmentation are not wanted."""
+        self._update(data, camera)
+        return self._colour()
+
+    def close(self) -> None:
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+    def _update(self, data: Any, camera: str) -> None:
+        self._gl.make_current()
+        view = mujoco.MjvCamera()
+        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, self._model.camera(camera).id
+        mujoco.mjv_updateScene(
+            self._model, data, self._options, None, view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
+
+    def _colour(self) -> NDArray[np.uint8]:
+        h, w = self._size
+        whole = mujoco.MjrRect(0, 0, FINER * w, FINER * h)
+        fine = np.empty((FINER * h, FINER * w, 3), np.uint8)
+        mujoco.mjr_render(whole, self._scene, self._context)
+        mujoco.mjr_readPixels(fine, None, whole, self._context)
+        sums = np.zeros((h, w, 3), np.uint16)
+        for i in range(FINER**2):
+            sums += fine[i // FINER :: FINER, i % FINER :: FINER]
+        return np.ascontiguousarray(((sums + FINER**2 // 2) // FINER**2).astype(np.uint8)[::-1])
+
+    def _marks(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        h, w = self._size
+        whole, flags = mujoco.MjrRect(0, 0, w, h), self._scene.flags.copy()
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = True
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = True
+        codes, raw = np.empty((h, w, 3), np.uint8), np.empty((h, w), np.float32)
+        mujoco.mjr_render(whole, self._scene, self._context)
+        mujoco.mjr_readPixels(codes, raw, whole, self._context)
+        self._scene.flags[:] = flags
+        numbers = codes.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+        geom_of = np.full(self._scene.ngeom + 1, -1, np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.segid >= 0 and geom.objtype == int(mujoco.mjtObj.mjOBJ_GEOM):
+                geom_of[geom.segid + 1] = geom.objid
+        extent, sight = self._model.stat.extent, self._model.vis.map
+        near, far = sight.znear * extent, sight.zfar * extent
+        # the reversed depth buffer holds 1 at the near plane and 0 at the far one
+        depth = near * far / (near + raw.astype(np.float64) * (far - near))
+        depth = np.where(numbers == 0, 0.0, depth).astype(np.float32)
+        return np.ascontiguousarray(depth[::-1]), np.ascontiguousarray(self._labels[geom_of[numbers]][::-1])
+
+
+def least_pixels(size: tuple[int, int]) -> int:
+    """From how many pixels on a thing counts as seen, in a picture of this height and width."""
+    return max(12, round(SEEN_PIXELS * size[0] * size[1] / 128**2))
+
+
+def boxes(marks: NDArray[np.int32], names: Sequence[str], *, least: int | None = None) -> dict[str, Box]:
+    """The boxes of the things seen: number i + 1 in ``marks`` (int32 h w) is ``names[i]``."""
+    least = least_pixels((marks.shape[0], marks.shape[1])) if least is None else least
+    counts, found = np.bincount(np.clip(marks.ravel(), 0, None), minlength=len(names) + 1), {}
+    for number, name in enumerate(names, 1):
+        if counts[number] >= least:
+            mine = marks == number
+            rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
+            found[name] = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return found
+
+
+def tracks(frames: Sequence[Mapping[str, Box]]) -> dict[str, list[tuple[int, Box]]]:
+    """Each thing's way through an episode: (frame's number, box), where it was seen."""
+    found: dict[str, list[tuple[int, Box]]] = {}
+    for number, frame in enumerate(frames):
+        for name, box in frame.items():
+            found.setdefault(name, []).append((number, box))
+    return found
+
+
+def box_words(box: Box, size: tuple[int, int]) -> str:
+    """A box in hundredths of the picture (height, width in pixels), as the reasoner writes it."""
+    left, top, right, bottom = box
+    numbers = (left / size[1], top / size[0], right / size[1], bottom / size[0])
+    a, b, c, d = (min(99, round(100 * n)) for n in numbers)
+    return f"<|box_start|>({a},{b}),({c},{d})<|box_end|>"
+
+
+def in_camera(points: ArrayLike, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+    """World points n 3 in the camera's axes, metres: right, down, forward."""
+    pose = np.asarray(calibration["camera_to_world"], np.float64)
+    return (np.atleast_2d(np.asarray(points, np.float64)) - pose[:3, 3]) @ pose[:3, :3]
+
+
+def project(points: ArrayLike, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+    """World points n 3 -> n 3: column and row in pixels, and metres along the optical axis (negative: behind)."""
+    seen = in_camera(points, calibration)
+    numbers = np.asarray(calibration["intrinsics"], np.float64)
+    ahead = np.where(np.abs(seen[:, 2:]) < 1e-9, 1e-9, seen[:, 2:])
+    return np.concatenate([seen[:, :2] / ahead * numbers[[0, 1], [0, 1]] + numbers[:2, 2], seen[:, 2:]], axis=1)
