@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from armillary.errors import CheckpointError, ConfigError, RequestError
 from armillary.tokenizers.video import VideoVAE, VideoVAEConfig, fit_latent_statistics, on_canvas
-from armillary.tokenizers.wan_blocks import FrameAttention
+from armillary.tokenizers.wan_blocks import FrameAttention, Upsample, repeat_up
 
 SMALL = VideoVAEConfig(base_dim=4, decoder_base_dim=4, latents_mean=(0.1,) * 48, latents_std=(0.5,) * 48)
 
@@ -87,6 +87,13 @@ def test_gradients_of_the_norm_are_those_of_its_formula() -> None:
     x = torch.randn(2, 16, 2, 3, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(norm.silu, (x,))
     torch.testing.assert_close(norm.silu(x), torch.nn.functional.silu(norm(x)))
+
+
+def test_gradients_of_the_ways_up_are_those_of_their_formulas() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 4, 3, 2, 2, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(Upsample(4, time=True).double(), (x,))
+    assert torch.autograd.gradcheck(lambda y: repeat_up(y, 2, 2, 2), (x,))
 
 
 def test_every_parameter_but_the_attention_learns() -> None:

@@ -51,11 +51,12 @@ def test_a_file_that_is_no_episode_is_named(tmp_path):
 
 def test_clips_are_windows_of_the_episodes_that_are_long_enough(raw, tmp_path):
     run = ClipsRun(data=raw, out=tmp_path / "clips", camera="top", a_file=3)
-    assert cut_clips(run, lambda _: None) == 4
+    assert cut_clips(run, lambda _: None) == 8
     clips = ByteClips(run.out)
-    assert [len(file.frames) for file in clips.files] == [2, 2] and clips.shape == (17, 64, 64)
+    assert [len(file.frames) for file in clips.files] == [4, 4] and clips.shape == (17, 64, 64)
     films = [moving_square(n, frames=f).frames["top"] for n, f in ((0, 20), (1, 30), (3, 17), (4, 25))]
-    for clip, film in zip((clip for file in clips.files for clip in file.frames), films, strict=True):
+    cut = [clip for file in clips.files for clip in file.frames]
+    for clip, film in zip(cut, [film for film in films for _ in range(run.windows)], strict=True):
         assert any(np.array_equal(clip, film[s : s + 17]) for s in range(len(film) - 16))
 
 

@@ -47,12 +47,13 @@ class DataRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipsRun:
-    """One window of every episode in ``data`` as byte clips, ``a_file`` of them a file."""
+    """``windows`` windows of every episode in ``data`` as byte clips, those of ``a_file`` episodes a file."""
 
     data: Path
     out: Path
     camera: str = "front"
     a_file: int = 100
+    windows: int = 2
     seed: int = 0
 
 
@@ -95,18 +96,19 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
         long = [episode for episode in episodes if len(episode.frames[run.camera]) >= FRAMES]
         if len(long) < 2:
             continue  # a file needs a clip to learn from and one held out
-        count += len(long)
+        count += run.windows * len(long)
         if not target.exists():
             cut = []
             for episode in long:
-                start = int(rng.integers(len(episode.frames[run.camera]) - FRAMES + 1))
-                cut.append((episode.frames[run.camera][start : start + FRAMES], _boxed(episode, run.camera, start)))
+                last = len(episode.frames[run.camera]) - FRAMES
+                for start in rng.integers(last + 1, size=run.windows).tolist():
+                    cut.append((episode.frames[run.camera][start : start + FRAMES], _boxed(episode, run.camera, start)))
             masks = run.out / f"masks_{number:02d}.npy"
             for path, part in ((masks, 1), (target, 0)):
                 draft = path.with_suffix(".draft.npy")
                 np.save(draft, np.stack([both[part] for both in cut]))
                 draft.replace(path)
-            report(f"{target.name}: {len(long)} clips")
+            report(f"{target.name}: {len(cut)} clips")
     if not count:
         raise DataError(f"{run.data} gives no clips: it needs at least two episodes of {FRAMES} frames.")
     return count

@@ -57,6 +57,7 @@ class VAERun:
     warmup_steps: int = 100
     max_grad_norm: float = 1.0
     kl_weight: float = 1e-6
+    square: tuple[float, float] = (3.0, 20.0)  # weight of the squared error beside the absolute one: first, at the end
     latent_noise: float = 0.03  # in deviations of the latents: the decoder must bear small errors
     ema: float = 0.999
     checkpoint_seconds: float = 120.0
@@ -70,10 +71,13 @@ class VAERun:
             )
 
 
-def vae_loss(vae: VideoVAE, pixels: Pixels, run: VAERun, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def vae_loss(
+    vae: VideoVAE, pixels: Pixels, run: VAERun, generator: torch.Generator, progress: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """The loss of one batch, and its plain mean squared error (of pixels in [-1, 1]).
 
-    Weighted absolute error plus a little squared error, plus a very small pull of the latents to the normal
+    Weighted absolute error, which learns small things early, plus squared error, which is what decibels count and
+    weighs more towards the end of the run (``progress`` 0 to 1), plus a very small pull of the latents to the normal
     distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's.
     """
     mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
@@ -87,7 +91,8 @@ def vae_loss(vae: VideoVAE, pixels: Pixels, run: VAERun, generator: torch.Genera
     square = error.square()
     m, v = mean.float(), log_variance.float()
     kl = 0.5 * (m.square() + v.exp() - 1.0 - v).mean()
-    return (weight * (error.abs() + 3.0 * square)).mean() + run.kl_weight * kl, square.mean().detach()
+    much = run.square[0] + (run.square[1] - run.square[0]) * progress
+    return (weight * (error.abs() + much * square)).mean() + run.kl_weight * kl, square.mean().detach()
 
 
 class VAETrainer:
@@ -126,7 +131,7 @@ class VAETrainer:
         """One step on one batch. Returns what to log."""
         run = self.run
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + self.step)
-        loss, square = vae_loss(self.vae, pixels, run, generator)
+        loss, square = vae_loss(self.vae, pixels, run, generator, self.progress)
         loss.backward()
         for master, working in zip(self.master, self.working, strict=True):
             master.grad = None if working.grad is None else working.grad.float()
