@@ -24,11 +24,13 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-EVERYTHING = {*MAY_IMPORT, "plan", "runs", "cli"}
+EVERYTHING = {*MAY_IMPORT, "plan", "runs", "cli", "cli_data", "cli_parts"}
 TOP = {
     "plan": {"model", "tokenizers"},
     "runs": {"training", "model", "post_training"},
     "cli": EVERYTHING,
+    "cli_data": EVERYTHING,
+    "cli_parts": set(),
     "__init__": {"sampling"},  # only when ``load`` is first asked for
 }
 FOLDERS = sorted(p.name for p in SOURCE.iterdir() if p.is_dir() and any(p.rglob("*.py")) and p.name != "checkpoints")

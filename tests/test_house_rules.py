@@ -35,7 +35,7 @@ def parameters(function):
 
 def is_a_verb(path, function):
     """Verbs of the command line are their own interface: each parameter is an option."""
-    return path.parent.name == "armillary" and path.name == "cli.py" and not function.name.startswith("_")
+    return path.parent.name == "armillary" and path.name.startswith("cli") and not function.name.startswith("_")
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=name)

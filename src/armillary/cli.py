@@ -13,98 +13,20 @@ import inspect as signatures
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
 import armillary
+from armillary.cli_data import export, inspect, simulate, worlds
+from armillary.cli_parts import Json, Size, progress, write_text
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
 
-Size = tuple[int, int]
-Json = Annotated[bool, tyro.conf.arg(name="json")]
 TRACE = "ARMILLARY_TRACE"
-
-
-def worlds() -> None:
-    """List the worlds there are, with their bodies, cameras and controllers."""
-    from armillary.worlds import WORLDS, make_world
-    from armillary.worlds.lives import controllers
-
-    for name in WORLDS:
-        spec = make_world(name).spec
-        print(f"{name}: {', '.join(controllers(name))} may act; embodiment {spec.embodiment}, {spec.fps:g} moments a "
-              f"second, at most {spec.max_steps} steps, cameras {', '.join(spec.cameras)}")  # fmt: skip
-
-
-def simulate(
-    world: str,
-    out: Path,
-    /,
-    *,
-    episodes: int = 100,
-    seed: int = 0,
-    controller: str = "expert",
-    size: Size | None = None,
-    workers: int = 1,
-) -> None:
-    """Record episodes of a world as a LeRobot folder, with true words, questions and actions.
-
-    Args:
-        world: A name from `armillary worlds`.
-        out: A folder for the episodes: a new one, or one that this verb began and did not finish.
-        episodes: How many in all. Episode i uses seed + i, so a larger number extends a smaller one.
-        seed: The first episode's seed. Evaluation uses seeds from 1,000,000 on.
-        controller: Who acts: expert, clumsy, random or wordless.
-        size: Height and width of the pictures, in pixels.
-        workers: Processes that simulate side by side; the episodes are the same whatever their number.
-    """
-    from armillary.datasets.store import EpisodeWriter
-    from armillary.worlds import make_world
-    from armillary.worlds.lives import ALWAYS_ALIKE, Plan, begin, lives
-
-    spec = make_world(world).spec
-    plan = Plan(world=world, controller=controller, seed=seed, size=size or spec.size)
-    if episodes < 1:
-        raise RequestError(f"episodes={episodes}: ask for at least one.")
-    begin(plan, out)
-    told = ALWAYS_ALIKE[world]
-    with EpisodeWriter(out, fps=spec.fps, cameras=spec.cameras, robot=spec.embodiment, states=told) as writer:
-        begun = writer.next_index
-        with _progress(f"episodes of {world}") as show:
-            show(begun / episodes)
-            for number, episode in enumerate(lives(plan, range(seed + begun, seed + episodes), workers), begun + 1):
-                writer.write(episode)
-                show(number / episodes)
-    print(f"{out}: {max(begun, episodes)} episodes of {world}" + (f", {begun} were there already" if begun else ""))
-
-
-def inspect(
-    path: Path, /, *, embodiment: str | None = None, play: Path | None = None, episode: int = 0, as_json: Json = False
-) -> None:
-    """Open a recording: what is in it, what is odd about it, what can be used.
-
-    Args:
-        path: A LeRobot folder.
-        embodiment: What its actions mean: a name or a .toml file. Without it the folder's own word is taken.
-        play: Also write an episode's cameras as a film (.mp4) or a contact sheet (.png).
-        episode: Which episode to play.
-        as_json: Print JSON for machines.
-    """
-    from armillary.datasets import inspect as room
-
-    report = room.inspect_path(path, embodiment=embodiment)
-    if as_json:
-        print(json.dumps(report.to_dict(), indent=1))
-    else:
-        print("\n".join(report.lines()))
-    if play is not None:
-        play.parent.mkdir(parents=True, exist_ok=True)
-        print(f"played into {room.play(path, play, episode=episode)}", file=sys.stderr)
 
 
 def train(run: str, /, *settings: str) -> None:
@@ -187,7 +109,7 @@ def imagine(
     if actions is not None:
         given["actions"] = read_actions(actions, embodiment)
     omni = armillary.load(checkpoint, device=device, dtype=dtype)
-    with _progress(mode) as told:
+    with progress(mode) as told:
         rollout = omni.imagine(mode, on_progress=told, **given)
     names = keep_rollout(out, rollout, omni.parts.folder)
     print(f"{out}: {', '.join(names)}")
@@ -288,7 +210,7 @@ def demo(
     if out.is_dir() or not os.access(out.parent, os.W_OK):  # known now, not in minutes
         raise RequestError(f"{out} cannot be written: name a file, such as demo/index.html, where you may write.")
     shown = gather(omni, QUICK if quick else FULL, seed=seed, report=lambda line: print(line, flush=True))
-    _write_text(out, page_of(shown))
+    write_text(out, page_of(shown))
     print(f"{out.resolve()}: open it in a browser")
 
 
@@ -312,6 +234,7 @@ def doctor(*, review: bool = False, folder: Path = Path()) -> None:
 VERBS: dict[str, Callable[..., None]] = {
     "worlds": worlds,
     "simulate": simulate,
+    "export": export,
     "inspect": inspect,
     "train": train,
     "imagine": imagine,
@@ -363,31 +286,3 @@ def _last_words(kind: type[BaseException], error: BaseException, trace: Tracebac
     where = f" in {Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno}" if trace else ""
     print(f"armillary: a mistake of ours, not yours: {kind.__name__}: {error}{where}. "
           f"Set {TRACE}=1 to see the whole way there, and please report it.", file=sys.stderr)  # fmt: skip
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr that is told the share done, 0 to 1; nothing where nobody watches."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from armillary.media import write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))

@@ -12,6 +12,7 @@ import os
 import wave
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,12 @@ def write_image(path: str | Path, picture: Any) -> Path:
     return write_whole(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
-def read_wav(path: str | Path) -> tuple[Float[np.ndarray, "c s"], int]:
-    """Sound as float32 c s in [-1, 1], and its samples per second."""
-    path = _existing(path)
+def read_wav(path: str | Path | BytesIO) -> tuple[Float[np.ndarray, "c s"], int]:
+    """Sound as float32 c s in [-1, 1], and its samples per second; from a path or an open file."""
+    if isinstance(path, (str, Path)):
+        path = _existing(path)
     try:
-        with wave.open(str(path), "rb") as file:
+        with wave.open(str(path) if isinstance(path, Path) else path, "rb") as file:
             rate, channels, wide = file.getframerate(), file.getnchannels(), file.getsampwidth()
             raw = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as broken:

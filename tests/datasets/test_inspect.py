@@ -167,8 +167,8 @@ def test_a_path_that_cannot_be_read_gets_one_sentence(folder, tmp_path):
     for path, words in ((tmp_path / "nowhere", "no folder"), (tmp_path, "no meta/info.json")):
         with pytest.raises(ArmillaryError, match=words):
             inspect_path(path)
-    change_info(folder, codebase_version="v2.1")
-    with pytest.raises(ArmillaryError, match=r"v3\.0 is read"):
+    change_info(folder, codebase_version="v1.6")
+    with pytest.raises(ArmillaryError, match=r"v3\.0 is read, and v2\.1"):
         inspect_path(folder)
     (folder / "meta/info.json").write_text("{")
     with pytest.raises(ArmillaryError, match="not JSON"):

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from armillary.datasets.store import EpisodeFolder
+from armillary.datasets.sources import open_episodes
 from armillary.embodiments import Embodiment, load_embodiment, pose_from_rot6d, rot6d_from_pose
 from armillary.errors import ConfigError, DataError
 from armillary.records import SOUND_HZ, Array, Clip, Episode
@@ -198,8 +198,8 @@ class ClipSource:
 
 
 def clips_of(path: str | Path, plan: ClipPlan, *, embodiment: Embodiment | None = None) -> ClipSource:
-    """The clips of a LeRobot folder; ``DataError`` as ``read_episodes``."""
-    folder = EpisodeFolder(path, embodiment=embodiment.name if embodiment else None)
+    """The clips of a data set of any form; ``DataError`` as ``open_episodes``."""
+    folder = open_episodes(path, embodiment=embodiment.name if embodiment else None)
     return ClipSource(folder.episode, len(folder), plan, embodiment=embodiment)
 
 

@@ -12,6 +12,7 @@ thread and no clock in the file: the same frames make the same bytes.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -126,6 +127,26 @@ def decode(
         f"{path.name} ends after {len(found)} of the {count} frames from {start:.3f} s on: the recording is cut short, "
         "or the episode's time stamps belong to another film."
     )
+
+
+def decode_all(
+    source: Path | BytesIO, name: str, *, size: tuple[int, int] | None = None
+) -> tuple[Array, float]:  # fmt: skip
+    """Every frame of a film (uint8 t h w 3) and how many there are a second; ``DataError`` names ``name``."""
+    if isinstance(source, Path) and not source.is_file():
+        raise DataError(f"there is no film {name!r}: copy it there, or take the row that names it out.")
+    try:
+        with av.open(source if not isinstance(source, Path) else str(source)) as container:
+            if not container.streams.video:
+                raise DataError(f"{name} holds no picture stream: give a film.")
+            stream = container.streams.video[0]
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
+            frames = [_resized(frame.to_ndarray(format="rgb24"), size) for frame in container.decode(stream)]
+    except (av.FFmpegError, OSError) as broken:
+        raise DataError(f"{name} cannot be read as a film ({broken}): copy it again.") from broken
+    if not frames or fps <= 0:
+        raise DataError(f"{name} holds no frames, or no rate: give a film that plays elsewhere.")
+    return np.stack(frames), fps
 
 
 def _frames_from(path: Path, seconds: float) -> Iterator[tuple[float, "av.VideoFrame"]]:

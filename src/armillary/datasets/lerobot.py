@@ -65,10 +65,17 @@ class EpisodeRow:
 class LeRobotReader:
     """Opens the folder at ``path``; ``DataError`` where it is none, or what it needs is missing."""
 
+    version = VERSION
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.oddities: list[Oddity] = []
-        self.info = _read_info(self.path)
+        self.info = read_info(self.path)
+        if self.info["codebase_version"] != self.version:
+            raise DataError(
+                f"{path} states codebase_version {self.info['codebase_version']!r}: v3.0 is read, and v2.1. "
+                "Convert it with lerobot's own scripts."
+            )
         self.fps = float(self.info["fps"])
         self.features: dict[str, dict[str, Any]] = self.info["features"]
         self.cameras = self._cameras()
@@ -165,7 +172,9 @@ class LeRobotReader:
                 "meta/tasks.parquet does not say that its index is the task text: LeRobot's own reader would take "
                 "the row numbers for the texts; the columns task and task_index were read by name.",
             )
-        tasks = dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
+        return self._checked_tasks(dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True)))
+
+    def _checked_tasks(self, tasks: dict[int, str]) -> dict[int, str]:
         for number, text in tasks.items():
             if not any(c.isalnum() for c in text):
                 self.odd(
@@ -308,7 +317,8 @@ def film_facts(reader: LeRobotReader, camera: str) -> Any:
     return film_info(next(row.films[camera].path for row in reader.episodes if camera in row.films))
 
 
-def _read_info(path: Path) -> dict[str, Any]:
+def read_info(path: Path) -> dict[str, Any]:
+    """``meta/info.json`` of any version; ``DataError`` where it is missing, no JSON, or without rate or features."""
     if not path.is_dir():
         raise DataError(f"there is no folder {str(path)!r}: give a LeRobotDataset folder, the one that contains meta/.")
     file = path / "meta/info.json"
@@ -326,12 +336,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{file} holds a {type(info).__name__}: it must be an object with codebase_version, fps, features."
         )
-    version = info.get("codebase_version")
-    if version != VERSION:
-        raise DataError(
-            f"{path} states codebase_version {version!r}: {VERSION} is read. Convert it with "
-            "lerobot's convert_dataset_v21_to_v30."
-        )
+    info.setdefault("codebase_version", None)
     if not isinstance(info.get("fps"), (int, float)) or info["fps"] <= 0:
         raise DataError(f"{file} states fps {info.get('fps')!r}: it must be a number above 0.")
     if not isinstance(info.get("features"), dict):

@@ -9,11 +9,12 @@ behind that was cut off is not in ``info.json`` and is removed when the folder i
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from armillary.datasets.films import film_info, join
 from armillary.datasets.lerobot import DATA_PATH, EPISODES_PATH, VERSION, VIDEO_PATH, read_table
+from armillary.datasets.parts import dump
 from armillary.datasets.stats import QUANTILES, number_stats, pooled
 from armillary.errors import DataError
 from armillary.media import write_whole
@@ -40,16 +42,27 @@ _PLAIN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """One episode written and not yet packed: its folder, its number, and the npz beside."""
+    """One episode written and not yet packed: its number, and its folder with words, arrays, actions, films, sound."""
 
     folder: Path
     number: int
-    beside: Path
 
     @cached_property
     def words(self) -> dict[str, Any]:
         words: dict[str, Any] = json.loads((self.folder / "episode.json").read_text(encoding="utf-8"))
         return words
+
+    @property
+    def arrays(self) -> Path:
+        return self.folder / "arrays.npz"
+
+    @property
+    def sound(self) -> Path:
+        return self.folder / "sound.wav"
+
+    def film(self, camera: str) -> Path:
+        """Where the film of ``camera`` waits."""
+        return self.folder / f"{camera}.mp4"
 
 
 def camera_key(camera: str) -> str:
@@ -63,19 +76,23 @@ def episodes_packed(path: Path) -> int:
     return int(json.loads(file.read_text(encoding="utf-8"))["total_episodes"]) if file.is_file() else 0
 
 
-def plain(value: Any) -> Any:
-    """``value`` as JSON has it: arrays and tuples become lists, NumPy numbers become numbers."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
+@runtime_checkable
+class Packing(Protocol):
+    """What the writer asks of a form: how much is safe, what it looks like, and one more pack."""
+
+    def count(self) -> int: ...
+
+    def shape(self) -> dict[str, Any] | None: ...
+
+    def forget_unfinished(self) -> None: ...
+
+    def add(self, waiting: Sequence[Waiting], /) -> None: ...
 
 
 class Pack:
     """Adds packs of episodes to the folder at ``path``."""
+
+    version = VERSION
 
     def __init__(
         self, path: Path, *, fps: int, cameras: Sequence[str], robot: str, states: Sequence[str] | None
@@ -85,6 +102,10 @@ class Pack:
         self._info = path / "meta/info.json"
         if episodes_packed(path):
             self._check_same(json.loads(self._info.read_text(encoding="utf-8")))
+
+    def count(self) -> int:
+        """How many episodes are packed."""
+        return episodes_packed(self.path)
 
     def shape(self) -> dict[str, Any] | None:
         """The width and type of actions and the sizes of pictures of what is packed; None before the first pack."""
@@ -131,12 +152,21 @@ class Pack:
             row |= {f"stats/{feature}/{name}": value for feature, part in stats.items() for name, value in part.items()}
             row |= {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
             rows.append(row)
+            self._keep_beside(one)
             begin += one.words["length"]
         data = pa.concat_tables(tables)
         write_parquet(self.path / DATA_PATH.format(chunk_index=chunk, file_index=file), data)
         self._write_words(waiting, chunk, file)
         write_parquet(self.path / EPISODES_PATH.format(chunk_index=chunk, file_index=file), pa.Table.from_pylist(rows))
         self._summarise(tasks, data.schema, waiting[0], names)
+
+    def _keep_beside(self, one: Waiting) -> None:
+        """Put what LeRobot's columns cannot hold where it is looked for."""
+        place = self.path / PLACE.format(chunk=one.number // 1000, episode=one.number)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place.with_suffix(".npz"), lambda draft: shutil.copyfile(one.arrays, draft))
+        if one.words["sound"]:
+            write_whole(place.with_suffix(".wav"), lambda draft: shutil.copyfile(one.sound, draft))
 
     def _earlier(self) -> list[pa.Table]:
         files = sorted((self.path / "meta/episodes").glob("chunk-*/file-*.parquet"))
@@ -148,7 +178,7 @@ class Pack:
         path = self.path / VIDEO_PATH.format(video_key=camera_key(camera), chunk_index=chunk, file_index=file)
         path.parent.mkdir(parents=True, exist_ok=True)
         spans: list[tuple[float, float]] = []
-        write_whole(path, lambda draft: spans.extend(join(draft, [one.folder / f"{camera}.mp4" for one in waiting])))
+        write_whole(path, lambda draft: spans.extend(join(draft, [one.film(camera) for one in waiting])))
         return spans
 
     def _tasks(self, waiting: Sequence[Waiting]) -> dict[str, int]:
@@ -193,7 +223,7 @@ class Pack:
         return table, {name: number_stats(values) for name, values in columns.items()}
 
     def _state_rows(self, one: Waiting, names: Sequence[str]) -> Array:
-        with np.load(one.beside, allow_pickle=False) as kept:
+        with np.load(one.arrays, allow_pickle=False) as kept:
             parts = [kept[f"states/{name}"].reshape(one.words["length"], -1) for name in names]
         rows = np.concatenate(parts, axis=1).astype(np.float32)
         known = self._known_features().get("observation.state")
@@ -212,7 +242,8 @@ class Pack:
 
     def _write_words(self, waiting: Sequence[Waiting], chunk: int, file: int) -> None:
         words = [
-            {k: v for k, v in one.words.items() if k not in ("stats", "shape", "number", "length")} for one in waiting
+            {k: v for k, v in one.words.items() if k not in ("stats", "shape", "number", "length", "fps")}
+            for one in waiting
         ]
         table = pa.table(
             {
@@ -220,7 +251,7 @@ class Pack:
                 "world": [part["world"] for part in words],
                 "seed": [part["seed"] for part in words],
                 "success": [part["success"] for part in words],
-                "words": [json.dumps(part, ensure_ascii=False) for part in words],
+                "words": [dump(part) for part in words],
             }
         )
         write_parquet(self.path / WORDS_PATH.format(chunk=f"{chunk:03d}", file=f"{file:03d}"), table)
@@ -229,7 +260,7 @@ class Pack:
         files = sorted((self.path / "meta/episodes").glob("chunk-*/file-*.parquet"))
         rows = [row for file in files for row in read_table(file).to_pylist()]
         features = self._known_features() or self._features(schema, sample, names)
-        _write_json(self.path / "meta/stats.json", _all_stats(self.path, rows))
+        write_json(self.path / "meta/stats.json", _all_stats(self.path, rows))
         write_parquet(self.path / "meta/tasks.parquet", tasks_table(tasks))
         info = {
             "codebase_version": VERSION,
@@ -246,7 +277,7 @@ class Pack:
             "video_path": VIDEO_PATH,
             "features": features,
         }
-        _write_json(self._info, info)
+        write_json(self._info, info)
 
     def _features(self, schema: pa.Schema, sample: Waiting, names: Sequence[str]) -> dict[str, Any]:
         features: dict[str, Any] = {}
@@ -257,12 +288,12 @@ class Pack:
             kind = field.type.value_type if pa.types.is_fixed_size_list(field.type) else field.type
             called = [f"{field.name}.{i}" for i in range(wide)] if wide > 1 or field.name == "action" else None
             if field.name == "observation.state":
-                with np.load(sample.beside, allow_pickle=False) as kept:
+                with np.load(sample.arrays, allow_pickle=False) as kept:
                     sizes = {n: kept[f"states/{n}"].reshape(sample.words["length"], -1).shape[1] for n in names}
                 called = [f"{n}.{i}" if k > 1 else n for n, k in sizes.items() for i in range(k)]
             features[field.name] = {"dtype": _dtype_name(kind), "shape": [wide], "names": called}
         for camera in self._cameras:
-            film = film_info(sample.folder / f"{camera}.mp4")
+            film = film_info(sample.film(camera))
             features[camera_key(camera)] = {
                 "dtype": "video",
                 "shape": [film.height, film.width, 3],
@@ -333,7 +364,7 @@ def _alike(waiting: Sequence[Waiting]) -> list[str]:
     """States of at most one axis that have the same shape in all of these episodes."""
     shapes: dict[str, set[tuple[int, ...]]] = {}
     for one in waiting:
-        with np.load(one.beside, allow_pickle=False) as kept:
+        with np.load(one.arrays, allow_pickle=False) as kept:
             for name in kept.files:
                 if name.startswith("states/"):
                     shapes.setdefault(name.removeprefix("states/"), set()).add(kept[name].shape[1:])
@@ -370,6 +401,7 @@ def _numbers(parts: Sequence[pa.Array]) -> Array:
     return np.concatenate(tables)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda draft: draft.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8"))

@@ -4,24 +4,24 @@
                                                                armillary/ meta/armillary/   what it does not know:
                                                                exact states, depth, segmentation, sound, words, recipe
 
+    form="lerobot-v2.1"   the same for older readers           form="webdataset"   tar shards
+    form="jsonl"          a row an episode, films beside       all four are read back by ``sources.open_episodes``
+
 ``write`` ends with one rename: an episode is there or not. A writer that is killed is opened again and goes on with
 the next episode; files are only packed (films joined, tables written) at ``close`` or when 200 MB wait, and
 ``info.json`` is written last. The same episodes make the same bytes, killed on the way or not.
 
 A LeRobot row has an action for every frame and an episode has one less than frames: the last row repeats the last
-action and says ``next.done``; reading drops it. Depth is kept in whole millimetres up to 65.5 m (0: no return).
+action and says ``next.done``; reading drops it.
 """
 
 import json
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -29,14 +29,16 @@ import pyarrow as pa
 from armillary.datasets.droid import droid_episode, is_droid
 from armillary.datasets.films import encode
 from armillary.datasets.lerobot import EpisodeRow, LeRobotReader, read_table
-from armillary.datasets.pack import PLACE, WORDS_PATH, Pack, Waiting, camera_key, episodes_packed, plain
+from armillary.datasets.lerobot21 import open_reader
+from armillary.datasets.pack import PLACE, WORDS_PATH, Pack, Packing, Waiting, camera_key
+from armillary.datasets.parts import arrays_of, dump, episode_from, load_arrays, load_sound, save_arrays, words_of
 from armillary.datasets.stats import picture_stats
 from armillary.errors import DataError
-from armillary.media import read_wav, write_wav, write_whole
-from armillary.records import Array, Episode, Question, check_episode
+from armillary.media import write_wav
+from armillary.records import Episode, check_episode
 
 ENOUGH_BYTES = 200 * 2**20
-_WORDS = ("instruction", "captions", "events", "recipe", "boxes", "cameras")
+Form = Literal["lerobot", "lerobot-v2.1", "webdataset", "jsonl"]
 
 
 class EpisodeWriter:
@@ -56,13 +58,14 @@ class EpisodeWriter:
         robot: str = "unknown",
         states: Sequence[str] | None = None,
         lossless: bool = True,
+        form: Form = "lerobot",
     ) -> None:
         if fps != round(fps) or fps <= 0:
             raise DataError(f"fps={fps} came: LeRobot keeps whole frames per second; resample the episodes first.")
         if not cameras or any("/" in name or "." in name for name in cameras):
             raise DataError(f"cameras {list(cameras)} came: give at least one name, without '/' and '.'.")
         self.path, self.fps, self.cameras = Path(path), round(fps), tuple(cameras)
-        self._pack = Pack(self.path, fps=self.fps, cameras=self.cameras, robot=robot, states=states)
+        self._pack = _packing(form, self.path, fps=self.fps, cameras=self.cameras, robot=robot, states=states)
         self._lossless = lossless
         self._shape: dict[str, Any] | None = None
         self._pending = self.path / ".pending"
@@ -72,7 +75,7 @@ class EpisodeWriter:
             raise DataError(f"{self.path} is no folder: name a new folder, or one that was begun before.") from taken
         self._tidy()
         self._waiting_bytes = sum(file.stat().st_size for file in self._pending.rglob("*.mp4"))
-        self._next = episodes_packed(self.path) + len(self._waiting())
+        self._next = self._pack.count() + len(self._waiting())
 
     @property
     def next_index(self) -> int:
@@ -89,19 +92,16 @@ class EpisodeWriter:
             )
         number = self.next_index
         self._check_like_the_others(episode)
-        place = self.path / PLACE.format(chunk=number // 1000, episode=number)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        arrays = _beside(episode)
-        write_whole(place.with_suffix(".npz"), lambda draft: _save_npz(draft, arrays))
-        if episode.sound is not None:
-            write_wav(place.with_suffix(".wav"), episode.sound)
         draft = self._pending / f".draft-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         for camera in self.cameras:
             encode(draft / f"{camera}.mp4", episode.frames[camera], self.fps, lossless=self._lossless)
         np.save(draft / "actions.npy", episode.actions)
-        (draft / "episode.json").write_text(json.dumps(self._words(episode, number)), encoding="utf-8")
+        save_arrays(draft / "arrays.npz", arrays_of(episode))
+        if episode.sound is not None:
+            write_wav(draft / "sound.wav", episode.sound)
+        (draft / "episode.json").write_text(dump(self._words(episode, number)), encoding="utf-8")
         self._waiting_bytes += sum(file.stat().st_size for file in draft.glob("*.mp4"))
         draft.rename(self._pending / f"episode_{number:06d}")
         self._next += 1
@@ -132,18 +132,16 @@ class EpisodeWriter:
     def _waiting(self) -> list[Waiting]:
         """Episodes written and not yet packed, in order."""
         return [
-            Waiting(folder=folder, number=int(folder.name[-6:]), beside=self._beside_of(int(folder.name[-6:])))
-            for folder in sorted(self._pending.glob("episode_*"))
+            Waiting(folder=folder, number=int(folder.name[-6:])) for folder in sorted(self._pending.glob("episode_*"))
         ]
-
-    def _beside_of(self, number: int) -> Path:
-        return (self.path / PLACE.format(chunk=number // 1000, episode=number)).with_suffix(".npz")
 
     def _tidy(self) -> None:
         """Remove what a killed writer left half done."""
-        packed = episodes_packed(self.path)
+        packed = self._pack.count()
         for draft in self._pending.glob(".draft-*"):
             shutil.rmtree(draft)
+        for half in self.path.rglob(".*.tmp"):  # of ``write_whole``
+            half.unlink()
         for one in self._waiting():
             if one.number < packed:
                 shutil.rmtree(one.folder)
@@ -164,13 +162,26 @@ class EpisodeWriter:
             )
 
     def _words(self, episode: Episode, number: int) -> dict[str, Any]:
-        words = {name: plain(value) for name, value in vars(episode).items() if name in _WORDS}
-        words |= {name: vars(episode)[name] for name in ("world", "embodiment")}
-        words |= {"seed": int(episode.seed), "success": bool(episode.success), "number": number}
-        words |= {"length": len(episode.actions) + 1, "shape": self._shape, "sound": episode.sound is not None}
-        words["questions"] = [plain(asdict(question)) for question in episode.questions]
-        words["stats"] = {camera_key(c): picture_stats(episode.frames[c]) for c in self.cameras}
-        return words
+        stats = {camera_key(c): picture_stats(episode.frames[c]) for c in self.cameras}
+        return words_of(episode) | {"number": number, "shape": self._shape, "stats": stats}
+
+
+def _packing(form: Form, path: Path, **settings: Any) -> Packing:
+    if form == "lerobot":
+        return Pack(path, **settings)
+    if form == "lerobot-v2.1":
+        from armillary.datasets.lerobot21 import OldPack
+
+        return OldPack(path, **settings)
+    if form == "webdataset":
+        from armillary.datasets.shards import ShardPack
+
+        return ShardPack(path, **settings)
+    if form == "jsonl":
+        from armillary.datasets.rows import RowPack
+
+        return RowPack(path, **settings)
+    raise DataError(f"form {form!r} is unknown: it must be one of {', '.join(get_args(Form))}.")
 
 
 class EpisodeFolder:
@@ -182,7 +193,7 @@ class EpisodeFolder:
     """
 
     def __init__(self, path: str | Path, *, embodiment: str | None = None, size: tuple[int, int] | None = None) -> None:
-        self.reader = LeRobotReader(path)
+        self.reader = open_reader(path)
         self._words = _words_kept(self.reader.path)
         self._embodiment = embodiment or str(self.reader.info.get("robot_type") or "unknown")
         self._size = size
@@ -216,29 +227,13 @@ def read_episodes(
 
 def _ours(reader: LeRobotReader, row: EpisodeRow, words: dict[str, Any], size: tuple[int, int] | None) -> Episode:
     place = reader.path / PLACE.format(chunk=row.index // 1000, episode=row.index)
-    beside = _load_npz(place.with_suffix(".npz"))
-    depth = {k[6:]: v.astype(np.float32) / 1000 for k, v in beside.items() if k.startswith("depth/")}
-    marks = {k[13:]: v.astype(np.int32) for k, v in beside.items() if k.startswith("segmentation/")}
-    boxes = words["boxes"]
-    return Episode(
-        world=words["world"],
-        seed=words["seed"],
+    return episode_from(
+        words,
+        load_arrays(place.with_suffix(".npz")),
         fps=reader.fps,
         frames={key.split(".")[-1]: reader.frames(row, key, size=size) for key in reader.cameras},
         actions=reader.columns(row)["action"].reshape(row.length, -1)[:-1],
-        embodiment=words["embodiment"],
-        states={k[7:]: v for k, v in beside.items() if k.startswith("states/")},
-        instruction=words["instruction"],
-        captions=words["captions"],
-        questions=[_question(q) for q in words["questions"]],
-        events=[(start, end, said) for start, end, said in words["events"]],
-        depth=depth or None,
-        segmentation=marks or None,
-        boxes=None if boxes is None else [{n: tuple(b) for n, b in frame.items()} for frame in boxes],
-        cameras=words["cameras"],
-        sound=_sound(place.with_suffix(".wav")) if words["sound"] else None,
-        success=words["success"],
-        recipe=words["recipe"],
+        sound=load_sound(place.with_suffix(".wav")) if words["sound"] else None,
     )
 
 
@@ -278,40 +273,3 @@ def _words_kept(path: Path) -> dict[int, dict[str, Any]]:
         for number, words in zip(table["episode_index"].to_pylist(), table["words"].to_pylist(), strict=True):
             kept[number] = json.loads(words)
     return kept
-
-
-def _question(kept: dict[str, Any]) -> Question:
-    choices = kept["choices"]
-    return Question(**{**kept, "choices": None if choices is None else tuple(choices), "frames": tuple(kept["frames"])})
-
-
-def _beside(episode: Episode) -> dict[str, Array]:
-    """What LeRobot's columns cannot hold, by its name in the npz."""
-    arrays = {f"states/{name}": np.asarray(values) for name, values in episode.states.items()}
-    for camera, metres in (episode.depth or {}).items():
-        whole = np.round(np.nan_to_num(metres, posinf=0.0, neginf=0.0) * 1000)
-        arrays[f"depth/{camera}"] = np.where(whole > 65535, 0, whole).astype(np.uint16)
-    for camera, marks in (episode.segmentation or {}).items():
-        narrow = np.uint8 if marks.min(initial=0) >= 0 and marks.max(initial=0) < 256 else np.int32
-        arrays[f"segmentation/{camera}"] = marks.astype(narrow)
-    return arrays
-
-
-def _sound(path: Path) -> Array:
-    try:
-        return read_wav(path)[0]
-    except ValueError as broken:  # DataError is one too: either way the file is named
-        raise DataError(f"the sound of an episode cannot be read: {path.name} ({broken}). Copy it again.") from broken
-
-
-def _save_npz(path: Path, arrays: dict[str, Array]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-def _load_npz(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as broken:
-        raise DataError(f"{path} cannot be read ({broken}): copy the folder again, with armillary/.") from broken

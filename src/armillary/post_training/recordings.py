@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from armillary.datasets.droid import droid_episode, is_droid
-from armillary.datasets.lerobot import LeRobotReader
+from armillary.datasets.lerobot21 import open_reader
 from armillary.datasets.raw import load_raw, raw_files
+from armillary.datasets.sources import episodes_of
 from armillary.datasets.store import read_episodes
 from armillary.embodiments import Embodiment
 from armillary.errors import DataError
@@ -75,11 +76,12 @@ def open_recordings(
 
 def _episodes(path: Path, body: Embodiment, camera: str, size: tuple[int, int] | None) -> Iterator[Episode]:
     if not (path / "meta/info.json").is_file():
-        if not path.is_dir():
-            raise DataError(f"there is no folder {str(path)!r}: give a LeRobot folder, or one of raw episodes.")
-        yield from map(load_raw, raw_files(path))
+        if not path.exists():
+            raise DataError(f"there is no folder {str(path)!r}: give a data set, or a folder of raw episodes.")
+        raw = path.is_dir() and any(path.glob("episode_*.npz"))
+        yield from map(load_raw, raw_files(path)) if raw else episodes_of(path, embodiment=body.name)
         return
-    reader = LeRobotReader(path)
+    reader = open_reader(path)
     key = _chosen({key.split(".")[-1]: key for key in reader.playable}, camera)
     (feature,) = (reader.features[one] for one in reader.playable if one.split(".")[-1] == key)
     smaller = covering(feature["shape"][:2], size)

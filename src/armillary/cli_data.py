@@ -1,0 +1,111 @@
+"""The verbs about data: worlds are listed, episodes recorded, exported, looked at.
+
+They are verbs like those of ``cli.py``, which lists them all: docstrings are helps, parameters are options.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from armillary.cli_parts import Form, Json, Size, progress
+from armillary.errors import RequestError
+
+
+def worlds() -> None:
+    """List the worlds there are, with their bodies, cameras and controllers."""
+    from armillary.worlds import WORLDS, make_world
+    from armillary.worlds.lives import controllers
+
+    for name in WORLDS:
+        spec = make_world(name).spec
+        print(f"{name}: {', '.join(controllers(name))} may act; embodiment {spec.embodiment}, {spec.fps:g} moments a "
+              f"second, at most {spec.max_steps} steps, cameras {', '.join(spec.cameras)}")  # fmt: skip
+
+
+def simulate(
+    world: str,
+    out: Path,
+    /,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    controller: str = "expert",
+    size: Size | None = None,
+    workers: int = 1,
+    form: Form = "lerobot",
+) -> None:
+    """Record episodes of a world, with everything known of them: depth, segmentation, sound, true words, questions.
+
+    Stopped or killed at any time and started again, or run with more workers, it ends with the same bytes.
+
+    Args:
+        world: A name from `armillary worlds`.
+        out: A folder for the episodes: a new one, or one that this verb began and did not finish.
+        episodes: How many in all. Episode i uses seed + i, so a larger number extends a smaller one.
+        seed: The first episode's seed. Evaluation uses seeds from 1,000,000 on.
+        controller: Who acts: expert, clumsy, random or wordless.
+        size: Height and width of the pictures, in pixels.
+        workers: Processes that simulate side by side; the episodes are the same whatever their number.
+        form: lerobot (LeRobotDataset v3.0), lerobot-v2.1, webdataset (tar shards) or jsonl (rows and films). All can
+            be trained on, inspected, and exported to one another.
+    """
+    from armillary.datasets.store import EpisodeWriter
+    from armillary.worlds import make_world
+    from armillary.worlds.lives import ALWAYS_ALIKE, Plan, begin, lives
+
+    spec = make_world(world).spec
+    plan = Plan(world=world, controller=controller, seed=seed, size=size or spec.size)
+    if episodes < 1:
+        raise RequestError(f"episodes={episodes}: ask for at least one.")
+    begin(plan, out)
+    told = ALWAYS_ALIKE[world]
+    with EpisodeWriter(
+        out, fps=spec.fps, cameras=spec.cameras, robot=spec.embodiment, states=told or None, form=form
+    ) as writer:
+        begun = writer.next_index
+        with progress(f"episodes of {world}") as show:
+            show(begun / episodes)
+            for number, episode in enumerate(lives(plan, range(seed + begun, seed + episodes), workers), begun + 1):
+                writer.write(episode)
+                show(number / episodes)
+    print(f"{out}: {max(begun, episodes)} episodes of {world}" + (f", {begun} were there already" if begun else ""))
+
+
+def export(data: Path, out: Path, /, *, form: Form = "lerobot-v2.1", lossless: bool = True) -> None:
+    """Write a data set in another form. Nothing known of an episode is lost; what was begun goes on.
+
+    Args:
+        data: A LeRobot folder (v3.0 or v2.1), WebDataset shards, or JSONL and films.
+        out: A folder: a new one, or one that this verb began and did not finish.
+        form: lerobot (LeRobotDataset v3.0), lerobot-v2.1 (GR00T, older openpi), webdataset or jsonl.
+        lossless: Keep every pixel; without it films are smaller, at about 45 dB.
+    """
+    from armillary.datasets.sources import export as write
+
+    with progress(f"episodes as {form}") as show:
+        count = write(data, out, form, lossless=lossless, on_progress=show)
+    print(f"{out}: {count} episodes as {form}")
+
+
+def inspect(
+    path: Path, /, *, embodiment: str | None = None, play: Path | None = None, episode: int = 0, as_json: Json = False
+) -> None:
+    """Open a recording: what is in it, what is odd about it, what can be used.
+
+    Args:
+        path: A LeRobot folder.
+        embodiment: What its actions mean: a name or a .toml file. Without it the folder's own word is taken.
+        play: Also write an episode's cameras as a film (.mp4) or a contact sheet (.png).
+        episode: Which episode to play.
+        as_json: Print JSON for machines.
+    """
+    from armillary.datasets import inspect as room
+
+    report = room.inspect_path(path, embodiment=embodiment)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        print("\n".join(report.lines()))
+    if play is not None:
+        play.parent.mkdir(parents=True, exist_ok=True)
+        print(f"played into {room.play(path, play, episode=episode)}", file=sys.stderr)
