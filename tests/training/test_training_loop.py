@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from armillary.errors import CheckpointError, ConfigError
-from armillary.training.loop import Stage, train_stage
+from armillary.training.loop import Stage, _optimizers, train_stage
 
 STAGE = Stage(
     name="test", steps=8, batch=2, rate=1e-2, warmup=2, bf16=False, log_every=1, save_seconds=0.0, seed=5, minutes=5
@@ -23,7 +23,12 @@ class Killed(KeyboardInterrupt):
 
 def line():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh())
+    return nn.ModuleDict({"layers": layers, "out": nn.Linear(4, 1)})
+
+
+def answer(model, x):
+    return model["out"](model["layers"](x))
 
 
 def losses_of(model, *, killed_at=None):
@@ -31,7 +36,8 @@ def losses_of(model, *, killed_at=None):
         if step == killed_at:
             raise Killed
         x = torch.randn(2, 3, generator=torch.Generator().manual_seed(1000 * STAGE.seed + step))
-        return {"loss": (model(x) - x.sum(dim=1, keepdim=True)).square().mean(), "step seen": torch.tensor(float(step))}
+        error = answer(model, x) - x.sum(dim=1, keepdim=True)
+        return {"loss": error.square().mean(), "step seen": torch.tensor(float(step))}
 
     return losses
 
@@ -49,16 +55,28 @@ def logged(folder):
     return [{name: value for name, value in row.items() if name != "samples_per_second"} for row in rows]
 
 
+@pytest.mark.parametrize("muon", [False, True])
 @pytest.mark.parametrize("killed_at", [1, 4, 7])
-def test_a_killed_stage_goes_on_with_exactly_the_losses_it_would_have_had(tmp_path, killed_at):
-    whole, finished = run(tmp_path / "whole")
+def test_a_killed_stage_goes_on_with_exactly_the_losses_it_would_have_had(tmp_path, killed_at, muon):
+    stage = replace(STAGE, muon=muon)
+    whole, finished = run(tmp_path / "whole", stage)
     assert finished
     with pytest.raises(Killed):
-        run(tmp_path / "killed", killed_at=killed_at)
-    again, _ = run(tmp_path / "killed")
+        run(tmp_path / "killed", stage, killed_at=killed_at)
+    again, _ = run(tmp_path / "killed", stage)
     assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
     for one, other in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_two_optimizers_share_the_work():
+    model = line()
+    first = replace(STAGE, muon=True)
+    adam, muon = _optimizers(first, dict(model.named_parameters()))
+    inner = [model["layers"][0].weight, model["layers"][2].weight]
+    assert [p for group in muon.param_groups for p in group["params"]] == inner
+    outer = {id(p) for group in adam.param_groups for p in group["params"]}
+    assert outer == {id(p) for p in model.parameters()} - {id(p) for p in inner}
 
 
 def test_a_kill_between_the_two_renames_of_a_save_takes_nothing(tmp_path):
@@ -119,13 +137,15 @@ def test_the_model_ends_as_the_average_of_its_weights(tmp_path):
     plain = losses_of(model)
 
     def losses(step):
-        seen.append(model[0].weight.detach().clone())
+        seen.append(model["layers"][0].weight.detach().clone())
         return plain(step)
 
     train_stage(STAGE, tmp_path, model.named_parameters(), losses, lambda _: None)
     stacked = torch.stack(seen[1:])
-    assert (model[0].weight >= stacked.amin(0) - 0.02).all() and (model[0].weight <= stacked.amax(0) + 0.02).all()
-    assert not torch.equal(model[0].weight, seen[-1])
+    assert (model["layers"][0].weight >= stacked.amin(0) - 0.02).all() and (
+        model["layers"][0].weight <= stacked.amax(0) + 0.02
+    ).all()
+    assert not torch.equal(model["layers"][0].weight, seen[-1])
 
 
 def test_the_rate_rises_stays_and_falls_to_nothing():

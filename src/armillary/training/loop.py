@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from armillary.errors import CheckpointError, ConfigError
+from armillary.training.muon import Muon
 
 Losses = Callable[[int], Mapping[str, Tensor]]  # of a step; "loss" is what is learnt from
 Report = Callable[[str], None]
@@ -51,6 +52,7 @@ class Stage:
     threads: int = 1
     minutes: float = 60.0
     log_every: int = 20
+    muon: bool = False  # the matrices inside a tower's layers learn by Muon, all else by AdamW
     slower: tuple[tuple[str, float], ...] = ()  # parameters whose names begin so learn at that share of the rate
     save_seconds: float = 120.0
 
@@ -70,8 +72,8 @@ class Stage:
 class Keeper:
     """What a stage must remember: weights, their average, the optimizer's moments, and how far it is."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        self.parameters, self.optimizer = dict(parameters), optimizer
+    def __init__(self, parameters: Mapping[str, nn.Parameter], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.parameters, self.optimizers = dict(parameters), list(optimizers)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def follow(self, decay: float, step: int) -> None:
@@ -85,8 +87,9 @@ class Keeper:
         tensors = {f"weights/{name}": p.detach().contiguous() for name, p in self.parameters.items()}
         tensors |= {f"average/{name}": p.contiguous() for name, p in self.average.items()}
         for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value).contiguous()
+            for optimizer in self.optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value).contiguous()
         draft, old = folder.with_name(folder.name + ".draft"), folder.with_name(folder.name + ".old")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -110,8 +113,9 @@ class Keeper:
                 self.average[name].copy_(tensors[f"average/{name}"])
                 kept = {key.rsplit("/", 1)[1]: value for key, value in tensors.items()
                         if key.startswith(f"optimizer/{name}/")}  # fmt: skip
-                if kept:
-                    self.optimizer.state[parameter] = kept  # type: ignore[assignment]
+                for optimizer in self.optimizers:
+                    if kept and any(parameter is own for group in optimizer.param_groups for own in group["params"]):
+                        optimizer.state[parameter] = kept  # type: ignore[assignment]
         return int(json.loads((folder / "state.json").read_text())["step"])
 
     def use_average(self) -> None:
@@ -131,9 +135,8 @@ def train_stage(
     torch.set_num_threads(stage.threads)
     folder.mkdir(parents=True, exist_ok=True)
     named = dict(parameters)
-    groups = _groups(stage, named)
-    optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=stage.betas, fused=True)
-    keeper = Keeper(named, optimizer)
+    optimizers = _optimizers(stage, named)
+    keeper = Keeper(named, optimizers)
     state = kept_state(folder)
     first = keeper.load(state) if state.exists() else 0
     began = saved = time.monotonic()
@@ -141,7 +144,7 @@ def train_stage(
     heard: dict[str, list[float]] = {}
     window = time.monotonic()
     for step in range(first, stage.steps):
-        values = learn(stage, step, list(named.values()), optimizer, losses)
+        values = learn(stage, step, list(named.values()), optimizers, losses)
         keeper.follow(stage.ema, step)
         for name, value in values.items():
             heard.setdefault(name, []).append(float(value))
@@ -172,33 +175,41 @@ def kept_state(folder: Path) -> Path:
     return state
 
 
-def _groups(stage: Stage, named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
-    """The optimizer's groups: matrices decay, vectors do not; names in ``stage.slower`` learn more slowly."""
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+def _optimizers(stage: Stage, named: Mapping[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
+    """AdamW, and with ``stage.muon`` Muon for the matrices inside layers; vectors do not decay."""
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for name, parameter in named.items():
         share = next((share for prefix, share in stage.slower if name.startswith(prefix)), 1.0)
-        groups.setdefault((share, parameter.ndim >= 2), []).append(parameter)
-    return [
-        {"params": members, "weight_decay": stage.weight_decay if deep else 0.0, "share": share}
-        for (share, deep), members in groups.items()
-    ]
+        inner = stage.muon and parameter.ndim == 2 and ("layers." in name or "blocks." in name)
+        groups.setdefault((inner, parameter.ndim >= 2, share), []).append(parameter)
+    own: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for (inner, deep, share), members in groups.items():
+        own[inner].append({"params": members, "weight_decay": stage.weight_decay if deep else 0.0, "share": share})
+    optimizers: list[torch.optim.Optimizer] = []
+    if own[False]:
+        optimizers.append(torch.optim.AdamW(own[False], lr=stage.rate, betas=stage.betas, fused=True))
+    if own[True]:
+        optimizers.append(Muon(own[True], lr=stage.rate))
+    return optimizers
 
 
 def learn(
-    stage: Stage, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, losses: Losses
+    stage: Stage, step: int, parameters: list[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer], losses: Losses
 ) -> dict[str, Tensor]:
     """One step: make the exercise and mark it, then learn. Returns what to log."""
     with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16):
         values = losses(step)
 
-    optimizer.zero_grad(set_to_none=True)
+    for parameter in parameters:
+        parameter.grad = None
     values["loss"].backward()
     norm = clip_grad_norm_(parameters, stage.max_grad_norm)
 
-    for group in optimizer.param_groups:
-        group["lr"] = stage.rate_at(step) * group["share"]
-    if math.isfinite(float(norm)):
-        optimizer.step()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = stage.rate_at(step) * group["share"]
+        if math.isfinite(float(norm)):
+            optimizer.step()
     return {name: value.detach() for name, value in values.items()} | {"grad_norm": norm.detach()}
 
 

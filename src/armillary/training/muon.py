@@ -7,7 +7,8 @@ convolutional networks in fewer steps. The step is scaled to the size AdamW's wo
 rate serves both. Source: Jordan et al. 2024; the scale is that of Liu et al. 2025 (arXiv 2502.16982).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,34 +17,53 @@ _ROUNDS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-class Muon:
-    """Updates ``parameters`` (two axes or more, the first is the output) from their ``grad``."""
+class Muon(torch.optim.Optimizer):
+    """Updates parameters (two axes or more, the first is the output) from their ``grad``."""
 
-    def __init__(self, parameters: Sequence[Tensor], *, momentum: float = 0.9, weight_decay: float = 0.01) -> None:
-        self.parameters = list(parameters)
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.averages = [torch.zeros_like(part) for part in self.parameters]
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """One update; a parameter without a gradient stays."""
-        for part, average in zip(self.parameters, self.averages, strict=True):
-            if part.grad is None:
-                continue
-            average.lerp_(part.grad, 1.0 - self.momentum)
-            update = orthogonal(part.grad.lerp(average, self.momentum).flatten(1))
-            part.mul_(1.0 - self.weight_decay * learning_rate)
-            part.sub_(update.view_as(part), alpha=learning_rate * 0.2 * max(update.shape) ** 0.5)
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update; a parameter without a gradient stays. Matrices of one shape are made orthogonal together."""
+        for group in self.param_groups:
+            shapes: dict[tuple[int, ...], list[Tensor]] = {}
+            for part in group["params"]:
+                if part.grad is not None:
+                    shapes.setdefault(tuple(part.shape), []).append(part)
+            for parts in shapes.values():
+                self._update(parts, group)
+
+    def _update(self, parts: list[Tensor], group: dict[str, Any]) -> None:
+        directions = []
+        for part in parts:
+            if "average" not in self.state[part]:
+                self.state[part]["average"] = torch.zeros_like(part)
+            average = self.state[part]["average"]
+            average.lerp_(part.grad, 1.0 - group["momentum"])
+            assert part.grad is not None
+            directions.append(part.grad.lerp(average, group["momentum"]).flatten(1))
+        updates = orthogonal(torch.stack(directions))
+        size = group["lr"] * 0.2 * max(updates.shape[1:]) ** 0.5
+        for part, update in zip(parts, updates, strict=True):
+            part.mul_(1.0 - group["weight_decay"] * group["lr"])
+            part.sub_(update.view_as(part), alpha=size)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A float32 matrix with about the same directions as ``matrix`` and singular values near one (0.7 to 1.2)."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Float32 matrices (... m n) with about the same directions, singular values near one (0.7 to 1.2)."""
     one, three, five = _COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-7)).bfloat16()
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).bfloat16()
     for _ in range(_ROUNDS):
-        square = x @ x.T
+        square = x @ x.mT
         x = one * x + (three * square + five * square @ square) @ x
-    return (x.T if tall else x).float()
+    return (x.mT if tall else x).float()

@@ -114,8 +114,7 @@ class VAETrainer:
         inner = [
             index for index, (name, part) in enumerate(zip(self.names, self.master, strict=True)) if _inner(name, part)
         ]
-        self.muon_names = [self.names[index] for index in inner]
-        self.muon = Muon([self.master[index] for index in inner])
+        self.muon = Muon([self.master[index] for index in inner], lr=run.learning_rate)
         outer = [part for index, part in enumerate(self.master) if index not in set(inner)]
         self.optimizer = torch.optim.AdamW(outer, lr=run.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
         self.step = 0
@@ -139,10 +138,10 @@ class VAETrainer:
         grad_norm = nn.utils.clip_grad_norm_(self.master, run.max_grad_norm)
         fall = run.final_rate + (1 - run.final_rate) * 0.5 * (1 + math.cos(math.pi * self.progress))
         rate = run.learning_rate * fall * min(1.0, (self.step + 1) / run.warmup_steps)
-        self.optimizer.param_groups[0]["lr"] = rate
-        if torch.isfinite(grad_norm):
-            self.optimizer.step()
-            self.muon.step(rate)
+        for optimizer in (self.optimizer, self.muon):
+            optimizer.param_groups[0]["lr"] = rate
+            if torch.isfinite(grad_norm):
+                optimizer.step()
         self.step += 1
         share = max(1.0 - run.ema, 9.0 / (9.0 + self.step))
         with torch.no_grad():
@@ -166,7 +165,8 @@ class VAETrainer:
             tensors |= {f"master.{name}": master, f"average.{name}": average}
             if master in self.optimizer.state:
                 tensors |= {f"{key}.{name}": part for key, part in self.optimizer.state[master].items()}
-        tensors |= {f"muon.{n}": part for n, part in zip(self.muon_names, self.muon.averages, strict=True)}
+        for name, master in zip(self.names, self.master, strict=True):
+            tensors |= {f"muon.{name}": part for part in self.muon.state.get(master, {}).values()}
         frozen = {n: p for n, p in self.vae.state_dict().items() if n not in set(self.names)}
         tensors |= {f"frozen.{name}": part for name, part in frozen.items()}
         target = self.run.out / "state.safetensors"
@@ -188,11 +188,11 @@ class VAETrainer:
                 master.copy_(file.get_tensor(f"master.{name}"))
                 average.copy_(file.get_tensor(f"average.{name}"))
                 working.copy_(master)
+                if f"muon.{name}" in known:
+                    self.muon.state[master] = {"average": file.get_tensor(f"muon.{name}")}
                 moments = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
                 if moments["step"] in known:
                     self.optimizer.state[master] = {key: file.get_tensor(where) for key, where in moments.items()}
-            for name, average in zip(self.muon_names, self.muon.averages, strict=True):
-                average.copy_(file.get_tensor(f"muon.{name}"))
             frozen = {key: file.get_tensor(key) for key in known if key.startswith("frozen.")}
         self.vae.load_state_dict({key.removeprefix("frozen."): part for key, part in frozen.items()}, strict=False)
         return True
