@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import armillary
 from armillary.errors import CheckpointError, ConfigError, RequestError
-from armillary.tokenizers.video import VideoVAE, VideoVAEConfig, fit_latent_statistics, on_canvas
+from armillary.tokenizers.video import VideoVAE, VideoVAEConfig, fit_latent_statistics, near_canvas, on_canvas
 from armillary.tokenizers.wan_blocks import FrameAttention, Upsample, repeat_up
 
+PICO = Path(armillary.__file__).parent / "checkpoints/pico"
 SMALL = VideoVAEConfig(base_dim=4, decoder_base_dim=4, latents_mean=(0.1,) * 48, latents_std=(0.5,) * 48)
 
 
@@ -94,6 +96,13 @@ def test_gradients_of_the_ways_up_are_those_of_their_formulas() -> None:
     x = torch.randn(1, 4, 3, 2, 2, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(Upsample(4, time=True).double(), (x,))
     assert torch.autograd.gradcheck(lambda y: repeat_up(y, 2, 2, 2), (x,))
+
+
+def test_the_bundled_tokenizer_sees_no_further_than_the_near_canvas() -> None:
+    vae, clip = VideoVAE.load(PICO / "vae", dtype=torch.float32), film(5, 128, 128)
+    near, whole = vae.encode(near_canvas(clip)), vae.encode(on_canvas(clip)[0])
+    assert not vae.sees_whole_frames and lively(attention=True).sees_whole_frames
+    assert (near - whole)[..., :8, :8].abs().mean() < 0.01 < (vae.encode(clip) - whole[..., :8, :8]).abs().mean()
 
 
 def test_every_parameter_but_the_attention_learns() -> None:

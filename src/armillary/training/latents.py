@@ -25,7 +25,7 @@ from armillary.embodiments import Embodiment, load_embodiment
 from armillary.model import patchify
 from armillary.prompts import action_prompt, video_prompt
 from armillary.records import Episode
-from armillary.tokenizers.video import TIER, VideoVAE, on_canvas
+from armillary.tokenizers.video import SPACE, TIER, VideoVAE, near_canvas, on_canvas
 
 FRAMES, STRIDE, PICTURE = 17, 4, (128, 128)
 LATENT = (5, 8, 8)  # frames, rows, columns of the latents of such a picture's window
@@ -65,7 +65,8 @@ def encode_windows(vae: VideoVAE, frames: NDArray[np.uint8], starts: list[int]) 
     for first in range(0, len(starts), 4):
         clips = np.stack([frames[s : s + FRAMES] for s in starts[first : first + 4]])
         pixels = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        canvas, (rows, columns) = on_canvas(pixels, TIER)
+        rows, columns = (side // SPACE for side in pixels.shape[-2:])
+        canvas = on_canvas(pixels)[0] if vae.sees_whole_frames else near_canvas(pixels)
         found.append(patchify(vae.encode(canvas)[..., :rows, :columns], 2))
     return torch.cat(found)
 

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from armillary.datasets.byte_clips import ByteClips, Bytes
 from armillary.errors import DataError
-from armillary.tokenizers.video import SPACE, TIME, on_canvas
+from armillary.tokenizers.video import SPACE, TIER, TIME, near_canvas
 
 OBJECT_WEIGHT = 4.0  # added to a pixel of a marked object
 MOTION_WEIGHT = 2.0  # added to a pixel that changes within the clip
 _MOVED = 24  # levels of 255 by which a pixel must change to count
 LENGTHS = (1, 5, 9, 17)  # frames of a sample
-_MARGIN = 64  # pixels of canvas that are encoded beside a picture: further ones hardly reach its latents
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +81,8 @@ def draw(clips: ByteClips, plan: CropPlan, *, seed: tuple[int, int]) -> Pixels:
         weights.append(np.ascontiguousarray(weight))
     target = scaled(np.stack(frames))
     video = target
-    if plan.side is None and rng.random() < plan.canvas_share:
-        video = on_canvas(target, max(h, w) + _MARGIN)[0]
+    if plan.side is None and max(h, w) <= TIER and rng.random() < plan.canvas_share:
+        video = near_canvas(target)
     return Pixels(video=video, target=target, weight=torch.from_numpy(np.stack(weights))[:, None])
 
 
