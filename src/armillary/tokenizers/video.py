@@ -241,7 +241,8 @@ def on_canvas(
 def near_canvas(video: Float[Tensor, "b 3 t h w"], margin: int = MARGIN) -> Float[Tensor, "b 3 t H W"]:
     """The part of the canvas that reaches a clip's own latents where frame attention is silent: for training's speed.
 
-    With the bundled tokenizer the latents differ by 1e-4 of a deviation, less than by bfloat16 (7e-3). ``RequestError`` if the clip is larger than the canvas.
+    With the bundled tokenizer the latents differ by 1e-4 of a deviation, less than by bfloat16 (7e-3).
+    ``RequestError`` if the clip is larger than the canvas.
     """
     h, w = video.shape[-2:]
     return on_canvas(video)[0][..., : h + margin, : w + margin]
