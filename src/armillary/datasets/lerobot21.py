@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from armillary.datasets.lerobot import EpisodeRow, Film, LeRobotReader, read_info
-from armillary.datasets.pack import Pack, Waiting, camera_key, write_json, write_parquet
+from armillary.datasets.pack import Pack, Waiting, camera_key
 from armillary.datasets.parts import dump
+from armillary.datasets.tables import write_json, write_parquet
 from armillary.errors import DataError
 from armillary.media import write_whole
 

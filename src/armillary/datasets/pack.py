@@ -24,6 +24,7 @@ from armillary.datasets.films import film_info, join
 from armillary.datasets.lerobot import DATA_PATH, EPISODES_PATH, VERSION, VIDEO_PATH, read_table
 from armillary.datasets.parts import dump
 from armillary.datasets.stats import QUANTILES, number_stats, pooled
+from armillary.datasets.tables import tasks_table, write_json, write_parquet
 from armillary.errors import DataError
 from armillary.media import write_whole
 from armillary.records import Array
@@ -326,40 +327,6 @@ class Pack:
             self._states = list(dict.fromkeys(re.sub(r"\.\d+$", "", name) for name in called))
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a table whole; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
-
-
-def tasks_table(tasks: Mapping[str, int]) -> pa.Table:
-    """``meta/tasks.parquet``: what pandas reads as a frame indexed by ``task`` with one column, ``task_index``."""
-    table = pa.table(
-        {"task_index": pa.array(list(tasks.values()), pa.int64()), "task": pa.array(list(tasks), pa.string())}
-    )
-    column = {"field_name": "task_index", "metadata": None, "name": "task_index"}
-    index = {"field_name": "task", "metadata": None, "name": "task"}
-    note = {
-        "index_columns": ["task"],
-        "column_indexes": [
-            {
-                "field_name": None,
-                "metadata": {"encoding": "UTF-8"},
-                "name": None,
-                "numpy_type": "object",
-                "pandas_type": "unicode",
-            }
-        ],
-        "columns": [
-            column | {"numpy_type": "int64", "pandas_type": "int64"},
-            index | {"numpy_type": "object", "pandas_type": "unicode"},
-        ],
-        "creator": {"library": "pyarrow", "version": pa.__version__},
-        "pandas_version": "2.0.0",
-    }
-    return table.replace_schema_metadata({"pandas": json.dumps(note)})
-
-
 def _alike(waiting: Sequence[Waiting]) -> list[str]:
     """States of at most one axis that have the same shape in all of these episodes."""
     shapes: dict[str, set[tuple[int, ...]]] = {}
@@ -399,9 +366,3 @@ def _numbers(parts: Sequence[pa.Array]) -> Array:
         flat = part.flatten() if pa.types.is_fixed_size_list(part.type) else part
         tables.append(np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(part), -1))
     return np.concatenate(tables)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda draft: draft.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8"))

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from armillary.datasets.films import decode_all
-from armillary.datasets.pack import Waiting, write_json
+from armillary.datasets.pack import Waiting
 from armillary.datasets.parts import dump, episode_from, load_arrays
+from armillary.datasets.tables import write_json
 from armillary.errors import DataError
 from armillary.media import read_wav, write_whole
 from armillary.records import Array, Episode, check_episode
