@@ -1,10 +1,12 @@
 """The reasoner against Transformers: the same folder, opened by both, gives the same scores.
 
-A small random checkpoint is written by ``save_model`` in fp32 and opened unchanged by
-``Cosmos3OmniForConditionalGeneration``, which reads the reasoner and the eyes out of the two parts.
+A small random checkpoint of each family is written by ``save_model`` in fp32 and opened unchanged by
+``Cosmos3OmniForConditionalGeneration`` or ``Cosmos3EdgeForConditionalGeneration``, which read the reasoner and the
+eyes out of the two parts. What ``save_reasoner`` writes is opened by these and by ``Qwen3VLForConditionalGeneration``.
 """
 
 import copy
+import json
 from dataclasses import replace
 
 import pytest
@@ -16,9 +18,11 @@ from armillary.model import (
     TwoTowers,
     VisionConfig,
     Visual,
+    load_model,
     patchify_images,
     patchify_video,
     save_model,
+    save_reasoner,
 )
 
 transformers = pytest.importorskip("transformers")
@@ -29,23 +33,43 @@ SMALL = replace(
     vision=VisionConfig(depth=3, width=32, heads=2, mlp_width=64, grid_side=6, deepstack=(0, 1)),
     vocabulary=96,
 )
+SMALL_EDGE = replace(
+    SMALL,
+    tower=replace(SMALL.tower, eps=1e-5, rope_theta=1e8, mlp="relu2", text_norms=False, memory_norms=True),
+    vision=replace(SMALL.vision, deepstack=(), kind="siglip", temporal_patch=1, projector=40),
+)
+FAMILIES = {"qwen": (SMALL, "Cosmos3Omni"), "edge": (SMALL_EDGE, "Cosmos3Edge")}
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """Our model and theirs, from one folder."""
+def random_model(config):
     torch.manual_seed(0)
-    ours = TwoTowers(SMALL).eval()
+    model = TwoTowers(config).eval()
     with torch.no_grad():
-        for parameter in ours.parameters():
+        for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.15)  # norms and biases too, or they would prove nothing
+    return model
+
+
+def open_theirs(name, folder):
+    kind = getattr(transformers, f"{name}ForConditionalGeneration")
+    theirs, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not any(info.values()), info
+    return theirs.eval()
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pair(request, tmp_path_factory):
+    """Our model and theirs, from one folder."""
+    config, name = FAMILIES[request.param]
+    ours = random_model(config)
     folder = tmp_path_factory.mktemp("checkpoint")
     save_model(folder, ours, dtype=torch.float32)
-    theirs, info = transformers.Cosmos3OmniForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
-    assert not any(info.values()), info
-    return ours, theirs.eval()
+    return ours, open_theirs(name, folder)
+
+
+def cut(pair):
+    """How this pair's eyes want their patches."""
+    return {"temporal_patch": pair[0].config.vision.temporal_patch}
 
 
 def text(*parts):
@@ -84,25 +108,27 @@ def test_plain_text_scores_as_in_transformers(pair):
 
 
 def test_one_picture_scores_as_in_transformers(pair):
-    visual = patchify_images(pixels(1, 64, 96, 3))
+    visual = patchify_images(pixels(1, 64, 96, 3), **cut(pair))
     grid = torch.tensor(visual.grids)
     compare(pair, text(5, ("image", 6), 12), visual, pixel_values=visual.patches, image_grid_thw=grid)
 
 
 def test_two_pictures_of_two_sizes_score_as_in_transformers(pair):
-    visual = patchify_images([pixels(128, 128, 3, seed=1), pixels(32, 96, 3, seed=2)])
+    visual = patchify_images([pixels(128, 128, 3, seed=1), pixels(32, 96, 3, seed=2)], **cut(pair))
     ids = text(3, ("image", 16), 7, ("image", 3), 9)
     compare(pair, ids, visual, pixel_values=visual.patches, image_grid_thw=torch.tensor(visual.grids))
 
 
 def test_a_film_scores_as_in_transformers(pair):
-    visual = patchify_video(pixels(6, 64, 64, 3))
-    ids = text(3, ("video", 4), 2, ("video", 4), 2, ("video", 4), 9)
+    visual = patchify_video(pixels(6, 64, 64, 3), **cut(pair))
+    shown = [part for _ in range(visual.grids[0][0]) for part in (2, ("video", 4))]
+    ids = text(3, *shown, 9)
     compare(pair, ids, visual, pixel_values_videos=visual.patches, video_grid_thw=torch.tensor(visual.grids))
 
 
 def test_a_padded_batch_with_pictures_scores_as_in_transformers(pair):
-    first, second = patchify_images(pixels(1, 64, 64, 3, seed=3)), patchify_images(pixels(1, 64, 96, 3, seed=4))
+    first = patchify_images(pixels(1, 64, 64, 3, seed=3), **cut(pair))
+    second = patchify_images(pixels(1, 64, 96, 3, seed=4), **cut(pair))
     long, short = text(4, ("image", 4), 20), text(2, ("image", 6), 6)
     ids = torch.zeros(2, long.shape[1], dtype=torch.long)
     ids[0], ids[1, : short.shape[1]] = long[0], short[0]
@@ -123,9 +149,39 @@ def test_patches_are_those_of_the_qwen_processor():
     assert torch.equal(torch.tensor(mine.grids), theirs["image_grid_thw"])
 
 
+def test_patches_are_those_of_the_edge_processor():
+    processor = pytest.importorskip("transformers.models.cosmos3_edge.image_processing_pil_cosmos3_edge")
+    make = processor.Cosmos3EdgeImageProcessorPil(do_resize=False)
+    picture = pixels(64, 96, 3)
+    theirs = make(images=[picture.numpy()], return_tensors="pt", input_data_format="channels_last")
+    mine = patchify_images(picture[None], temporal_patch=1)
+    torch.testing.assert_close(mine.patches, theirs["pixel_values"], atol=1e-6, rtol=0)
+    assert torch.equal(torch.tensor(mine.grids), theirs["image_grid_thw"])
+
+
+@pytest.mark.parametrize(("family", "name"), [("qwen", "Qwen3VL"), ("qwen", "Cosmos3Omni"), ("edge", "Cosmos3Edge")])
+def test_a_reasoner_written_alone_opens_there_and_one_of_theirs_opens_here(family, name, tmp_path):
+    ours = random_model(FAMILIES[family][0])
+    save_reasoner(tmp_path / "ours", ours, dtype=torch.float32)
+    if name == "Qwen3VL":  # the same model under the name it had before
+        fields = json.loads((tmp_path / "ours/config.json").read_text())
+        fields |= {"model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"]}
+        (tmp_path / "ours/config.json").write_text(json.dumps(fields))
+    theirs = open_theirs(name, tmp_path / "ours")
+    compare((ours, theirs), text(30))
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = load_model(tmp_path / "theirs", towers=("reasoner", "vision"))
+    assert again.config.tower == ours.config.tower
+    visual = patchify_images(pixels(1, 64, 96, 3), **cut((ours,)))
+    ids = text(5, ("image", 6), 12)
+    with torch.no_grad():
+        scores = [model.logits(ids, torch.ones_like(ids, dtype=torch.bool), visual) for model in (ours, again)]
+    assert torch.equal(*scores)
+
+
 def test_words_said_one_by_one_are_those_of_transformers(pair):
     ours, theirs = pair
-    visual = patchify_images(pixels(1, 64, 64, 3, seed=5))
+    visual = patchify_images(pixels(1, 64, 64, 3, seed=5), **cut(pair))
     ids = text(5, ("image", 4), 5)
     kinds = (ids == SMALL.image_pad).int()
     with torch.no_grad():

@@ -1,9 +1,11 @@
 """Both towers against Diffusers: the same folder, opened by both, gives the same velocities.
 
-A small random checkpoint is written by ``save_model`` in fp32 and opened unchanged by ``Cosmos3OmniTransformer``.
+A small random checkpoint of each family, Qwen style (Nano, Super) and Edge style, is written by ``save_model``
+in fp32 and opened unchanged by ``Cosmos3OmniTransformer``.
 Diffusers' own pipeline methods lay out its sequence, so positions and index lists are theirs, not ours.
 """
 
+import inspect
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from armillary.model import (
+    FAMILY,
     PICO,
     TowerConfig,
     TwoTowers,
@@ -21,6 +24,7 @@ from armillary.model import (
     unpatchify,
     video_positions,
 )
+from armillary.model.layouts import transformer_config
 from armillary.records import Segment
 
 diffusers = pytest.importorskip("diffusers")
@@ -32,15 +36,21 @@ SMALL = replace(
     vocabulary=96,
     sound_dim=8,
 )
+SMALL_EDGE = replace(
+    SMALL,
+    tower=replace(SMALL.tower, eps=1e-5, rope_theta=1e8, mlp="relu2", text_norms=False, memory_norms=True),
+    vision=replace(SMALL.vision, kind="siglip", temporal_patch=1, projector=40),
+)
+FAMILIES = {"qwen": SMALL, "edge": SMALL_EDGE}
 TIMESTEP = 731
 DOMAIN = 6
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+@pytest.fixture(scope="module", params=FAMILIES)
+def pair(request, tmp_path_factory):
     """Our model and theirs, from one folder."""
     torch.manual_seed(0)
-    ours = TwoTowers(SMALL).eval()
+    ours = TwoTowers(FAMILIES[request.param]).eval()
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.15)  # norms and biases too, or they would prove nothing
@@ -171,11 +181,12 @@ def test_films_with_sound_move_as_in_diffusers(pair):
     compare(pair, noise(48, 5, 4, 4), (0,), fps=10.0, sound=noise(8, 40, seed=3))
 
 
-def test_the_bundled_sizes_hold_the_tensors_of_diffusers():
+@pytest.mark.parametrize("name", ["pico", "edge", "nano", "super"])
+def test_every_size_holds_the_tensors_of_diffusers(name):
+    config = FAMILY[name].config
     with torch.device("meta"):
-        from armillary.model.weights import transformer_config
-
-        ours, fields = TwoTowers(PICO), transformer_config(PICO)
-        theirs = diffusers.Cosmos3OmniTransformer(**{k: v for k, v in fields.items() if not k.startswith("_")})
+        ours, fields = TwoTowers(config), transformer_config(config)
+        known = inspect.signature(diffusers.Cosmos3OmniTransformer.__init__).parameters
+        theirs = diffusers.Cosmos3OmniTransformer(**{k: v for k, v in fields.items() if k in known})
     shapes = {name: tensor.shape for name, tensor in ours.transformer.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in theirs.state_dict().items()}

@@ -8,8 +8,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from armillary.errors import CheckpointError
-from armillary.model import PICO, TowerConfig, TwoTowers, VisionConfig, load_config, load_model, save_model
-from armillary.model.weights import write_model_index
+from armillary.model import (
+    FAMILY,
+    PICO,
+    TowerConfig,
+    TwoTowers,
+    VisionConfig,
+    load_config,
+    load_model,
+    save_model,
+    save_native,
+    save_reasoner,
+    write_model_index,
+)
 
 TINY = replace(
     PICO,
@@ -87,6 +98,102 @@ def test_every_fault_is_named_at_once(folder):
     assert "layers.9.mlp.up_proj.weight is unknown" in said
 
 
+def test_a_renamed_tensor_and_one_of_another_type_are_named(folder):
+    file = folder / "transformer/diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["layers.0.mlp.up_projection.weight"] = tensors.pop("layers.0.mlp.up_proj.weight")
+    tensors["proj_in.bias"] = torch.zeros(32, dtype=torch.int8)
+    save_file(tensors, file)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(folder)
+    said = str(caught.value)
+    assert "layers.0.mlp.up_proj.weight is missing (is it layers.0.mlp.up_projection.weight, renamed?)" in said
+    assert "proj_in.bias is stored as I8, not as" in said
+
+
+@pytest.mark.parametrize("left", [0, 5, 300, -1])
+def test_a_file_that_ends_early_is_named(folder, left):
+    file = folder / "transformer/diffusion_pytorch_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:left])
+    with pytest.raises(CheckpointError, match="is cut off"):
+        load_model(folder)
+
+
+def test_a_file_of_something_else_is_named_and_pickles_are_left_closed(folder):
+    file = folder / "transformer/diffusion_pytorch_model.safetensors"
+    file.write_bytes((9).to_bytes(8, "little") + b"not json!")
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        load_model(folder)
+    file.rename(file.with_name("pytorch_model.bin"))
+    with pytest.raises(CheckpointError, match=r"only pytorch_model\.bin, which is pickled and is not opened"):
+        load_model(folder)
+
+
+def test_many_files_hold_the_same_model_as_one(folder, tmp_path_factory):
+    whole = load_model(folder)
+    cut = tmp_path_factory.mktemp("cut")
+    save_model(cut, whole, dtype=torch.float32, largest=20_000)
+    files = sorted((cut / "transformer").glob("*.safetensors"))
+    assert len(files) > 3
+    again = load_model(cut)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    index = json.loads((cut / "model.safetensors.index.json").read_text())["weight_map"]
+    assert all((cut / file).is_file() for file in index.values())
+    files[1].unlink()
+    with pytest.raises(CheckpointError, match=f"{files[1].name} is missing") as caught:
+        load_model(cut)
+    assert str(caught.value).count(" is missing") > 1  # the file, and what was in it
+
+
+EDGE_TINY = replace(
+    TINY,
+    tower=replace(TINY.tower, mlp="relu2", text_norms=False, memory_norms=True, eps=1e-5),
+    vision=replace(TINY.vision, kind="siglip", deepstack=(), temporal_patch=1, projector=20),
+    sound_dim=0,
+)
+
+
+@pytest.mark.parametrize("config", [TINY, EDGE_TINY], ids=["qwen", "edge"])
+def test_native_names_hold_the_same_model(config, tmp_path):
+    torch.manual_seed(0)
+    model = TwoTowers(config)
+    save_native(tmp_path / "native", model, dtype=torch.float32)
+    stored = load_file(tmp_path / "native/model.safetensors")
+    assert all(name.startswith("net.") for name in stored)
+    save_file(stored | {"net_ema.vae2llm.weight": torch.zeros(1)}, tmp_path / "native/model.safetensors")
+    again = load_model(tmp_path / "native", config=config)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_an_edge_checkpoint_comes_back_and_its_reasoner_loads_alone(tmp_path):
+    torch.manual_seed(0)
+    model = TwoTowers(EDGE_TINY)
+    for layer in model.transformer.layers:
+        torch.nn.init.normal_(layer.self_attn.k_norm_und_for_gen.weight)
+    save_model(tmp_path / "whole", model, dtype=torch.float32)
+    assert load_config(tmp_path / "whole") == EDGE_TINY
+    assert not (tmp_path / "whole/vision_encoder/config.json").exists()
+    reader = load_model(tmp_path / "whole", towers=("reasoner",))
+    assert all(torch.equal(a, b) for a, b in zip(model.read(*words()).keys, reader.read(*words()).keys, strict=True))
+    save_reasoner(tmp_path / "alone", model, dtype=torch.float32)
+    alone = load_model(tmp_path / "alone", towers=("reasoner", "vision"))
+    assert torch.equal(alone.logits(*words()), model.logits(*words()))
+    with pytest.raises(CheckpointError, match=r"proj_in\.weight is missing"):
+        load_model(tmp_path / "alone")
+
+
+def test_the_memory_of_edge_has_keys_of_its_own():
+    torch.manual_seed(0)
+    model = TwoTowers(EDGE_TINY)
+    before, said = model.read(*words()).keys, model.logits(*words())
+    for layer in model.transformer.layers:
+        torch.nn.init.normal_(layer.self_attn.k_norm_und_for_gen.weight)
+    after = model.read(*words()).keys
+    assert not any(torch.allclose(a, b) for a, b in zip(before, after, strict=True))
+    assert torch.equal(model.logits(*words()), said)
+
+
 def test_a_folder_that_is_no_checkpoint_says_what_is_missing(tmp_path):
     with pytest.raises(CheckpointError, match=r"transformer.config\.json is missing"):
         load_model(tmp_path)
@@ -118,3 +225,16 @@ def test_the_pipeline_index_names_every_part(tmp_path):
     assert scheduler["use_flow_sigmas"] is True
     assert scheduler["flow_shift"] == 3.0
     assert scheduler["use_karras_sigmas"] is False
+
+
+def test_a_model_s_own_way_of_sampling_is_written_beside_it(tmp_path):
+    write_model_index(tmp_path, sampling=FAMILY["nano"].sampling)
+    scheduler = json.loads((tmp_path / "scheduler/scheduler_config.json").read_text())
+    assert scheduler["use_karras_sigmas"] and scheduler["sigma_max"] == 200.0
+    assert json.loads((tmp_path / "model_index.json").read_text())["use_native_flow_schedule"] is False
+    write_model_index(tmp_path, sampling=FAMILY["super-text2image-4step"].sampling)
+    index = json.loads((tmp_path / "modular_model_index.json").read_text())
+    assert index["is_distilled"] is True
+    assert index["distilled_sigmas"] == pytest.approx([1, 0.9375, 0.83333, 0.625], abs=1e-4)
+    scheduler = json.loads((tmp_path / "scheduler/scheduler_config.json").read_text())
+    assert scheduler["_class_name"] == "FlowMatchEulerDiscreteScheduler" and scheduler["stochastic_sampling"]

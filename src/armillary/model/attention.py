@@ -19,7 +19,11 @@ PLAIN_LIMIT = 1 << 21  # scores a head; beyond that their memory costs more than
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square, then scale. The weight is cast, which keeps torch's fused kernel."""
+    """Divide by the root mean square, then scale. The weight is cast, which keeps torch's fused kernel.
+
+    The kernel works in fp32 and rounds once, at the end: Edge's rule. The Qwen family's public implementations
+    round before they scale, which in bfloat16 differs by one unit of the last place.
+    """
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -82,8 +86,9 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(tower.width, kv_width, bias=False)
         self.to_v = nn.Linear(tower.width, kv_width, bias=False)
         self.to_out = nn.Linear(q_width, tower.width, bias=False)
-        self.norm_q = RMSNorm(tower.head_width, tower.eps)
-        self.norm_k = RMSNorm(tower.head_width, tower.eps)
+        self.norm_q = RMSNorm(tower.head_width, tower.eps) if tower.text_norms else None
+        self.norm_k = RMSNorm(tower.head_width, tower.eps) if tower.text_norms else None
+        self.k_norm_und_for_gen = RMSNorm(tower.head_width, tower.eps) if tower.memory_norms else None
         self.add_q_proj = nn.Linear(tower.width, q_width, bias=False)
         self.add_k_proj = nn.Linear(tower.width, kv_width, bias=False)
         self.add_v_proj = nn.Linear(tower.width, kv_width, bias=False)
@@ -91,20 +96,25 @@ class Attention(nn.Module):
         self.norm_added_q = RMSNorm(tower.head_width, tower.eps)
         self.norm_added_k = RMSNorm(tower.head_width, tower.eps)
 
-    def reasoner_heads(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Query b n k e, and key and value b g n e, of the reasoner's tokens."""
-        heads = (self.to_q(x), self.to_k(x), self.to_v(x))
-        return self._place(heads, (self.norm_q, self.norm_k), where)
+    def reasoner_heads(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query b n k e, and key and value b g n e, of the reasoner's tokens; last the keys as the generator sees them.
+
+        Those are the same keys, except where they are normalised for the generator alone (Edge).
+        """
+        q, raw, v = self._split(self.to_q(x), self.to_k(x), self.to_v(x))
+        q, k = (x if norm is None else norm(x) for norm, x in ((self.norm_q, q), (self.norm_k, raw)))
+        k = rotate(k, where).transpose(1, 2)
+        shown = k
+        if self.k_norm_und_for_gen is not None:
+            shown = rotate(self.k_norm_und_for_gen(raw), where).transpose(1, 2)
+        return rotate(q, where), k, v.transpose(1, 2), shown
 
     def generator_heads(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Query b n k e, and key and value b g n e, of the generator's tokens."""
-        heads = (self.add_q_proj(x), self.add_k_proj(x), self.add_v_proj(x))
-        return self._place(heads, (self.norm_added_q, self.norm_added_k), where)
-
-    def _place(
-        self, heads: tuple[Tensor, Tensor, Tensor], norms: tuple[nn.Module, nn.Module], where: Rotation
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Split into heads, normalise query and key, turn them to their places."""
-        q, k, v = (x.unflatten(-1, (-1, self.tower.head_width)) for x in heads)  # b n k e
-        q, k = rotate(norms[0](q), where), rotate(norms[1](k), where)
+        q, k, v = self._split(self.add_q_proj(x), self.add_k_proj(x), self.add_v_proj(x))
+        q, k = rotate(self.norm_added_q(q), where), rotate(self.norm_added_k(k), where)
         return q, k.transpose(1, 2), v.transpose(1, 2)
+
+    def _split(self, *heads: Tensor) -> list[Tensor]:
+        """b n d to b n k e."""
+        return [x.unflatten(-1, (-1, self.tower.head_width)) for x in heads]

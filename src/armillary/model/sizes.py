@@ -4,11 +4,13 @@
     VisionConfig   the eyes of the reasoner
     ModelConfig    both towers, the eyes, and the ports through which modalities come in and go out
 
-``PICO`` is the bundled model. The files written from these records (``weights.py``) are the ones that
-Diffusers' ``Cosmos3OmniTransformer`` and Transformers' ``Cosmos3OmniForConditionalGeneration`` read.
+``PICO`` is the bundled model; the published ones stand in ``family.py``. The files written from these records
+(``layouts.py``) are the ones that Diffusers' ``Cosmos3OmniTransformer`` and Transformers' ``Cosmos3Omni*`` and
+``Cosmos3Edge*`` read.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from armillary.errors import ConfigError
 
@@ -18,7 +20,9 @@ class TowerConfig:
     """The size of one tower.
 
     ``rope_axes`` says how many of the ``head_width / 2`` rotary frequencies belong to time, row and column.
-    Raises ``ConfigError`` for sizes that do not fit together.
+    ``mlp``: silu is gated, relu2 is the square of what is positive, without a gate (Edge). ``text_norms``: the
+    reasoner normalises its queries and keys (not on Edge). ``memory_norms``: the generator sees the reasoner's
+    keys normalised anew (Edge). Raises ``ConfigError`` for sizes that do not fit together.
     """
 
     layers: int
@@ -30,8 +34,18 @@ class TowerConfig:
     eps: float = 1e-6
     rope_theta: float = 5e6
     rope_axes: tuple[int, int, int] = (12, 10, 10)
+    mlp: Literal["silu", "relu2"] = "silu"
+    text_norms: bool = True
+    memory_norms: bool = False
 
     def __post_init__(self) -> None:
+        if self.mlp not in ("silu", "relu2"):
+            raise ConfigError(f"mlp={self.mlp!r} is unknown: it must be silu (gated) or relu2 (Edge's).")
+        if self.text_norms and self.memory_norms:
+            raise ConfigError(
+                "text_norms and memory_norms are both on: keys that are normalised for the reasoner are not normalised "
+                "again for the generator. Switch one off."
+            )
         if self.heads % self.kv_heads:
             near = [g for g in range(1, self.heads + 1) if self.heads % g == 0]
             raise ConfigError(
@@ -54,7 +68,9 @@ class TowerConfig:
 class VisionConfig:
     """The size of the vision tower. ``grid_side`` squared is the number of learned positions.
 
-    ``deepstack`` names the blocks (from 0) after which features are also handed to the reasoner's first layers.
+    ``kind``: qwen (Qwen3-VL's) or siglip (Edge's: learned positions only, one frame a patch, and ``projector``
+    numbers between the two layers that merge patches). ``deepstack`` names the blocks (from 0) after which
+    features are also handed to the reasoner's first layers; siglip has none.
     """
 
     depth: int
@@ -66,8 +82,15 @@ class VisionConfig:
     patch: int = 16
     temporal_patch: int = 2
     merge: int = 2
+    kind: Literal["qwen", "siglip"] = "qwen"
+    projector: int = 0
 
     def __post_init__(self) -> None:
+        if self.kind == "siglip" and (self.deepstack or self.temporal_patch != 1 or self.projector < 1):
+            raise ConfigError(
+                f"siglip eyes came with deepstack={self.deepstack}, temporal_patch={self.temporal_patch} and "
+                f"projector={self.projector}: they have no deepstack, temporal_patch 1 and a projector of 1 or more."
+            )
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ConfigError(
                 f"width={self.width} over heads={self.heads} must give heads whose width is a multiple of 4: half of "

@@ -17,15 +17,17 @@ from armillary.model.sizes import ModelConfig, TowerConfig
 
 
 class MLP(nn.Module):
-    """down(silu(gate(x)) * up(x))."""
+    """down(silu(gate(x)) * up(x)); on Edge down(relu(up(x)) squared)."""
 
     def __init__(self, tower: TowerConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(tower.width, tower.mlp_width, bias=False)
+        self.gate_proj = nn.Linear(tower.width, tower.mlp_width, bias=False) if tower.mlp == "silu" else None
         self.up_proj = nn.Linear(tower.width, tower.mlp_width, bias=False)
         self.down_proj = nn.Linear(tower.mlp_width, tower.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.gate_proj is None:
+            return self.down_proj(functional.relu(self.up_proj(x)).square())
         return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -44,20 +46,22 @@ class Layer(nn.Module):
 
     def read(
         self, x: Tensor, where: Rotation, past: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The reasoner's layer: x b n d and its keys and values b g m e, those of ``past`` before its own.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The reasoner's layer: x b n d, its keys and values b g m e (those of ``past`` before its own), and the keys
+        that the generator sees of these tokens.
 
         Without ``past`` each token sees the earlier ones. With it ``mask`` b n m says who sees whom.
         """
-        q, k, v = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
+        q, k, v, shown = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         x = x + self.self_attn.to_out(attend(q, k, v, causal=past is None, mask=mask))
-        return x + self.mlp(self.post_attention_layernorm(x)), k, v
+        return x + self.mlp(self.post_attention_layernorm(x)), k, v, shown
 
     def remember(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor]:
-        """Only the keys and values: all that anybody wants of the reasoner's last layer when nobody speaks."""
-        return self.self_attn.reasoner_heads(self.input_layernorm(x), where)[1:]
+        """Only what the generator sees: all that anybody wants of the reasoner's last layer when nobody speaks."""
+        _, _, v, shown = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
+        return shown, v
 
     def generate(self, x: Tensor, where: Rotation, memory: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """The generator's layer: x b n d, looking at the memory's keys and values b g m e and at itself."""

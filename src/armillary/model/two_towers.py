@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from armillary.errors import CheckpointError, DataError
 from armillary.model.memory import DecodeCache, Memory
+from armillary.model.names import TOWERS, tower_of
 from armillary.model.ports import level_vectors
 from armillary.model.positions import Rotation, rotation, segment_ids, text_ids
+from armillary.model.siglip import SiglipTower
 from armillary.model.sizes import ModelConfig
 from armillary.model.tower import Transformer
 from armillary.model.vision import VisionTower, Visual
 from armillary.records import Batch, Segment
-
-TOWERS = ("reasoner", "generator", "vision")
 
 
 class TwoTowers(nn.Module):
@@ -34,7 +34,8 @@ class TwoTowers(nn.Module):
         self.config = config
         self.towers: frozenset[str] = frozenset(TOWERS)
         self.transformer = Transformer(config)
-        self.visual = VisionTower(config.vision, config.tower.width)
+        eyes = SiglipTower if config.vision.kind == "siglip" else VisionTower
+        self.visual = eyes(config.vision, config.tower.width)
         initialise(self)
 
     def read(self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None) -> Memory:
@@ -47,11 +48,11 @@ class TwoTowers(nn.Module):
         last = len(self.transformer.layers) - 1
         for number, layer in enumerate(self.transformer.layers):
             if number == last:
-                k, v = layer.remember(x, where)
+                shown, v = layer.remember(x, where)
             else:
-                x, k, v = layer.read(x, where)
+                x, _, v, shown = layer.read(x, where)
                 x = extra(number, x)
-            keys.append(k)
+            keys.append(shown)
             values.append(v)
         return Memory(
             keys=tuple(keys), values=tuple(values), mask=mask, lengths=mask.sum(dim=1), padded=not bool(mask.all())
@@ -79,7 +80,7 @@ class TwoTowers(nn.Module):
         self._need("reasoner")
         x, where, extra, _ = self._embed(ids, mask, visual)
         for number, layer in enumerate(self.transformer.layers):
-            x, _, _ = layer.read(x, where)
+            x, _, _, _ = layer.read(x, where)
             x = extra(number, x)
         return self.transformer.norm(x)
 
@@ -104,11 +105,11 @@ class TwoTowers(nn.Module):
         keys, values = [], []
         for number, layer in enumerate(self.transformer.layers):
             if cache is None:
-                x, k, v = layer.read(x, where)
+                x, k, v, _ = layer.read(x, where)
             else:
                 # A padded query may see nothing at all; it sees itself, and nobody reads it.
                 allowed = (causal & seen[:, None]) | causal.triu(before)
-                x, k, v = layer.read(x, where, (cache.keys[number], cache.values[number]), allowed)
+                x, k, v, _ = layer.read(x, where, (cache.keys[number], cache.values[number]), allowed)
             x = extra(number, x)
             keys.append(k)
             values.append(v)
@@ -163,7 +164,8 @@ class TwoTowers(nn.Module):
         tensors = dict(self.transformer.named_parameters())
         with torch.no_grad():
             for name, tensor in tensors.items():
-                if source := _counterpart(name):
+                source = _counterpart(name)
+                if source is not None and source in tensors:  # Edge's reasoner has no norms of queries and keys
                     tensor.copy_(tensors[source])
 
     def _embed(
@@ -236,16 +238,6 @@ class Extra:
         return x.flatten(0, 1).index_add(0, self.index, self.features[number].to(x.dtype)).view_as(x)
 
 
-def tower_of(name: str) -> str:
-    """Whose tensor that is, by its name in ``TwoTowers`` or in a checkpoint: reasoner, generator or vision."""
-    plain = name.removeprefix("transformer.")
-    if plain.startswith(("visual.", "blocks.", "merger.", "patch_embed.", "pos_embed.", "deepstack_merger_list.")):
-        return "vision"
-    ports = ("proj_in.", "proj_out.", "time_embedder.", "action_", "audio_")
-    gen = ("_moe_gen", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out", ".norm_added_")
-    return "generator" if plain.startswith(ports) or any(mark in plain for mark in gen) else "reasoner"
-
-
 def initialise(model: TwoTowers) -> None:
     """Weights to start training with: normal 0.02 in towers and eyes, fan-in truncated normal in ports."""
     for name, parameter in model.named_parameters():
@@ -260,7 +252,7 @@ def initialise(model: TwoTowers) -> None:
             _truncated(parameter, parameter.shape[-1])
         else:
             nn.init.normal_(parameter, std=0.02)
-    _truncated(model.visual.patch_embed.proj.weight, model.config.vision.patch_numbers)
+    _truncated(model.visual.first.get_parameter("weight"), model.config.vision.patch_numbers)
 
 
 def _init_slots(name: str, parameter: nn.Parameter, config: ModelConfig) -> None:

@@ -49,26 +49,31 @@ class Visual:
         return Visual(patches=torch.cat([visual.patches for visual in visuals]), grids=grids)
 
 
-def patchify_images(images: Any, *, patch: int = 16, merge: int = 2) -> Visual:
-    """Still pictures, uint8 h w 3 each (an array i h w 3, or a list of any sizes), each as a pair of equal frames.
+def patchify_images(images: Any, *, patch: int = 16, merge: int = 2, temporal_patch: int = 2) -> Visual:
+    """Still pictures, uint8 h w 3 each (an array i h w 3, or a list of any sizes).
 
+    With ``temporal_patch`` 2 each is a pair of equal frames (Qwen's eyes), with 1 a lone frame (Edge's).
     Raises ``DataError`` for other dtypes, shapes, or sides that ``patch * merge`` does not divide.
     """
     if isinstance(images, list | tuple):
-        return Visual.join([patchify_images(_as_tensor(image)[None], patch=patch, merge=merge) for image in images])
+        how = {"patch": patch, "merge": merge, "temporal_patch": temporal_patch}
+        return Visual.join([patchify_images(_as_tensor(image)[None], **how) for image in images])
     pictures = _checked(images, patch * merge)
-    pairs = pictures[:, None].expand(-1, 2, -1, -1, -1)
-    patches, (rows, columns) = _cut(pairs, patch, merge)
+    frames = pictures[:, None].expand(-1, temporal_patch, -1, -1, -1)
+    patches, (rows, columns) = _cut(frames, patch, merge)
     return Visual(patches=patches, grids=((1, rows, columns),) * len(pictures))
 
 
-def patchify_video(frames: Any, *, patch: int = 16, merge: int = 2) -> Visual:
-    """A film, uint8 t h w 3, as one grid of frame pairs; an odd last frame is doubled. Errors as for pictures."""
+def patchify_video(frames: Any, *, patch: int = 16, merge: int = 2, temporal_patch: int = 2) -> Visual:
+    """A film, uint8 t h w 3, as one grid of frame pairs (of frames, for Edge); an odd last frame is doubled.
+
+    Errors as for pictures.
+    """
     film = _checked(frames, patch * merge)
-    if len(film) % 2:
-        film = torch.cat((film, film[-1:]))
-    patches, (rows, columns) = _cut(film.unflatten(0, (-1, 2)), patch, merge)
-    return Visual(patches=patches, grids=((len(film) // 2, rows, columns),))
+    if missing := -len(film) % temporal_patch:
+        film = torch.cat((film, film[-1:].expand(missing, -1, -1, -1)))
+    patches, (rows, columns) = _cut(film.unflatten(0, (-1, temporal_patch)), patch, merge)
+    return Visual(patches=patches, grids=((len(film) // temporal_patch, rows, columns),))
 
 
 def _as_tensor(pictures: Any) -> Tensor:
@@ -88,11 +93,15 @@ def _checked(pictures: Any, unit: int) -> Tensor:
 
 
 def _cut(pairs: Tensor, patch: int, merge: int) -> tuple[Tensor, tuple[int, int]]:
-    """uint8 f 2 h w 3 to patches n p, scaled to -1…1; order: block row, block column, row, column in the block."""
-    f, _, h, w, _ = pairs.shape
+    """uint8 f k h w 3 to patches n p, scaled to -1…1; order: block row, block column, row, column in the block.
+
+    A patch's numbers: colour, frame, row, column; of a lone frame (k = 1, Edge's) row, column, colour.
+    """
+    f, k, h, w, _ = pairs.shape
     rows, columns = h // patch, w // patch
-    cut = pairs.reshape(f, 2, rows // merge, merge, patch, columns // merge, merge, patch, 3)
-    cut = cut.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)  # f block-row block-column row column colour frame py px
+    cut = pairs.reshape(f, k, rows // merge, merge, patch, columns // merge, merge, patch, 3)
+    inner = (8, 1, 4, 7) if k > 1 else (4, 7, 8, 1)
+    cut = cut.permute(0, 2, 5, 3, 6, *inner)  # f block-row block-column row column, then the patch's numbers
     return cut.reshape(f * rows * columns, -1).float() / 127.5 - 1.0, (rows, columns)
 
 
@@ -120,14 +129,19 @@ class VisionAttention(nn.Module):
     def forward(self, x: Tensor, where: Rotation, lengths: list[int]) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # n k e
         q, k = (_turn(head, where) for head in (q, k))
-        seen, start = [], 0
-        for length, same in groupby(lengths):
-            count = len(list(same))
-            rows = slice(start, start + count * length)
-            heads = (h[rows].unflatten(0, (count, length)).transpose(1, 2) for h in (q, k, v))  # f k n e
-            seen.append(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(0, 1))  # n k e
-            start = rows.stop
-        return self.proj(torch.cat(seen).flatten(1))
+        return self.proj(look_within(q, k, v, lengths))
+
+
+def look_within(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
+    """Full attention within each frame of ``lengths`` patches, equal neighbours at once: heads n k e to n (k e)."""
+    seen, start = [], 0
+    for length, same in groupby(lengths):
+        count = len(list(same))
+        rows = slice(start, start + count * length)
+        heads = (h[rows].unflatten(0, (count, length)).transpose(1, 2) for h in (q, k, v))  # f k n e
+        seen.append(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(0, 1))  # n k e
+        start = rows.stop
+    return torch.cat(seen).flatten(1)
 
 
 def _turn(x: Tensor, where: Rotation) -> Tensor:
@@ -170,8 +184,9 @@ class PatchMerger(nn.Module):
         super().__init__()
         self.joined, self.after = vision.width * vision.merge**2, after
         self.norm = nn.LayerNorm(self.joined if after else vision.width, eps=1e-6)
-        self.linear_fc1 = nn.Linear(self.joined, self.joined)
-        self.linear_fc2 = nn.Linear(self.joined, width)
+        inner = vision.projector or self.joined
+        self.linear_fc1 = nn.Linear(self.joined, inner)
+        self.linear_fc2 = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x.reshape(-1, self.joined)) if self.after else self.norm(x).reshape(-1, self.joined)
@@ -189,6 +204,11 @@ class VisionTower(nn.Module):
         self.blocks = nn.ModuleList(VisionBlock(vision) for _ in range(vision.depth))
         self.merger = PatchMerger(vision, width, after=False)
         self.deepstack_merger_list = nn.ModuleList(PatchMerger(vision, width, after=True) for _ in vision.deepstack)
+
+    @property
+    def first(self) -> nn.Module:
+        """What turns a patch's numbers into the tower's width."""
+        return self.patch_embed.proj
 
     def forward(self, visual: Visual, dtype: torch.dtype) -> tuple[Float[Tensor, "n d"], list[Tensor]]:
         """Tokens n d, and for each DeepStack block features n d, computed in ``dtype``."""

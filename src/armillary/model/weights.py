@@ -1,65 +1,100 @@
 """A checkpoint is a folder: written in one move, read with one complaint that names everything wrong.
 
     transformer/       both towers and the ports, opened unchanged by Diffusers' Cosmos3OmniTransformer
-    vision_encoder/    the reasoner's eyes, named as Transformers' Qwen3VLVisionModel
+    vision_encoder/    the reasoner's eyes, named as Transformers' Qwen3VLVisionModel, or as Cosmos3Edge*
     config.json, model.safetensors.index.json      let Transformers open the reasoner; no second copy of weights
     model_index.json, scheduler/                   let Diffusers' Cosmos3OmniPipeline open the whole
 
-The VAE and the text tokenizer are written beside them by ``tokenizers/``. Weights are bfloat16 except the noise
-level's embedder, which is fp32 everywhere (cosmos3.md 12.1). Layout: cosmos3.md 8.
+Two more layouts are read, and written for others: the reasoner alone as Transformers keeps it (``save_reasoner``),
+and the native framework's names (``save_native``). The VAE and the text tokenizer are written beside by
+``tokenizers/``. Weights are bfloat16 except the noise level's embedder, which is fp32 everywhere (cosmos3.md 12.1).
 """
 
-import json
-import os
-import shutil
+import difflib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from armillary.errors import CheckpointError
-from armillary.model.sizes import ModelConfig, TowerConfig, VisionConfig
-from armillary.model.two_towers import TOWERS, TwoTowers, tower_of
+from armillary.model.layouts import (
+    fresh_folder,
+    load_config,
+    move_in,
+    root_config,
+    transformer_config,
+    vision_config,
+    write_json,
+    write_model_index,
+)
+from armillary.model.names import TOWERS, canonical, to_native, to_transformers, tower_of
+from armillary.model.shards import KINDS, SHARD_BYTES, Shards, open_shards, save_shards
+from armillary.model.sizes import ModelConfig
+from armillary.model.two_towers import TwoTowers
 
-DIFFUSERS = "0.42.1"  # the release whose layout this is
-TRANSFORMER_FILE = "diffusion_pytorch_model.safetensors"
-VISION_FILE = "model.safetensors"
-Json = dict[str, Any]
+__all__ = ["load_config", "load_model", "save_model", "save_native", "save_reasoner", "write_model_index"]
 
 
-def save_model(folder: str | Path, model: TwoTowers, *, dtype: torch.dtype = torch.bfloat16) -> None:
+def save_model(
+    folder: str | Path, model: TwoTowers, *, dtype: torch.dtype = torch.bfloat16, largest: int = SHARD_BYTES
+) -> None:
     """Write both towers, the eyes and the files that let other libraries open them into ``folder``.
 
-    Each part appears whole or not at all. Raises ``CheckpointError`` for a model loaded without some tower.
+    Each part appears whole or not at all, in files of at most ``largest`` bytes. Raises ``CheckpointError`` for a
+    model loaded without some tower.
     """
-    if missing := set(TOWERS) - model.towers:
-        raise CheckpointError(
-            f"this model was loaded without its {', '.join(sorted(missing))}: only a whole one is saved."
-        )
+    _whole(model)
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
+    siglip = model.config.vision.kind == "siglip"
     parts = {
-        "transformer": (model.transformer, TRANSFORMER_FILE, transformer_config(model.config)),
-        "vision_encoder": (model.visual, VISION_FILE, vision_config(model.config)),
+        "transformer": (model.transformer, "diffusion_pytorch_model", transformer_config(model.config)),
+        "vision_encoder": (model.visual, "model", None if siglip else vision_config(model.config)),
     }
     where: dict[str, str] = {}
     total = 0
-    for name, (module, file, config) in parts.items():
+    for name, (module, stem, config) in parts.items():
         tensors = _stored(module, dtype)
-        fresh = _fresh(root / name)
-        save_file(tensors, fresh / file, metadata={"format": "pt"})
-        _write_json(fresh / "config.json", config)
-        _move_in(fresh, root / name)
+        fresh = fresh_folder(root / name)
+        files = save_shards(tensors, fresh, stem, largest=largest)
+        if config is not None:
+            write_json(fresh / "config.json", config)
+        move_in(fresh, root / name)
         for key, tensor in tensors.items():
             if tower_of(key) != "generator":
-                where[key] = f"{name}/{file}"
+                where[key] = f"{name}/{files[key]}"
                 total += tensor.numel() * tensor.element_size()
-    _write_json(root / "config.json", root_config(model.config, dtype))
-    _write_json(root / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": where})
+    write_json(root / "config.json", root_config(model.config, dtype))
+    write_json(root / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": where})
+
+
+def save_reasoner(
+    folder: str | Path, model: TwoTowers, *, dtype: torch.dtype = torch.bfloat16, largest: int = SHARD_BYTES
+) -> None:
+    """Write the reasoner and its eyes alone, as Transformers keeps them: its own names, one folder.
+
+    Raises ``CheckpointError`` for a model loaded without one of the two.
+    """
+    if missing := {"reasoner", "vision"} - model.towers:
+        raise CheckpointError(f"this model was loaded without its {', '.join(sorted(missing))}: load it with both.")
+    edge = model.config.vision.kind == "siglip"
+    both = _stored(model.transformer, dtype) | _stored(model.visual, dtype)
+    named = {to_transformers(name, edge=edge): tensor for name, tensor in both.items()}
+    tensors = {name: tensor for name, tensor in named.items() if name is not None}
+    _write_beside(Path(folder), tensors, root_config(model.config, dtype), largest)
+
+
+def save_native(folder: str | Path, model: TwoTowers, *, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write every tensor under the native framework's names, with our ``config.json`` of the sizes beside.
+
+    ``load_model(folder, config=...)`` reads such a folder, and any other with these names.
+    """
+    _whole(model)
+    both = _stored(model.transformer, dtype) | _stored(model.visual, dtype)
+    tensors = {to_native(name): tensor for name, tensor in both.items()}
+    _write_beside(Path(folder), tensors, root_config(model.config, dtype), SHARD_BYTES)
 
 
 def load_model(
@@ -68,226 +103,104 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     towers: Collection[str] = TOWERS,
     device: str | torch.device = "cpu",
+    config: ModelConfig | None = None,
 ) -> TwoTowers:
     """Read a model from ``folder``, only the ``towers`` named: reasoner, generator, vision.
 
-    A generator brings along the reasoner's layers, which make its memory, but not its head. Raises
-    ``CheckpointError`` naming every tensor that is missing, unknown or of another shape.
+    A generator brings along the reasoner's layers, which make its memory, but not its head. Names may be those of
+    any layout (``names.py``); ``config`` gives the sizes where no file of the folder does. Each tensor goes from its
+    file into its place, so no more memory is used than the weights and one tensor. Raises ``CheckpointError`` naming
+    every tensor that is missing, unknown, of another shape or type, and every file that is broken.
     """
     if unknown := set(towers) - set(TOWERS):
         raise CheckpointError(f"towers {sorted(unknown)} are unknown: choose from {', '.join(TOWERS)}.")
     root = Path(folder)
+    sizes = load_config(root) if config is None else config
     with torch.device("meta"):
-        model = TwoTowers(load_config(root))
+        model = TwoTowers(sizes)
     model.towers = frozenset(towers)
-    faults: list[str] = []
-    for name, module in (("transformer", model.transformer), ("vision_encoder", model.visual)):
-        wanted = [key for key, _ in module.named_parameters() if _wanted(key, model.towers)]
-        _drop(module, wanted)
-        if wanted:
-            expected = {key: tuple(parameter.shape) for key, parameter in module.named_parameters()}
-            tensors = _read_tensors(root / name, name, expected, model.towers, faults)
-            for key, tensor in tensors.items():
-                _place(module, key, tensor.to(device, torch.float32 if "time_embedder" in key else dtype))
-    if faults:
-        raise CheckpointError(f"{root} does not hold this model ({len(faults)} faults): {'; '.join(faults)}.")
+    apart = (root / "transformer").is_dir()
+    if not apart and "generator" not in model.towers:
+        _forget_memory_norms(model)  # the reasoner alone has none, and its memory is for nobody
+    slots: dict[str, tuple[nn.Module, str]] = {}
+    halves: tuple[nn.Module, ...] = (model.transformer, model.visual)
+    for module in halves:
+        for name, _ in list(module.named_parameters()):
+            path, _, leaf = name.rpartition(".")
+            if _wanted(name, model.towers):
+                slots[name] = (module.get_submodule(path), leaf)
+            else:
+                module.get_submodule(path).register_parameter(leaf, None)
+    shards = [open_shards(root / part if apart else root, part) for part in _parts(slots, apart)]
+    where = _checked(root, slots, shards, model.towers)
+    for name, (module, leaf) in slots.items():
+        source, stored_name = where[name]
+        kind = torch.float32 if "time_embedder" in name else dtype
+        module.register_parameter(leaf, nn.Parameter(source.read(stored_name).to(device, kind)))
     return model
 
 
-def load_config(folder: str | Path) -> ModelConfig:
-    """The sizes of the checkpoint in ``folder``; ``CheckpointError`` if a file or a field is missing."""
-    root = Path(folder)
-    net, eyes, top = (
-        _read_json(root / name) for name in ("transformer/config.json", "vision_encoder/config.json", "config.json")
-    )
-    try:
-        tower = TowerConfig(
-            layers=net["num_hidden_layers"],
-            width=net["hidden_size"],
-            heads=net["num_attention_heads"],
-            kv_heads=net["num_key_value_heads"],
-            head_width=net["head_dim"],
-            mlp_width=net["intermediate_size"],
-            eps=net["rms_norm_eps"],
-            rope_theta=net["rope_theta"],
-            rope_axes=tuple(net["rope_axes_dim"]),
-        )
-        vision = VisionConfig(
-            depth=eyes["depth"],
-            width=eyes["hidden_size"],
-            heads=eyes["num_heads"],
-            mlp_width=eyes["intermediate_size"],
-            grid_side=round(eyes["num_position_embeddings"] ** 0.5),
-            deepstack=tuple(eyes["deepstack_visual_indexes"]),
-            patch=eyes["patch_size"],
-            temporal_patch=eyes["temporal_patch_size"],
-            merge=eyes["spatial_merge_size"],
-        )
-        return ModelConfig(
-            tower=tower,
-            vision=vision,
-            vocabulary=net["vocab_size"],
-            action_dim=net["action_dim"],
-            domains=net["num_embodiment_domains"],
-            latent_channels=net["latent_channel"],
-            latent_patch=net["latent_patch_size"],
-            sound_dim=net["sound_dim"] or 0,
-            sound_rate=net["sound_latent_fps"],
-            base_fps=net["base_fps"],
-            margin=net["unified_3d_mrope_temporal_modality_margin"],
-            timestep_scale=net["timestep_scale"],
-            max_positions=top["text_config"]["max_position_embeddings"],
-            im_end=top["text_config"]["eos_token_id"],
-            vision_start=top["vision_start_token_id"],
-            vision_end=top["vision_end_token_id"],
-            image_pad=top["image_token_id"],
-            video_pad=top["video_token_id"],
-        )
-    except KeyError as fault:
+def _parts(slots: Collection[str], apart: bool) -> list[str]:
+    """The folders that hold the tensors ``slots``, or one name for all where they lie in one."""
+    needed = {_part(name) for name in slots}
+    return [part for part in ("transformer", "vision_encoder") if part in needed] if apart else ["weights"]
+
+
+def _part(name: str) -> str:
+    return "vision_encoder" if tower_of(name) == "vision" else "transformer"
+
+
+def _checked(
+    root: Path, slots: dict[str, tuple[nn.Module, str]], shards: list[Shards], towers: frozenset[str]
+) -> dict[str, tuple[Shards, str]]:
+    """Where each of ``slots`` lies, and under which name; ``CheckpointError`` with everything that is wrong."""
+    faults = [fault for source in shards for fault in source.faults]
+    where = {canonical(name): (source, name) for source in shards for name in source.tensors if _counts(name)}
+    strangers = [name for name in where if name not in slots and _wanted(name, towers)]
+    for name, (module, leaf) in slots.items():
+        shape = tuple(module.get_parameter(leaf).shape)
+        if name not in where:
+            alike = [other for other in strangers if where[other][0].tensors[where[other][1]].shape == shape]
+            near = difflib.get_close_matches(name, alike, n=1)
+            faults.append(f"{_part(name)}: {name} is missing" + (f" (is it {near[0]}, renamed?)" if near else ""))
+            continue
+        source, stored_name = where[name]
+        stored = source.tensors[stored_name]
+        if stored.shape != shape:
+            faults.append(f"{_part(name)}: {name} has shape {stored.shape}, not {shape}")
+        if stored.kind not in KINDS:
+            faults.append(f"{_part(name)}: {name} is stored as {stored.kind}, not as {', '.join(KINDS)}")
+    faults += [f"{_part(name)}: {name} is unknown" for name in strangers]
+    if faults:
+        raise CheckpointError(f"{root} does not hold this model ({len(faults)} faults): {'; '.join(faults)}.")
+    return where
+
+
+def _counts(name: str) -> bool:
+    """Whether a stored tensor belongs to the model: the native framework keeps a running average beside it."""
+    return not name.startswith("net_ema.")
+
+
+def _wanted(name: str, towers: frozenset[str]) -> bool:
+    if "_for_gen" in name:  # belongs to the memory that the reasoner's layers make
+        return bool(towers & {"reasoner", "generator"})
+    if (tower := tower_of(name)) != "reasoner":
+        return tower in towers
+    if name in ("lm_head.weight", "norm.weight"):
+        return "reasoner" in towers
+    return bool(towers & {"reasoner", "generator"})
+
+
+def _forget_memory_norms(model: TwoTowers) -> None:
+    for layer in model.transformer.layers:
+        layer.get_submodule("self_attn").k_norm_und_for_gen = None  # type: ignore[assignment]
+
+
+def _whole(model: TwoTowers) -> None:
+    if missing := set(TOWERS) - model.towers:
         raise CheckpointError(
-            f"a config of {root} lacks the field {fault}: write the folder with save_model."
-        ) from fault
-
-
-def transformer_config(config: ModelConfig) -> Json:
-    """``transformer/config.json``: every argument of Diffusers' constructor."""
-    tower = config.tower
-    return {
-        "_class_name": "Cosmos3OmniTransformer",
-        "_diffusers_version": DIFFUSERS,
-        "action_dim": config.action_dim,
-        "action_gen": True,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "base_fps": config.base_fps,
-        "enable_fps_modulation": True,
-        "head_dim": tower.head_width,
-        "hidden_act": "silu",
-        "hidden_size": tower.width,
-        "intermediate_size": tower.mlp_width,
-        "latent_channel": config.latent_channels,
-        "latent_patch_size": config.latent_patch,
-        "num_attention_heads": tower.heads,
-        "num_embodiment_domains": config.domains,
-        "num_hidden_layers": tower.layers,
-        "num_key_value_heads": tower.kv_heads,
-        "patch_latent_dim": config.patch_numbers,
-        "qk_norm_for_text": True,
-        "rms_norm_eps": tower.eps,
-        "rope_axes_dim": list(tower.rope_axes),
-        "rope_scaling": {"mrope_section": list(tower.rope_axes)},
-        "rope_theta": tower.rope_theta,
-        "sound_dim": config.sound_dim or None,
-        "sound_gen": bool(config.sound_dim),
-        "sound_latent_fps": config.sound_rate,
-        "timestep_scale": config.timestep_scale,
-        "unified_3d_mrope_reset_spatial_ids": True,
-        "unified_3d_mrope_temporal_modality_margin": config.margin,
-        "use_und_k_norm_for_gen": False,
-        "vocab_size": config.vocabulary,
-    }
-
-
-def vision_config(config: ModelConfig) -> Json:
-    """``vision_encoder/config.json``: a Qwen3-VL vision tower."""
-    eyes = config.vision
-    return {
-        "architectures": ["Qwen3VLVisionModel"],
-        "model_type": "qwen3_vl_vision",
-        "deepstack_visual_indexes": list(eyes.deepstack),
-        "depth": eyes.depth,
-        "hidden_act": "gelu_pytorch_tanh",
-        "hidden_size": eyes.width,
-        "in_channels": 3,
-        "initializer_range": 0.02,
-        "intermediate_size": eyes.mlp_width,
-        "num_heads": eyes.heads,
-        "num_position_embeddings": eyes.grid_side**2,
-        "out_hidden_size": config.tower.width,
-        "patch_size": eyes.patch,
-        "spatial_merge_size": eyes.merge,
-        "temporal_patch_size": eyes.temporal_patch,
-    }
-
-
-def root_config(config: ModelConfig, dtype: torch.dtype) -> Json:
-    """The root ``config.json``, from which Transformers opens the reasoner."""
-    tower = config.tower
-    text = {
-        "model_type": "qwen3_vl_text",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "bos_token_id": None,
-        "eos_token_id": config.im_end,
-        "head_dim": tower.head_width,
-        "hidden_act": "silu",
-        "hidden_size": tower.width,
-        "intermediate_size": tower.mlp_width,
-        "max_position_embeddings": config.max_positions,
-        "num_attention_heads": tower.heads,
-        "num_hidden_layers": tower.layers,
-        "num_key_value_heads": tower.kv_heads,
-        "rms_norm_eps": tower.eps,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": tower.rope_theta,
-            "mrope_section": list(tower.rope_axes),
-            "mrope_interleaved": True,
-        },
-        "vocab_size": config.vocabulary,
-    }
-    return {
-        "architectures": ["Cosmos3OmniForConditionalGeneration"],
-        "model_type": "cosmos3_omni",
-        "dtype": str(dtype).removeprefix("torch."),
-        "image_token_id": config.image_pad,
-        "video_token_id": config.video_pad,
-        "vision_start_token_id": config.vision_start,
-        "vision_end_token_id": config.vision_end,
-        "tie_word_embeddings": False,
-        "text_config": text,
-        "vision_config": vision_config(config),
-    }
-
-
-def write_model_index(folder: str | Path, *, flow_shift: float = 3.0) -> None:
-    """Write ``model_index.json`` and ``scheduler/``: UniPC on the native flow grid, no system prompt (as Edge)."""
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    _write_json(
-        root / "model_index.json",
-        {
-            "_class_name": "Cosmos3OmniPipeline",
-            "_diffusers_version": DIFFUSERS,
-            "default_use_system_prompt": False,
-            "enable_safety_checker": False,
-            "native_flow_shift": flow_shift,
-            "use_native_flow_schedule": True,
-            "safety_checker": [None, None],
-            "scheduler": ["diffusers", "UniPCMultistepScheduler"],
-            "sound_tokenizer": [None, None],
-            "text_tokenizer": ["transformers", "Qwen2Tokenizer"],
-            "transformer": ["diffusers", "Cosmos3OmniTransformer"],
-            "vae": ["diffusers", "AutoencoderKLWan"],
-        },
-    )
-    fresh = _fresh(root / "scheduler")
-    scheduler = {
-        "_class_name": "UniPCMultistepScheduler",
-        "_diffusers_version": DIFFUSERS,
-        "final_sigmas_type": "zero",
-        "flow_shift": flow_shift,
-        "num_train_timesteps": 1000,
-        "predict_x0": True,
-        "prediction_type": "flow_prediction",
-        "solver_order": 2,
-        "solver_type": "bh2",
-        "timestep_spacing": "linspace",
-        "use_flow_sigmas": True,
-        "use_karras_sigmas": False,
-    }
-    _write_json(fresh / "scheduler_config.json", scheduler)
-    _move_in(fresh, root / "scheduler")
+            f"this model was loaded without its {', '.join(sorted(missing))}: only a whole one is saved."
+        )
 
 
 def _stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -298,71 +211,10 @@ def _stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     }
 
 
-def _wanted(name: str, towers: frozenset[str]) -> bool:
-    if (tower := tower_of(name)) != "reasoner":
-        return tower in towers
-    if name in ("lm_head.weight", "norm.weight"):
-        return "reasoner" in towers
-    return bool(towers & {"reasoner", "generator"})
-
-
-def _drop(module: nn.Module, wanted: Collection[str]) -> None:
-    for name in [name for name, _ in module.named_parameters() if name not in set(wanted)]:
-        path, _, leaf = name.rpartition(".")
-        module.get_submodule(path).register_parameter(leaf, None)
-
-
-def _place(module: nn.Module, name: str, tensor: Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    module.get_submodule(path).register_parameter(leaf, nn.Parameter(tensor))
-
-
-def _read_tensors(
-    folder: Path, part: str, expected: dict[str, tuple[int, ...]], towers: frozenset[str], faults: list[str]
-) -> dict[str, Tensor]:
-    """The tensors of ``expected`` in a part's safetensors files; what is wrong is added to ``faults``."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} holds no .safetensors file: the checkpoint lacks its {part}.")
-    found: dict[str, Tensor] = {}
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118, not a dict
-                if name in expected:
-                    shape = tuple(tensors.get_slice(name).get_shape())
-                    if shape != expected[name]:
-                        faults.append(f"{part}: {name} has shape {shape}, not {expected[name]}")
-                    found[name] = tensors.get_tensor(name)
-                elif _wanted(name, towers):
-                    faults.append(f"{part}: {name} is unknown")
-    faults.extend(f"{part}: {name} is missing" for name in expected if name not in found)
-    return found
-
-
-def _read_json(path: Path) -> Json:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: a checkpoint folder has it; write the folder with save_model.")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json(path: Path, content: Json) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    fresh.replace(path)
-
-
-def _fresh(folder: Path) -> Path:
-    """An empty folder beside the one that it will replace."""
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    return fresh
-
-
-def _move_in(fresh: Path, folder: Path) -> None:
-    """Put ``fresh`` in the place of ``folder``; the old one goes only when the new one stands."""
-    old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_beside(root: Path, tensors: dict[str, Tensor], config: dict[str, Any], largest: int) -> None:
+    """One folder with ``model.safetensors``, in one file or several, and ``config.json``; it appears in one move."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    fresh = fresh_folder(root)
+    save_shards(tensors, fresh, "model", largest=largest)
+    write_json(fresh / "config.json", config)
+    move_in(fresh, root)

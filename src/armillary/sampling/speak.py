@@ -88,10 +88,12 @@ def _pictured(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 
 def _look(parts: Parts, part: Mapping[str, Any]) -> tuple[Visual, Shown]:
     """A picture or film as patches, and the places it takes in the text."""
-    side, unit = max(parts.defaults.size), parts.eyes.patch * parts.eyes.merge
+    eyes = parts.eyes
+    side, unit = max(parts.defaults.size), eyes.patch * eyes.merge
+    cut = {"patch": eyes.patch, "merge": eyes.merge, "temporal_patch": eyes.temporal_patch}
     if "image" in part:
         picture = fit_for_eyes(picture_from(part["image"], "image"), side=side, unit=unit)
-        visual = patchify_images(picture[None], patch=parts.eyes.patch, merge=parts.eyes.merge)
+        visual = patchify_images(picture[None], **cut)
         return visual, visual.tokens(parts.eyes.merge)[0]
     fps = part.get("fps", parts.defaults.fps)
     if not isinstance(fps, (int, float)) or not fps > 0:
@@ -99,7 +101,7 @@ def _look(parts: Parts, part: Mapping[str, Any]) -> tuple[Visual, Shown]:
     film = film_from(part["video"], "video", float(fps))
     moments = film_moments(len(film))
     frames = [fit_for_eyes(film[i], side=side, unit=unit) for i in moments]
-    visual = patchify_video(torch.stack([torch.from_numpy(f.copy()) for f in frames]), patch=parts.eyes.patch)
+    visual = patchify_video(torch.stack([torch.from_numpy(f.copy()) for f in frames]), **cut)
     return visual, list(zip(film_seconds(moments, fps), visual.tokens(parts.eyes.merge), strict=True))
 
 
