@@ -25,8 +25,10 @@ from armillary.cli_data import export, inspect, simulate, worlds
 from armillary.cli_parts import Json, Size, progress, write_text
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
+from armillary.serving.settings import ServeSettings
 
 TRACE = "ARMILLARY_TRACE"
+_AS_SHIPPED = ServeSettings()
 
 
 def train(run: str, /, *settings: str) -> None:
@@ -214,6 +216,16 @@ def demo(
     print(f"{out.resolve()}: open it in a browser")
 
 
+def serve(settings: tyro.conf.OmitArgPrefixes[ServeSettings] = _AS_SHIPPED) -> None:
+    """Serve: chat, films as jobs, a policy socket for robots, and a studio in the browser, at http://HOST:PORT/.
+
+    Example: armillary serve --checkpoint pico --port 8000. docs/serving.md says how it is asked, and what it refuses.
+    """
+    from armillary.serving.app import serve as begin
+
+    begin(settings)
+
+
 def doctor(*, review: bool = False, folder: Path = Path()) -> None:
     """Say what this machine can do, and what would help where it cannot. Exit code 1 if something needed is missing.
 
@@ -240,6 +252,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "imagine": imagine,
     "ask": ask,
     "evaluate": evaluate,
+    "serve": serve,
     "demo": demo,
     "doctor": doctor,
 }  # in the order of the data's way

@@ -1,0 +1,105 @@
+"""The HTTP side of the server: routes put together, problems told in one form, workers started and stopped."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+import armillary
+from armillary.errors import ArmillaryError
+from armillary.serving import policy_socket, routes_chat, routes_images, routes_service, routes_videos, studio
+from armillary.serving.desk import Desk
+from armillary.serving.guard import Audit, Guard, patient
+from armillary.serving.problems import Problem, problem_of
+from armillary.serving.settings import ServeSettings
+from armillary.serving.supervisor import Supervisor
+from armillary.serving.worker import work
+
+HEAD_BYTES = 32 * 1024
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def make_app(settings: ServeSettings) -> FastAPI:
+    """The application. ``CheckpointError`` or ``ConfigError`` if it could not serve."""
+    desk = Desk(settings)
+    supervisor = Supervisor(desk)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        supervisor.start()
+        yield
+        await supervisor.stop()
+        desk.jobs.close()
+
+    app = FastAPI(title="Armillary", version=armillary.__version__, lifespan=life, docs_url=None, redoc_url=None,
+                  redirect_slashes=False)  # fmt: skip
+    app.state.desk, app.state.supervisor = desk, supervisor
+    desk.when_put = supervisor.ring
+    for room in (routes_service, routes_chat, routes_videos, routes_images, policy_socket, studio):
+        app.include_router(room.router)
+    app.add_middleware(Guard, keys=desk.keys, limits=settings.limits, metrics=desk.metrics,
+                       audit=Audit(settings.folder / "audit.jsonl"))  # fmt: skip
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(ArmillaryError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _schema)
+    app.add_exception_handler(500, _broken)
+    return app
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve until stopped; with role worker, compute for servers elsewhere until stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if settings.role == "worker":
+        work(settings, connected=False)
+        return
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    seconds = settings.limits.body_seconds / 3
+    config = uvicorn.Config(
+        make_app(settings), host=settings.host, port=settings.port, http=patient(seconds), ws="websockets-sansio",
+        ws_max_size=settings.limits.body_mb * 2**20, ws_per_message_deflate=False, log_level="warning",
+        h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=30, limit_concurrency=None,
+        timeout_graceful_shutdown=5, server_header=False,
+    )  # fmt: skip
+    uvicorn.Server(config).run()
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    desk: Desk = request.app.state.desk
+    desk.metrics.refusals.labels(problem.code).inc()
+    return JSONResponse(problem.envelope(), status_code=problem.status, headers=problem.headers)
+
+
+async def _problem(request: Request, problem: Any) -> Response:
+    return _answer(request, problem)
+
+
+async def _ours(request: Request, wrong: Any) -> Response:
+    return _answer(request, problem_of(wrong))
+
+
+async def _http(request: Request, wrong: Any) -> Response:
+    code = CODES.get(wrong.status_code, "invalid_request")
+    words = {404: f"there is nothing at {request.url.path[:200]!r}: /openapi.json lists what there is.",
+             405: f"{request.method} is not done at {request.url.path[:200]!r}."}  # fmt: skip
+    problem = Problem(wrong.status_code, code, words.get(wrong.status_code, str(wrong.detail)))
+    answer = _answer(request, problem)
+    if wrong.headers:
+        answer.headers.update(wrong.headers)
+    return answer
+
+
+async def _schema(request: Request, wrong: Any) -> Response:
+    first = wrong.errors()[0]
+    name = str(first["loc"][-1])
+    return _answer(request, Problem(400, "invalid_value", f"{name} cannot be: {first['msg'].lower()}.", param=name))
+
+
+async def _broken(request: Request, _: Any) -> Response:
+    return _answer(request, Problem(500, "server_error", "a mistake of ours: the operator's log says more. Ask again."))

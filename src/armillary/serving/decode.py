@@ -1,0 +1,71 @@
+"""Opening what strangers sent, in the worker only: sizes are read from headers and refused before anything grows."""
+
+import io
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from armillary.errors import RequestError
+from armillary.records import Array
+from armillary.serving.inbound import TAKEN
+from armillary.serving.settings import Limits
+
+_CONTAINERS = {"mp4": "mov", "webm": "matroska"}  # named, so that no other reader (playlists!) is ever tried
+
+
+def open_picture(data: bytes, field: str, limits: Limits) -> Array:
+    """uint8 h w 3 of PNG, JPEG or WebP bytes; ``RequestError`` names the field."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+            width, height = image.size
+            if width * height > limits.image_pixels:
+                raise RequestError(
+                    f"{field} is {width}x{height}, more than {limits.image_pixels} pixels: send a smaller picture."
+                )
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
+        if isinstance(broken, RequestError):
+            raise
+        raise RequestError(f"{field} cannot be read as a picture: send {TAKEN['image']}.") from broken
+
+
+def open_film(data: bytes, field: str, limits: Limits) -> tuple[Array, float]:
+    """uint8 t h w 3 and frames a second of MP4 or WebM bytes; ``RequestError`` names the field."""
+    form = _CONTAINERS["webm" if data.startswith(b"\x1aE\xdf\xa3") else "mp4"]
+    try:
+        with av.open(io.BytesIO(data), format=form) as container:
+            if not container.streams.video:
+                raise RequestError(f"{field} has no picture stream: send a film.")
+            return _frames(container, field, limits)
+    except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as broken:
+        if isinstance(broken, RequestError):
+            raise
+        raise RequestError(f"{field} cannot be read as a film: send {TAKEN['video']} that plays elsewhere.") from broken
+
+
+def _frames(container: Any, field: str, limits: Limits) -> tuple[Array, float]:
+    stream = container.streams.video[0]
+    stream.thread_type = "NONE"
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    if not 0 < fps <= 1000:
+        raise RequestError(f"{field} says {fps:g} frames a second: write it anew with a frame rate.")
+    _measure(stream.width * stream.height, 1, field, limits)
+    frames: list[Array] = []
+    for frame in container.decode(stream):
+        _measure(frame.width * frame.height, len(frames) + 1, field, limits)
+        frames.append(frame.to_ndarray(format="rgb24"))
+        if frames[-1].shape != frames[0].shape:
+            raise RequestError(f"{field} changes its size on the way: send a film of one size.")
+    if not frames:
+        raise RequestError(f"{field} holds no frames: send a film with at least one.")
+    return np.stack(frames), fps
+
+
+def _measure(pixels: int, frames: int, field: str, limits: Limits) -> None:
+    if frames > limits.film_frames or pixels * frames > limits.film_pixels or pixels > limits.image_pixels:
+        raise RequestError(
+            f"{field} has more than {limits.film_frames} frames or {limits.film_pixels} pixels in all: send a shorter "
+            "or smaller film."
+        )

@@ -1,0 +1,305 @@
+"""The desk: a checked request becomes a job in the table, with its inputs kept beside; somebody may wait for it.
+
+Everything that can be refused is refused here, before anything is kept: the model's own checks run on stand-ins of
+the size of what came, so that no picture of a stranger's is opened in the process that answers.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+
+from armillary.embodiments import Embodiment, load_embodiments
+from armillary.errors import ArmillaryError, RequestError
+from armillary.modes import MODES, Mode, mode_named
+from armillary.sampling.parts import find_checkpoint
+from armillary.sampling.requests import Defaults, Request, check_request
+from armillary.serving.bell import Bell
+from armillary.serving.fetch import Fetcher
+from armillary.serving.files import Files
+from armillary.serving.forms import SPELLINGS
+from armillary.serving.inbound import Input, as_input, from_data_url
+from armillary.serving.jobs import Job, Jobs, NewJob, new_id
+from armillary.serving.keys import Caller, Keys
+from armillary.serving.metrics import Metrics
+from armillary.serving.problems import Problem, bad, of_job, problem_of
+from armillary.serving.settings import ServeSettings, chosen_checkpoint
+from armillary.serving.words import WordList
+
+BYTES_A_PIXEL = 160  # of what is imagined, at the worst moment of decoding; measured with Pico, see docs/serving.md
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One request to the model: mode, fields of ``Asked``, and what the client called them."""
+
+    mode: str
+    asked: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    called: Mapping[str, str]
+
+
+class Desk:
+    """Everything the answering process knows: settings, table, files, keys, what the checkpoint can do."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings, self.limits = settings, settings.limits
+        self.checkpoint: Path = find_checkpoint(chosen_checkpoint(settings))
+        self.defaults = Defaults.load(self.checkpoint)
+        self.bodies: dict[str, Embodiment] = load_embodiments(self.checkpoint)
+        self.jobs, self.files = Jobs(settings.database_url), Files(settings.files_url)
+        self.keys, self.bell = Keys(settings.keys), Bell()
+        self.fetcher = Fetcher(settings.fetch_from, settings.limits)
+        self.words = WordList.of(settings.refuse_words)
+        self.metrics = Metrics()
+        self.open_sockets = 0
+        self.when_put: Callable[[], None] = lambda: None  # rings the workers' bell
+
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+        return self.checkpoint.name
+
+    def check_model(self, named: str | None) -> None:
+        """A 404 unless the request names this model, or none."""
+        if named not in (None, "", self.model):
+            raise Problem(404, "model_not_found", f"model {named!r} is not served here: {self.model!r} is.",
+                          param="model")  # fmt: skip
+
+    def mode(self, name: str, called: str = "mode") -> Mode:
+        """The mode of that name; a 400 that says what there is."""
+        try:
+            return mode_named(name)
+        except RequestError as unknown:
+            raise bad(f"{self.model} cannot do {name!r}: it can do {', '.join(MODES)}.", called, "unsupported_mode",
+                      ) from unknown  # fmt: skip
+
+    async def bytes_of(self, reference: Any, field: str, files: Mapping[str, bytes], owner: str) -> bytes:
+        """The bytes behind an upload, a data URL, an allowed URL or an uploaded file's id."""
+        if field in files:
+            return files[field]
+        if isinstance(reference, Mapping):
+            known = {"image_url", "video_url", "audio_url", "url", "file_id"}
+            if len(reference) != 1 or not set(reference) <= known:
+                raise bad(f"{field} has {sorted(reference)}: give one of image_url, video_url, file_id.", field)
+            inner = next(iter(reference.values()))
+            reference = inner.get("url") if isinstance(inner, Mapping) else inner
+        if not isinstance(reference, str):
+            raise bad(f"{field} is {type(reference).__name__}: give a data URL, a URL or a file's id.", field)
+        if reference.startswith("data:"):
+            return from_data_url(reference, field, self.limits)
+        if reference.startswith("job_"):
+            return await run_in_threadpool(self._uploaded, reference, field, owner)
+        return await self.fetcher.fetch(reference, field)
+
+    def _uploaded(self, file_id: str, field: str, owner: str) -> bytes:
+        try:
+            job = self.jobs.of_id(file_id, owner)
+            if job.kind != "file":
+                raise KeyError(file_id)
+            return self.files.read(f"{job.id}/in/0.bin")
+        except (KeyError, ArmillaryError) as unknown:
+            raise Problem(404, "file_not_found", f"{field} names a file that is not there: upload it again.",
+                          param=field) from unknown  # fmt: skip
+
+    def check(self, wanted: Wanted) -> Request:
+        """The settled request, made with stand-ins for the pictures; a ``Problem`` says what is wrong with it."""
+        mode = self.mode(wanted.mode)
+        asked = self._embodied(dict(wanted.asked), wanted.called)
+        for name in ("prompt", "negative_prompt"):
+            if len(str(asked.get(name) or "")) > self.limits.words:
+                raise bad(f"{name} has {len(asked[name])} characters: at most {self.limits.words} are read.", name,
+                          "too_large")  # fmt: skip
+        if asked.get("steps", 0) > self.limits.steps:
+            called = wanted.called.get("steps", "steps")
+            raise bad(f"{called}={asked['steps']}: at most {self.limits.steps} are done here.", called, "too_large")
+        self._measure(mode, asked, wanted.called)
+        stand_in = {name: self._stand_in(one, asked, mode) for name, one in wanted.inputs.items()}
+        try:
+            return check_request(mode.name, {**asked, **stand_in}, self.checkpoint)
+        except ArmillaryError as wrong:
+            raise problem_of(wrong, dict(wanted.called)) from wrong
+
+    def _measure(self, mode: Mode, asked: Mapping[str, Any], called: Mapping[str, str]) -> None:
+        """Refuse what is too much before anything of that size is made."""
+        size = asked.get("size") or self.defaults.size
+        frames = asked.get("frames") or len(asked.get("actions") or ()) + 1
+        name = called.get("frames", "frames")
+        if frames > self.limits.out_frames:
+            raise bad(f"{name}={frames}: at most {self.limits.out_frames} frames are made here.", name, "too_large")
+        pixels = max(int(frames), mode.frames) * int(size[0]) * int(size[1])
+        if pixels > self.limits.out_pixels:
+            raise bad(f"{frames} frames of {size[1]}x{size[0]} are {pixels} pixels: at most {self.limits.out_pixels} are "
+                      "made here.", called.get("size", "size"), "too_large")  # fmt: skip
+        free = available_bytes()
+        if free is not None and pixels * BYTES_A_PIXEL > free:
+            raise Problem(503, "no_memory", f"this needs about {pixels * BYTES_A_PIXEL >> 20} MiB, and {free >> 20} are "
+                          "free: ask for less, or later.", retry_after=30)  # fmt: skip
+
+    def _embodied(self, asked: dict[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
+        """Embodiments by name, domain name or domain id, of this checkpoint only: a client's word is never a path."""
+        domain, width = asked.pop("domain_id", None), asked.pop("raw_action_dim", None)
+        name = asked.get("embodiment")
+        where = called.get("embodiment", "embodiment")
+        if name is not None:
+            found = [b for b in self.bodies.values() if name == b.name] or [
+                b for b in self.bodies.values() if name == b.domain
+            ]
+        else:
+            found = [b for b in self.bodies.values() if b.domain_id == domain]
+            where = "extra_params.domain_id"
+        if name is None and domain is None:
+            return asked
+        if not found:
+            raise bad(f"embodiment {name if name is not None else domain!r} is not known to {self.model}: it knows "
+                      f"{', '.join(sorted(self.bodies))}.", where, "unknown_embodiment")  # fmt: skip
+        if len(found) > 1:
+            raise bad(f"{name or domain!r} may be {', '.join(b.name for b in found)}: name one.", where)
+        body = found[0]
+        if domain is not None and domain != body.domain_id:
+            raise bad(f"domain_id={domain}, but {body.name} has {body.domain_id}: give one of the two.", where)
+        if width is not None and width != body.width:
+            raise bad(f"raw_action_dim={width}, but an action of {body.name} has {body.width} numbers.", where)
+        return {**asked, "embodiment": body.name}
+
+    def _stand_in(self, one: Input, asked: Mapping[str, Any], mode: Mode) -> Any:
+        height, width = asked.get("size") or self.defaults.size
+        height, width = (min(max(int(side), 1), 4096) for side in (height, width))
+        if one.kind == "image":
+            return np.zeros((height, width, 3), np.uint8)
+        return np.broadcast_to(np.uint8(0), (int(asked.get("frames") or mode.frames or 17), height, width, 3))
+
+    async def judge(self, texts: Sequence[str | None]) -> None:
+        """A 400 with code refused if the operator's policy does not want these words."""
+        for text in texts:
+            if text:
+                await run_in_threadpool(self.words.judge, text)
+
+    def room(self, caller: Caller) -> None:
+        """A 429 with Retry-After where too many wait already."""
+        mine, all_of_them = self.jobs.waiting(caller.name), self.jobs.waiting()
+        if all_of_them >= self.limits.queue:
+            raise Problem(429, "queue_full", f"{all_of_them} requests wait already: ask again later.", retry_after=10)
+        if mine >= self.limits.queue_of_one:
+            raise Problem(429, "quota_exceeded", f"{mine} of yours wait or run: at most {self.limits.queue_of_one} may.",
+                          retry_after=5)  # fmt: skip
+
+    def put(self, new: NewJob, inputs: Mapping[str, bytes], caller: Caller) -> Job:
+        """Keep inputs, then the row that names them: a row never stands without its files."""
+        self.room(caller)
+        for name, data in inputs.items():
+            self.files.write(f"{new.id}/in/{name}", data)
+        job = self.jobs.create(new)
+        if job.id != new.id:  # the same request came before
+            self.files.remove(new.id)
+        return job
+
+    async def imagine(
+        self, wanted: Sequence[Wanted], caller: Caller, *, kind: str, hidden: bool = False,
+        deadline_seconds: float | None = None, idempotency_key: str | None = None,
+    ) -> Job:  # fmt: skip
+        """Put a job of one or more requests on the table."""
+        settled = [self.check(one) for one in wanted]
+        await self.judge([text for one in settled for text in (one.prompt, one.negative_prompt)])
+        inputs: dict[str, bytes] = {}
+        asks = [self._ask(one, request, inputs) for one, request in zip(wanted, settled, strict=True)]
+        first = settled[0]
+        new = NewJob(
+            id=new_id(), owner=caller.name, kind=kind, mode=first.mode.name, request={"asks": asks},
+            cost=sum(cost_of(one) for one in settled), batch_key=batch_key(kind, first), priority=caller.priority,
+            deadline=None if deadline_seconds is None else time.time() + deadline_seconds, hidden=hidden,
+            idempotency_key=idempotency_key,
+        )  # fmt: skip
+        job = await run_in_threadpool(self.put, new, inputs, caller)
+        self.when_put()
+        return job
+
+    def _ask(self, wanted: Wanted, request: Request, inputs: dict[str, bytes]) -> dict[str, Any]:
+        ask: dict[str, Any] = {"mode": request.mode.name, **self._embodied(dict(wanted.asked), wanted.called)}
+        for name, one in wanted.inputs.items():
+            key = f"{len(inputs)}.bin"
+            inputs[key] = one.data
+            ask[name] = {"input": key, "kind": one.kind, "field": one.field}
+        return ask
+
+    async def until_over(self, job: Job) -> Job:
+        """Wait until a job is over."""
+        while not job.over:
+            await self.bell.wait(job.id, LOOK_SECONDS)
+            job = await self.look(job.id)
+        return job
+
+    async def look(self, job_id: str) -> Job:
+        """The job as it is now; gone counts as cancelled."""
+        try:
+            return await run_in_threadpool(self.jobs.of_id, job_id)
+        except KeyError as gone:
+            raise of_job("cancelled", "it was deleted before it was done.") from gone
+
+    async def answer(self, job: Job) -> Job:
+        """The completed job, or the ``Problem`` that it ended with; cancels it if the asker goes away."""
+        try:
+            job = await self.until_over(job)
+        except asyncio.CancelledError:
+            self.jobs.cancel(job.id, job.owner)
+            raise
+        if job.status != "completed":
+            raise of_job(job.error_code or "server_error", job.error_message or "it did not end well: ask again.")
+        return job
+
+    def forget(self, job: Job) -> None:
+        """Nobody will ask for this job again: its row and files go."""
+        self.jobs.drop([job.id])
+        self.files.remove(job.id)
+
+    def sweep(self) -> None:
+        """Forget what is over: jobs past their time, and files without a row."""
+        self.jobs.settle()
+        for job_id in self.jobs.expired(hidden_seconds=120):
+            self.jobs.drop([job_id])
+            self.files.remove(job_id)
+        old = [name for name, at in self.files.tops().items() if at < time.time() - 3600]
+        for name in set(old) - self.jobs.known(old):
+            self.files.remove(name)
+
+
+def client_name(field: str, called: Mapping[str, str]) -> str:
+    """What the client called a field of ``Asked``."""
+    return called.get(field, next((k for k, v in SPELLINGS.items() if v == field), field))
+
+
+def as_wanted_input(data: bytes, field: str) -> Input:
+    """Bytes of either kind."""
+    return as_input(data, field)
+
+
+def cost_of(request: Request) -> float:
+    """Work of a request: millions of pixels times evaluations of the model."""
+    steps = len(request.schedule.stops) if request.schedule is not None else 1
+    branches = 2 if request.guidance != 1.0 else 1
+    return max(request.frames, 1) * request.size[0] * request.size[1] * steps * branches / 1e6
+
+
+def batch_key(kind: str, request: Request) -> str:
+    """Requests with equal keys are computed together."""
+    steps = len(request.schedule.stops) if request.schedule is not None else 0
+    words = (request.mode.name, kind, request.size, request.frames, steps, request.guidance != 1.0, request.outputs)
+    return "|".join(str(word) for word in words)[:128]
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without taking it from others; None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as told:
+            for line in told:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,227 @@
+"""Bodies of HTTP become the one request: every field of ``Asked``, and the field's other spellings of it.
+
+    {"num_frames": 17, "size": "128x128", "extra_params": {"action_mode": "policy", ...}}  ->  mode, Asked, inputs
+
+A field that nobody knows is refused, and so is one that would have no effect.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from armillary.modes import Asked
+from armillary.serving.problems import Problem, bad
+
+SPELLINGS = {  # of the field -> of Asked
+    "num_frames": "frames",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "flow_shift": "shift",
+    "action": "actions",
+    "action_mode": "mode",
+    "domain_name": "embodiment",
+    "raw_actions": "actions",
+}
+PICTURES = ("image", "last_image", "video")
+REFERENCES = ("input_reference", "image_reference", "video_reference")
+NEUTRAL = {  # known to others, without effect here: only the value that asks for nothing is taken
+    "generate_sound": False,
+    "enable_frame_interpolation": False,
+    "guardrails": False,
+    "show_input": False,
+    "show_control_condition": False,
+    "negative_metadata_mode": "inverse",
+    "use_resolution_template": True,
+    "use_duration_template": True,
+}
+_REFERENCE = "a data URL, an allowed http(s) URL, or the id of an uploaded file"
+
+
+def _type_of(annotation: Any) -> Any:
+    """The HTTP type of a field of ``Asked``; None for what has no plain form."""
+    if annotation in (str, int, float):
+        return annotation | None
+    if get_origin(annotation) is Literal:
+        return annotation | None
+    if get_origin(annotation) is tuple and get_args(annotation)[0] is str:
+        return list[str] | None
+    return None
+
+
+def _fields() -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: (_type_of(kind), None) for name, kind in Asked.__annotations__.items() if _type_of(kind) is not None
+    }
+    for name in PICTURES:
+        fields[name] = (str | dict[str, Any] | None, Field(None, description=_REFERENCE))
+    fields["actions"] = (list[list[float]] | None, Field(None, description="rows in the embodiment's units"))
+    fields["size"] = (str | None, Field(None, pattern=r"^\d{1,5}x\d{1,5}$", description="WIDTHxHEIGHT in pixels"))
+    return fields
+
+
+class Strict(BaseModel):
+    """A body in which nothing is ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+VideoBody: Any = create_model(
+    "VideoBody",
+    __base__=Strict,
+    **_fields(),
+    mode=(str | None, Field(None, description="a mode of /v1/models; by default told by what is given")),
+    model=(str | None, None),
+    seconds=(str | float | None, Field(None, description="how long; the number of frames becomes 4k+1")),
+    width=(int | None, None),
+    height=(int | None, None),
+    num_frames=(int | None, None),
+    num_inference_steps=(int | None, None),
+    guidance_scale=(float | None, None),
+    flow_shift=(float | None, None),
+    input_reference=(str | dict[str, Any] | None, Field(None, description=_REFERENCE)),
+    image_reference=(str | dict[str, Any] | None, None),
+    video_reference=(str | dict[str, Any] | None, None),
+    user=(str | None, Field(None, max_length=256, description="kept in the audit log")),
+    deadline_seconds=(float | None, Field(None, gt=0, description="fail rather than come later")),
+    extra_params=(dict[str, Any] | None, Field(None, description="more of these fields, by Cosmos' names")),
+)
+
+
+class ImageBody(Strict):
+    """What ``/v1/images/generations`` takes."""
+
+    prompt: str
+    model: str | None = None
+    n: int = Field(1, ge=1, le=10)
+    size: str | None = Field(None, pattern=r"^(\d{1,5}x\d{1,5}|auto)$")
+    response_format: Literal["b64_json"] | None = None
+    output_format: Literal["png"] | None = None
+    user: str | None = Field(None, max_length=256)
+    negative_prompt: str | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+
+
+def parsed(model: Any, data: Mapping[str, Any]) -> Any:
+    """The body as ``model``; a 400 names the field, what came and what must hold."""
+    for name, neutral in NEUTRAL.items():
+        if name in data and name not in model.model_fields:
+            if data[name] not in (neutral, str(neutral).lower()):
+                raise bad(f"{name}={data[name]!r} has no effect with this model: leave it out.", name, "unsupported")
+            data = {key: value for key, value in data.items() if key != name}
+    try:
+        return model.model_validate(data)
+    except ValidationError as wrong:
+        raise _told(wrong, list(model.model_fields)) from wrong
+    except RecursionError as deep:
+        raise bad("the body is nested too deeply: send plain fields.") from deep
+
+
+def _told(wrong: ValidationError, known: list[str]) -> Problem:
+    first = wrong.errors(include_url=False)[0]
+    where = [str(part) for part in first["loc"]]
+    name = where[0] if where else "body"
+    if first["type"] == "extra_forbidden":
+        path = ".".join(where)
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near and len(where) == 1 else ""
+        return bad(f"{path!r} is not a field here: nothing is ignored, so leave it out.{hint}", path, "unknown_field")
+    if first["type"] == "missing":
+        return bad(f"{'.'.join(where)} is missing: it is needed.", ".".join(where), "missing_field")
+    came = repr(first["input"])
+    came = came if len(came) <= 80 else came[:77] + "..."
+    what = first["msg"][0].lower() + first["msg"][1:]
+    return bad(f"{name}={came} cannot be: {what}.", name, "invalid_value")
+
+
+def asked_of(body: Any) -> tuple[str | None, dict[str, Any], dict[str, str]]:
+    """Mode (or None), fields of ``Asked`` without pictures, and what the client called each of them."""
+    given = {key: value for key, value in body.model_dump().items() if value is not None}
+    extra = _extra(given.pop("extra_params", {}))
+    asked: dict[str, Any] = {}
+    called: dict[str, str] = {}
+    for source, prefix in ((given, ""), (extra, "extra_params.")):
+        for name, value in source.items():
+            plain = SPELLINGS.get(name, name)
+            if name in (*PICTURES, *REFERENCES, "model", "user", "deadline_seconds", "seconds", "width", "height"):
+                continue
+            if plain in asked and asked[plain] != value:
+                raise bad(f"{prefix}{name} says {value!r}, but {called[plain]} says {asked[plain]!r}: give one.",
+                          prefix + name, "conflict")  # fmt: skip
+            asked[plain], called[plain] = value, prefix + name
+    mode = asked.pop("mode", None)
+    _size(given, asked, called)
+    _length(given, extra, asked, called)
+    return mode, asked, called
+
+
+def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields inside ``extra_params``, checked like those outside."""
+    chunk = ("action_chunk_size", "raw_action_dim", "domain_id")
+    plain = {name: value for name, value in extra.items() if name not in chunk}
+    renamed = {SPELLINGS.get(name, name): value for name, value in plain.items() if name not in NEUTRAL}
+    neutral = {name: value for name, value in plain.items() if name in NEUTRAL}
+    for name in (*PICTURES, *REFERENCES, "extra_params", "model", "user"):
+        if name in renamed:
+            raise bad(f"{name} stands inside extra_params: give it beside.", f"extra_params.{name}", "unknown_field")
+    checked = parsed(VideoBody, {**renamed, **neutral}).model_dump()
+    found = {name: checked[SPELLINGS.get(name, name)] for name in plain if name not in NEUTRAL}
+    for name in chunk:
+        if name in extra:
+            if not isinstance(extra[name], int) or isinstance(extra[name], bool):
+                raise bad(f"extra_params.{name}={extra[name]!r} must be a whole number.", f"extra_params.{name}")
+            found[name] = extra[name]
+    return found
+
+
+def _size(given: Mapping[str, Any], asked: dict[str, Any], called: dict[str, str]) -> None:
+    """``size`` is (height, width) in ``Asked``, and WxH or two fields outside."""
+    if "size" in asked:
+        found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(asked["size"]))
+        if found is None:
+            raise bad(f"size={asked['size']!r} is no size: write WIDTHxHEIGHT, such as 128x128.", "size")
+        asked["size"] = (int(found[2]), int(found[1]))
+    if ("width" in given) != ("height" in given):
+        raise bad("width and height go together: give both, or size.", "width" if "width" in given else "height")
+    if "width" in given:
+        both = (given["height"], given["width"])
+        if asked.setdefault("size", both) != both:
+            raise bad("width and height say something else than size: give one of the two.", "size", "conflict")
+        called["size"] = "width"
+
+
+def _length(given: Mapping[str, Any], extra: Mapping[str, Any], asked: dict[str, Any], called: dict[str, str]) -> None:
+    if "action_chunk_size" in extra:
+        frames = extra["action_chunk_size"] + 1
+        if asked.setdefault("frames", frames) != frames:
+            raise bad(f"action_chunk_size makes {frames} frames, but frames are {asked['frames']}: give one.",
+                      "extra_params.action_chunk_size", "conflict")  # fmt: skip
+        called["frames"] = "extra_params.action_chunk_size"
+    for name in ("raw_action_dim", "domain_id"):
+        if name in extra:
+            asked[name] = extra[name]
+    if "seconds" in given:
+        try:
+            asked["seconds"] = float(given["seconds"])
+        except ValueError as wrong:
+            raise bad(f"seconds={given['seconds']!r} is no number: give seconds, such as 2.", "seconds") from wrong
+        if not 0 < asked["seconds"] <= 3600:
+            raise bad(f"seconds={given['seconds']}: give more than 0 and at most 3600.", "seconds")
+
+
+def from_form(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a multipart form: those whose value is JSON are opened, the others stay text."""
+    found: dict[str, Any] = dict(fields)
+    for name in ("extra_params", "actions", "outputs", *REFERENCES, *PICTURES):
+        value = found.get(name)
+        if isinstance(value, str) and value[:1] in "{[":
+            try:
+                found[name] = json.loads(value)
+            except (json.JSONDecodeError, RecursionError) as wrong:
+                raise bad(f"{name} is not JSON ({wrong}): write an object or a list.", name) from wrong
+    return found

@@ -1,0 +1,153 @@
+"""Before any route: request ids, sizes and times of bodies, keys, metrics, and one line of account per request."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from armillary.serving.keys import Caller, Keys
+from armillary.serving.metrics import Metrics
+from armillary.serving.problems import Problem
+from armillary.serving.settings import Limits
+
+LOG = logging.getLogger("armillary.serve")
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN_PATHS = {"/", "/health", "/healthz", "/v1/health/live", "/v1/health/ready", "/openapi.json"}
+_PLAIN = re.compile(r"[\w.-]{1,64}")
+_ID = re.compile(r"(job|session)_[0-9a-f]+")
+
+
+class Guard:
+    """ASGI middleware. Puts ``caller`` and ``request_id`` into the scope's state."""
+
+    def __init__(self, app: App, *, keys: Keys, limits: Limits, metrics: Metrics, audit: "Audit") -> None:
+        self._app, self._keys, self._limits, self._metrics, self._audit = app, keys, limits, metrics, audit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        offered = headers.get("x-request-id", "")
+        request_id = offered if _PLAIN.fullmatch(offered) else f"req_{uuid.uuid4().hex}"
+        begun, status = time.perf_counter(), 500
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        state = scope.setdefault("state", {})
+        state["request_id"], state["caller"] = request_id, Caller(name="nobody")
+        try:
+            if scope["path"] not in OPEN_PATHS and not scope["path"].startswith("/studio"):
+                state["caller"] = self._keys.caller(headers.get("authorization"))
+            self._check_length(headers)
+            await self._app(scope, self._measured(receive), tell)
+        except Problem as problem:
+            await answer(tell, problem)
+        finally:
+            route = _ID.sub("{id}", scope["path"]) if status != 404 else "unknown"
+            self._metrics.answers.labels(route, str(status)).inc()
+            self._metrics.http_seconds.labels(route).observe(time.perf_counter() - begun)
+            if scope["path"] not in OPEN_PATHS and (scope["method"] != "GET" or status >= 400):
+                client = (scope.get("client") or ("",))[0]
+                self._audit.write(request_id=request_id, caller=state["caller"].name, client=client, status=status,
+                                  method=scope["method"], path=scope["path"], **state.get("audit", {}))  # fmt: skip
+
+    def _check_length(self, headers: dict[str, str]) -> None:
+        told = headers.get("content-length", "0")
+        if not told.isdigit() or int(told) > self._limits.body_mb * 2**20:
+            raise Problem(
+                413, "too_large", f"the body has {told[:20]} bytes: at most {self._limits.body_mb} MiB are read."
+            )
+
+    def _measured(self, receive: Receive) -> Receive:
+        """``receive`` that gives up on bodies that are too large or never end."""
+        taken, until = 0, time.monotonic() + self._limits.body_seconds
+        whole = False
+
+        async def measured() -> Message:
+            nonlocal taken, whole
+            if whole:  # now only the end of the connection can come, which may take long
+                return await receive()
+            try:
+                async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                    message = await receive()
+            except TimeoutError as slow:
+                raise Problem(
+                    408, "too_slow", f"the body did not arrive within {self._limits.body_seconds:g} s."
+                ) from slow
+            taken += len(message.get("body", b""))
+            whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
+            if taken > self._limits.body_mb * 2**20:
+                raise Problem(413, "too_large", f"the body is larger than {self._limits.body_mb} MiB.")
+            return message
+
+        return measured
+
+
+async def answer(send: Send, problem: Problem) -> None:
+    """Send a problem's envelope as a whole answer."""
+    body = json.dumps(problem.envelope()).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    if problem.status in (408, 413):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Audit:
+    """One line of JSON for everything that was asked for, and one for everything that was refused."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, **what: Any) -> None:
+        line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **what})
+        self._file.write(line + "\n")
+        LOG.info(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def patient(seconds: float) -> type[H11Protocol]:
+    """uvicorn's HTTP protocol, that hangs up on a client whose request's head does not arrive in time."""
+
+    class Patient(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._late = self.loop.call_later(seconds, self._give_up)
+
+        def _give_up(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                body = json.dumps(
+                    Problem(408, "too_slow", f"no request came within {seconds:g} s.").envelope()
+                ).encode()
+                self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json"
+                                     b"\r\ncontent-length: " + str(len(body)).encode() + b"\r\n\r\n" + body)  # fmt: skip
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._late.cancel()
+            super().connection_lost(exc)
+
+    return Patient

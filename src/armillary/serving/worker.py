@@ -1,0 +1,288 @@
+"""The process that has the model: it claims jobs in batches, computes, and writes what came of them.
+
+Started by the server, it runs at lower priority and ends with it. What it opens are strangers' files; if one of them
+takes the process along, the server goes on, the job is tried again elsewhere, and after three times it has failed.
+"""
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from armillary.errors import ArmillaryError, CheckpointError, RequestError
+from armillary.records import Array, Rollout
+from armillary.sampling.imagine import CancelledError
+from armillary.sampling.omni import Omni, UntrainedWarning, load
+from armillary.sampling.pictures import at_rate
+from armillary.sampling.requests import check_request
+from armillary.sampling.speak import hear
+from armillary.serving.bell import WorkerBell
+from armillary.serving.decode import open_film, open_picture
+from armillary.serving.files import Files
+from armillary.serving.jobs import LEASE_SECONDS, Job, Jobs
+from armillary.serving.results import keep_result
+from armillary.serving.settings import Limits, ServeSettings, chosen_checkpoint
+
+LOG = logging.getLogger("armillary.worker")
+TOLD_EVERY_SECONDS = 0.1
+IDLE_SECONDS = 0.5
+OURS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    OSError,
+)
+SORRY = "a mistake of ours while computing: the operator's log says more. Ask again, or ask for something smaller."
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One process' model, and the table it takes its work from."""
+
+    omni: Omni
+    jobs: Jobs
+    files: Files
+    bell: WorkerBell
+    limits: Limits
+    name: str = field(default_factory=lambda: worker_name(os.getpid()))
+
+    def run(self) -> None:
+        """Work until the server is gone."""
+        self.jobs.renew(self.name)
+        threading.Thread(target=self._beat, daemon=True).start()
+        self.bell.ring("ready")
+        while True:
+            if not self.once():
+                self.bell.wait(IDLE_SECONDS)
+
+    def once(self) -> bool:
+        """Claim and do one batch; False if there was nothing to do."""
+        batch = self.jobs.claim(self.name, self.limits.batch)
+        if not batch:
+            return False
+        for job in batch:
+            self.bell.ring(job.id)
+        try:
+            if batch[0].kind == "chat":
+                self._chat(batch[0])
+            else:
+                self._imagine(batch)
+        except OURS:
+            LOG.error("job %s: %s", batch[0].id, traceback.format_exc())
+            for job in batch:
+                self._fail(job, "server_error", SORRY)
+        return True
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(LEASE_SECONDS / 3)
+            self.jobs.renew(self.name)
+
+    def _imagine(self, batch: Sequence[Job]) -> None:
+        """Every request of every job in one call; a job that cannot be is taken out beforehand."""
+        asked: list[tuple[Job, list[dict[str, Any]]]] = []
+        for job in batch:
+            try:
+                requests = [self._opened(job, request) for request in job.request["asks"]]
+                for request in requests:
+                    fields = {name: value for name, value in request.items() if name != "mode"}
+                    check_request(request["mode"], fields, self.omni.parts.folder)
+                asked.append((job, requests))
+            except ArmillaryError as wrong:
+                self._fail(job, "refused" if wrong.code == "refused" else "invalid_request", str(wrong))
+        if not asked:
+            return
+        running = [job for job, _ in asked]
+        watch = _Watch(self.jobs, self.bell, running)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UntrainedWarning)  # told by /v1/models and with every result
+                flat = [request for _, requests in asked for request in requests]
+                rollouts = iter(self.omni.imagine_many(flat, on_progress=watch.tell, cancel=watch.stop))
+        except CancelledError:
+            for job in running:
+                self.bell.ring(job.id)
+            return
+        for job, requests in asked:
+            self._keep(job, [next(rollouts) for _ in requests], len(running))
+
+    def _keep(self, job: Job, rollouts: Sequence[Rollout], batch: int) -> None:
+        folder, prefix = self.omni.parts.folder, f"{job.id}/{job.attempt}"
+        results = [keep_result(self.files, f"{prefix}/{n}", one, folder) for n, one in enumerate(rollouts)]
+        result = {**results[0], "all": [one["files"] for one in results]}
+        if self.omni.parts.defaults.untrained:
+            result["notice"] = self.omni.parts.defaults.untrained
+        if not self.jobs.complete(job, result, keep_seconds=self.limits.keep_hours * 3600, batch=batch):
+            self.files.remove(prefix)  # cancelled or given to another meanwhile
+        self.bell.ring(job.id)
+
+    def _fail(self, job: Job, code: str, message: str) -> None:
+        self.jobs.fail(job, code, message, keep_seconds=self.limits.keep_hours * 3600)
+        self.bell.ring(job.id)
+
+    def _opened(self, job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
+        """A request with its pictures and films in place of their names."""
+        found = dict(request)
+        for name, value in request.items():
+            if isinstance(value, Mapping) and "input" in value:
+                fps = request.get("fps") or self._rate(request)
+                found[name] = self._input(job, value, fps if request["mode"] != "reason" else None)
+            elif name == "size":
+                found[name] = tuple(value)
+        return found
+
+    def _rate(self, request: Mapping[str, Any]) -> float:
+        """Frames a second of a request that names none."""
+        plain = {k: v for k, v in request.items() if k in ("embodiment",)}
+        if not plain:
+            return self.omni.parts.defaults.fps
+        from armillary.embodiments import load_embodiment
+
+        return load_embodiment(plain["embodiment"], self.omni.parts.folder).rate_hz
+
+    def _input(self, job: Job, named: Mapping[str, Any], fps: float | None) -> Array:
+        data = self.files.read(f"{job.id}/in/{named['input']}")
+        if named["kind"] == "image":
+            return open_picture(data, named["field"], self.limits)
+        film, rate = open_film(data, named["field"], self.limits)
+        return film if fps is None else at_rate(film, rate, fps)
+
+    def _chat(self, job: Job) -> None:
+        how = job.request
+        try:
+            messages = [{**turn, "content": [self._part(job, part) for part in turn["content"]]}
+                        for turn in how["messages"]]  # fmt: skip
+            spoken = len(self.omni.parts.text.encode(hear(self.omni.parts, messages)[0]))
+            reply, number, told = "", 0, 0.0
+            waiting = ""
+            for piece in self.omni.chat(messages, stream=True, **how["manner"]):
+                reply += piece
+                waiting += piece
+                if any(stop in reply for stop in how["stops"]):
+                    break
+                if time.monotonic() - told > TOLD_EVERY_SECONDS / 4:
+                    told = time.monotonic()
+                    if self.jobs.abandoned([job]):
+                        return
+                    self.jobs.say(job, number, waiting)
+                    number, waiting = number + 1, ""
+                    self.bell.ring(job.id)
+            if waiting:
+                self.jobs.say(job, number, waiting)
+        except ArmillaryError as wrong:
+            self._fail(job, "invalid_request", str(wrong))
+            return
+        counted = min(len(self.omni.parts.text.encode(reply)), how["manner"]["longest"])
+        usage = {"prompt_tokens": spoken, "completion_tokens": counted, "total_tokens": spoken + counted}
+        ended = "length" if counted >= how["manner"]["longest"] else "stop"
+        result = {"text": reply, "usage": usage, "finish_reason": ended}
+        self.jobs.complete(job, result, keep_seconds=self.limits.keep_hours * 3600, batch=1)
+        self.bell.ring(job.id)
+
+    def _part(self, job: Job, part: Mapping[str, Any]) -> dict[str, Any]:
+        kind = part["type"]
+        if kind == "text":
+            return dict(part)
+        data = self.files.read(f"{job.id}/in/{part[kind]['input']}")
+        field_name = part[kind]["field"]
+        if kind == "image":
+            return {"type": "image", "image": open_picture(data, field_name, self.limits)}
+        film, rate = open_film(data, field_name, self.limits)
+        if "num_frames" in part:
+            chosen = [round(i * (len(film) - 1) / max(1, part["num_frames"] - 1)) for i in range(part["num_frames"])]
+            seconds = len(film) / rate
+            return {"type": "video", "video": film[chosen], "fps": len(chosen) / seconds}
+        fps = part.get("fps", self.omni.parts.defaults.fps)
+        return {"type": "video", "video": at_rate(film, rate, fps), "fps": fps}
+
+
+class _Watch:
+    """Tells the table how far a batch is, and stops it once nobody waits for any of it."""
+
+    def __init__(self, jobs: Jobs, bell: WorkerBell, running: list[Job]) -> None:
+        self._jobs, self._bell, self._running, self._told = jobs, bell, running, 0.0
+
+    def tell(self, share: float) -> None:
+        if time.monotonic() - self._told > TOLD_EVERY_SECONDS:
+            self._told = time.monotonic()
+            self._jobs.progress(self._running, share)
+            for job in self._running:
+                self._bell.ring(job.id)
+
+    def stop(self) -> bool:
+        return len(self._jobs.abandoned(self._running)) == len(self._running)
+
+
+def worker_name(pid: int) -> str:
+    """What a worker process of this machine is called in the table."""
+    return f"{socket.gethostname()[:40]}-{pid}"
+
+
+def work(settings: ServeSettings, *, connected: bool) -> None:
+    """Open the model and work: ``connected`` to the server that started this process, or on its own."""
+    import torch
+
+    torch.set_num_threads(settings.threads)
+    os.nice(settings.niceness)
+    bell = WorkerBell(connected=connected)
+    jobs, files = Jobs(settings.database_url), Files(settings.files_url)
+    omni = load(chosen_checkpoint(settings), device=settings.device, dtype=settings.dtype)
+    try:
+        warm(omni)
+    except CheckpointError as broken:
+        raise SystemExit(f"armillary: {broken}") from broken
+    Worker(omni=omni, jobs=jobs, files=files, bell=bell, limits=settings.limits).run()
+
+
+def warm(omni: Omni) -> None:
+    """Load every part and compute a little, so that nobody's first request waits for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UntrainedWarning)
+        omni.imagine("text-to-image", prompt="a table", size=(32, 32), steps=1, guidance=1.0)
+    try:
+        omni.ask("?", longest=1)
+    except RequestError:
+        LOG.warning("this checkpoint's reasoner does not answer")
+
+
+def settings_from(text: str) -> ServeSettings:
+    """Settings that another process wrote with ``json.dumps(asdict(settings), default=str)``."""
+    data = json.loads(text)
+    data["limits"] = Limits(**data["limits"])
+    data["folder"] = Path(data["folder"])
+    data["keys"] = Path(data["keys"]) if data["keys"] else None
+    data["fetch_from"] = tuple(data["fetch_from"])
+    return ServeSettings(**data)
+
+
+def main() -> None:
+    """Begun by the server: settings come as the first line of the input, which ends when the server does."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1)
+        if not piece:
+            return
+        line += piece
+    try:
+        work(settings_from(line.decode()), connected=True)
+    except ArmillaryError as wrong:
+        sys.exit(f"armillary: {wrong}")
+
+
+if __name__ == "__main__":
+    main()
