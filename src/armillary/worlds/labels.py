@@ -154,3 +154,40 @@ def project(points: ArrayLike, calibration: Mapping[str, Any]) -> NDArray[np.flo
     numbers = np.asarray(calibration["intrinsics"], np.float64)
     ahead = np.where(np.abs(seen[:, 2:]) < 1e-9, 1e-9, seen[:, 2:])
     return np.concatenate([seen[:, :2] / ahead * numbers[[0, 1], [0, 1]] + numbers[:2, 2], seen[:, 2:]], axis=1)
+
+
+def pose_looking(place: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
+    """The pose 4 4 of a camera that stands at ``place`` and looks at ``at``, upright."""
+    ahead = np.asarray(at, np.float64) - np.asarray(place, np.float64)
+    ahead = ahead / np.linalg.norm(ahead)
+    right = np.cross(ahead, (0.0, 0.0, 1.0))
+    right = right / np.linalg.norm(right) if np.linalg.norm(right) > 1e-9 else np.array([1.0, 0.0, 0.0])
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(ahead, right), ahead], axis=1)
+    pose[:3, 3] = place
+    return pose
+
+
+def quaternion_of(pose: NDArray[np.float64]) -> NDArray[np.float64]:
+    """MuJoCo's quaternion for a camera with this pose: its axes are x right, y up, z backward."""
+    out = np.zeros(4)
+    mujoco.mju_mat2Quat(out, (pose[:3, :3] @ np.diag([1.0, -1.0, -1.0])).ravel())
+    return out
+
+
+def pose_step(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 9 numbers of embodiment ``camera_pose`` between two poses 4 4: translation, two rotation columns."""
+    change = np.linalg.inv(before) @ after
+    return np.concatenate([change[:3, 3], change[:3, 0], change[:3, 1]])
+
+
+def pose_after(pose: NDArray[np.float64], action: ArrayLike) -> NDArray[np.float64]:
+    """The pose 4 4 after a step of 9 numbers; the columns are made orthonormal (Gram-Schmidt)."""
+    numbers = np.asarray(action, np.float64)
+    first = numbers[3:6] / max(float(np.linalg.norm(numbers[3:6])), 1e-9)
+    second = numbers[6:9] - first * float(first @ numbers[6:9])
+    second = second / max(float(np.linalg.norm(second)), 1e-9)
+    change = np.eye(4)
+    change[:3, :3] = np.stack([first, second, np.cross(first, second)], axis=1)
+    change[:3, 3] = numbers[:3]
+    return pose @ change

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from armillary.worlds.camera import mujoco
 
+CONTACT_RATE = 250.0  # radians per second: a bounce lasts 12 ms
+
 Field = NDArray[np.float64]
 Rgb = tuple[float, float, float]
 
@@ -150,13 +152,17 @@ def add_lights(
 
 
 def set_looks(spec: Any, *, extent: float, largest: int = 1024) -> None:
-    """Settings of the picture that all such worlds share: soft shadows, no multisampling, ``extent`` metres wide."""
+    """Settings of the picture that all such worlds share: soft shadows, no multisampling, ``extent`` metres wide.
+
+    ``largest``: the longer side of the largest picture, in pixels. A surface that is too large costs time.
+    """
     spec.visual.quality.offsamples = 0
-    spec.visual.quality.shadowsize = 1024
+    spec.visual.quality.shadowsize = 512
+    spec.visual.quality.numslices, spec.visual.quality.numstacks, spec.visual.quality.numquads = 20, 12, 2
     spec.visual.headlight.ambient = [0.5, 0.5, 0.5]
     spec.visual.headlight.diffuse = [0.16, 0.16, 0.16]
     spec.visual.headlight.specular = [0, 0, 0]
-    spec.visual.map.shadowclip = 1
+    spec.visual.map.shadowclip = 2.5  # too small a reach makes stripes on far floors
     spec.visual.map.shadowscale = 0.8
     spec.visual.map.znear = 0.02
     spec.visual.map.zfar = 12
@@ -164,6 +170,18 @@ def set_looks(spec: Any, *, extent: float, largest: int = 1024) -> None:
     spec.visual.global_.offheight = 2 * largest
     spec.stat.extent = extent
     spec.stat.center = [0, 0, 0]
+
+
+def bounce(restitution: float) -> tuple[float, float]:
+    """MuJoCo's ``solref`` (direct form) for a contact that gives back this share of speed, 0.05 to 0.93.
+
+    Damping ratios and what they give back were measured on falling balls (1.2 to 2 m, time step 2 ms). Between two
+    things that both say so, the duller one decides; give movable things a higher ``priority`` than the room.
+    """
+    given_back = (0.05, 0.115, 0.216, 0.284, 0.392, 0.513, 0.614, 0.727, 0.775, 0.849, 0.926)
+    damping = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.02)
+    ratio = float(np.interp(restitution, given_back, damping))
+    return -(CONTACT_RATE**2), -2 * ratio * CONTACT_RATE
 
 
 def ring(material: Material, metres: float) -> tuple[float, float]:
