@@ -17,10 +17,10 @@ import torch
 import armillary
 from armillary.errors import CheckpointError
 from armillary.model.memory import Memory
+from armillary.model.shelf import Shelf
 from armillary.model.sizes import VisionConfig
 from armillary.model.two_towers import TwoTowers
 from armillary.model.weights import load_config, load_model
-from armillary.sampling.memory import Shelf
 from armillary.sampling.requests import Defaults
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import VideoVAE

@@ -7,14 +7,16 @@ Every batch has one layout. With actions: forward dynamics, inverse dynamics and
 without: text-, image-, video- and first-last-frame-to-video, or a picture. Only the levels differ.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from armillary.model import Memory, TwoTowers, action_positions, video_positions
+from armillary.model import TwoTowers, action_positions, video_positions
+from armillary.model.shelf import Shelf
 from armillary.prompts import action_prompt
 from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
@@ -45,25 +47,6 @@ class FlowConfig:
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
 
 
-class MemoryShelf:
-    """Memories of prompts, read once and kept (bf16), oldest thrown out first."""
-
-    def __init__(self, model: TwoTowers, tokenizer: TextTokenizer, *, room: int = 1500) -> None:
-        self._model, self._tokenizer, self._room = model, tokenizer, room
-        self._kept: dict[str, Memory] = {}
-
-    def of(self, prompts: Sequence[str]) -> Memory:
-        """The memories of a batch of prompts, padded on the right."""
-        for prompt in dict.fromkeys(prompts):
-            if prompt not in self._kept:
-                if len(self._kept) >= self._room:
-                    self._kept.pop(next(iter(self._kept)))
-                ids = torch.tensor([self._tokenizer.prompt_ids(prompt)])
-                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                    self._kept[prompt] = self._model.read(ids, torch.ones_like(ids, dtype=torch.bool))
-        return Memory.stack([self._kept[prompt] for prompt in prompts])
-
-
 def drawn(shares: Mapping[str, float], rng: np.random.Generator) -> str:
     """One name, by its share."""
     names = list(shares)
@@ -76,7 +59,7 @@ class FlowSource:
 
     def __init__(self, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, config: FlowConfig) -> None:
         self._model, self._windows, self._config = model, windows, config
-        self._shelf = MemoryShelf(model, tokenizer)
+        self._shelf, self._ids = Shelf(lambda: model, room=4000), lru_cache(4000)(tokenizer.prompt_ids)
         self._acting, self._telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
         self._frames, self._plane = windows.size[0], windows.size[1:]
         self._cells = windows.video.shape[1] // self._frames  # tokens of one latent frame
@@ -159,7 +142,7 @@ class FlowSource:
             segments.append(Segment(modality="action", tokens=mix(actions, noise, action_level), positions=places,
                                     level=action_level, domain=torch.tensor(windows.domain[rows])))  # fmt: skip
             targets.append(noise - actions)
-        velocity = self._model.velocity(self._shelf.of(prompts), segments, fps=fps)
+        velocity = self._model.velocity(self._shelf.batch([self._ids(prompt) for prompt in prompts]), segments, fps=fps)
         weight = self._weight[rows][:, : video.shape[1], None]
         losses["video"] = flow_loss(velocity[0], targets[0], video_level > 0, weight)
         loss = config.video_weight * losses["video"]

@@ -70,8 +70,12 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     model = TwoTowers(run.model)
     if run.origin is not None:
         model.transformer.load_state_dict(load_model(run.origin, dtype=torch.float32).transformer.state_dict())
-    if run.eyes is not None and not kept_state(run.out).exists():  # a talk that has begun keeps its own eyes
-        open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
+    begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes
+    if run.eyes is not None and not begun:
+        seeing = open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
+        if not seeing:
+            report("the eyes are half taught and their minutes are over: start the run again, it goes on from here")
+            return False
     source = TalkSource(run.data, tokenizer, longest=run.longest, limit=run.episodes)
     report(f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts")
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) != "generator"]
