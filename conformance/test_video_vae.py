@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from armillary.tokenizers.published import WAN22
 from armillary.tokenizers.video import VideoVAE, VideoVAEConfig
 
 diffusers = pytest.importorskip("diffusers")
@@ -49,6 +50,16 @@ def test_one_pass_over_the_clip_equals_the_reference_chunk_by_chunk(size: str, t
     decoded = theirs.decode(latents / inverse + mean).sample
     assert decoded.std() > 0.05
     torch.testing.assert_close(ours.decode(latents), decoded, atol=1e-5, rtol=1e-5)
+
+
+def test_the_published_size_holds_the_tensors_of_diffusers() -> None:
+    with torch.device("meta"):
+        ours = VideoVAE(WAN22)
+        values = {key: value for key, value in WAN22.to_dict().items() if key != "_class_name"}
+        theirs = diffusers.AutoencoderKLWan(**values)
+    shapes = {name: part.shape for name, part in ours.state_dict().items()}
+    assert shapes == {name: part.shape for name, part in theirs.state_dict().items()}
+    assert sum(part.numel() for part in ours.parameters()) == 704_688_668
 
 
 def test_folders_open_both_ways(tmp_path: Path) -> None:
