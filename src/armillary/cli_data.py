@@ -29,7 +29,7 @@ def simulate(
     *,
     episodes: int = 100,
     seed: int = 0,
-    controller: str = "expert",
+    controller: str | None = None,
     size: Size | None = None,
     workers: int = 1,
     form: Form = "lerobot",
@@ -43,7 +43,7 @@ def simulate(
         out: A folder for the episodes: a new one, or one that this verb began and did not finish.
         episodes: How many in all. Episode i uses seed + i, so a larger number extends a smaller one.
         seed: The first episode's seed. Evaluation uses seeds from 1,000,000 on.
-        controller: Who acts: expert, clumsy, random or wordless.
+        controller: Who acts, a name from `armillary worlds`; the world's first (expert, or still) if none is named.
         size: Height and width of the pictures, in pixels.
         workers: Processes that simulate side by side; the episodes are the same whatever their number.
         form: lerobot (LeRobotDataset v3.0), lerobot-v2.1, webdataset (tar shards) or jsonl (rows and films). All can
@@ -51,10 +51,10 @@ def simulate(
     """
     from armillary.datasets.store import EpisodeWriter
     from armillary.worlds import make_world
-    from armillary.worlds.lives import ALWAYS_ALIKE, Plan, begin, lives
+    from armillary.worlds.lives import ALWAYS_ALIKE, Plan, begin, controllers, lives
 
     spec = make_world(world).spec
-    plan = Plan(world=world, controller=controller, seed=seed, size=size or spec.size)
+    plan = Plan(world=world, controller=controller or controllers(world)[0], seed=seed, size=size or spec.size)
     if episodes < 1:
         raise RequestError(f"episodes={episodes}: ask for at least one.")
     begin(plan, out)

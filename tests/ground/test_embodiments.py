@@ -79,7 +79,8 @@ def test_widths_and_slots_are_the_published_ones():
     assert slots["pusht"] == ("pusht", 4)
     assert slots["droid"] == ("droid_lerobot", 8)
     assert slots["av"] == ("av", 1)
-    assert widths == {"tabletop": 10, "umi": 10, "pusht": 2, "droid": 10, "av": 9}
+    assert slots["camera_pose"] == ("camera_pose", 2)
+    assert widths == {"tabletop": 10, "umi": 10, "pusht": 2, "droid": 10, "av": 9, "camera_pose": 9}
 
 
 def test_droid_maps_the_published_quantiles_to_one():

@@ -16,6 +16,8 @@ def live(world: World, seed: int, steps: int = 4) -> list[Moment]:
     for _ in range(steps):
         if width == 10:
             action = np.concatenate([rng.normal(0, 0.02, 3), [1, 0, 0, 0, 1, 0], [1.0]])
+        elif width == 9:
+            action = np.concatenate([rng.normal(0, 0.02, 3), [1, 0, 0, 0, 1, 0]])
         else:
             action = rng.uniform(150, 350, width)
         moments.append(world.step(action))

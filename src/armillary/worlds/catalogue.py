@@ -35,6 +35,10 @@ ENTRIES = {
         make="pusht:PushT", record="pusht_record:record_pusht", kinds="pusht:KINDS",
         alike=("disc", "disc_velocity", "block", "goal", "covered"), square=True, extra="pusht",
     ),
+    "physics": Entry(
+        make="physics:Physics", record="physics_record:record_physics", kinds="physics_record:KINDS",
+        alike=("camera",),
+    ),
 }  # fmt: skip
 
 

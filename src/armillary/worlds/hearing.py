@@ -25,7 +25,7 @@ HEARD_SPEED = 0.06  # metres per second: slower contacts are not heard
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """A contact that begins: items by number (-1: the room), approach speed in m/s, place in metres."""
+    """A contact that begins: ``one`` is the faster item, ``other`` the slower or the room (-1); m/s and metres."""
 
     seconds: float
     one: int
@@ -75,8 +75,9 @@ class Contacts:
                 velocity = self.velocities(data) if velocity is None else velocity
                 contact = data.contact[i]
                 speed = abs(float((velocity[a] - velocity[b]) @ contact.frame[:3]))
+                fast, slow = (pair[1], pair[0]) if pair[0] < 0 else sorted(pair, key=lambda n: -_pace(velocity, n))
                 x, y, z = contact.pos.tolist()
-                begun.append(Hit(seconds=float(data.time), one=pair[1], other=pair[0], speed=speed, place=(x, y, z)))
+                begun.append(Hit(seconds=float(data.time), one=fast, other=slow, speed=speed, place=(x, y, z)))
         self._pairs, self._first = now, False
         return begun
 
@@ -120,6 +121,10 @@ class Hearing:
         self._hits, self._rolls, self._begun = [], [], self._begun + count
         self._tail = heard[:, count:].copy()
         return np.clip(heard[:, :count], -1, 1)
+
+
+def _pace(velocity: NDArray[np.float64], number: int) -> float:
+    return float(np.linalg.norm(velocity[number]))
 
 
 def _ears(place: NDArray[np.float64], ear: NDArray[np.float64]) -> NDArray[np.float64]:

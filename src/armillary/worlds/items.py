@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from armillary.worlds.camera import mujoco
 from armillary.worlds.materials import COLOURS, MATERIALS, add_material, bounce
 
-Triple = tuple[float, float, float]
+Number = float | int
+Triple = tuple[Number, Number, Number]
 ROUND = ("ball",)
 UPRIGHT = ("cylinder", "pin", "can")  # round about their own z axis
 
@@ -51,14 +52,14 @@ def volume(shape: str, half: Triple) -> float:
     return 8 * a * b * c
 
 
-def turned(axis: ArrayLike, radians: float) -> tuple[float, float, float, float]:
+def turned(axis: Any, radians: float) -> tuple[float, float, float, float]:
     """The quaternion (w, x, y, z) of a turn about an axis."""
     unit = np.asarray(axis, np.float64) / np.linalg.norm(axis)
     w, (x, y, z) = np.cos(radians / 2), np.sin(radians / 2) * unit
     return float(w), float(x), float(y), float(z)
 
 
-def matrix(quaternion: ArrayLike) -> NDArray[np.float64]:
+def matrix(quaternion: Any) -> NDArray[np.float64]:
     """The rotation 3 3 of a quaternion (w, x, y, z)."""
     out = np.zeros(9)
     mujoco.mju_quat2Mat(out, np.asarray(quaternion, np.float64))

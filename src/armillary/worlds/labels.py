@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from armillary.worlds.camera import FINER, mujoco
 
@@ -142,13 +142,13 @@ def box_words(box: Box, size: tuple[int, int]) -> str:
     return f"<|box_start|>({a},{b}),({c},{d})<|box_end|>"
 
 
-def in_camera(points: ArrayLike, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+def in_camera(points: Any, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
     """World points n 3 in the camera's axes, metres: right, down, forward."""
     pose = np.asarray(calibration["camera_to_world"], np.float64)
     return (np.atleast_2d(np.asarray(points, np.float64)) - pose[:3, 3]) @ pose[:3, :3]
 
 
-def project(points: ArrayLike, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+def project(points: Any, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
     """World points n 3 -> n 3: column and row in pixels, and metres along the optical axis (negative: behind)."""
     seen = in_camera(points, calibration)
     numbers = np.asarray(calibration["intrinsics"], np.float64)
@@ -156,7 +156,7 @@ def project(points: ArrayLike, calibration: Mapping[str, Any]) -> NDArray[np.flo
     return np.concatenate([seen[:, :2] / ahead * numbers[[0, 1], [0, 1]] + numbers[:2, 2], seen[:, 2:]], axis=1)
 
 
-def pose_looking(place: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
+def pose_looking(place: Any, at: Any) -> NDArray[np.float64]:
     """The pose 4 4 of a camera that stands at ``place`` and looks at ``at``, upright."""
     ahead = np.asarray(at, np.float64) - np.asarray(place, np.float64)
     ahead = ahead / np.linalg.norm(ahead)
@@ -181,7 +181,7 @@ def pose_step(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArra
     return np.concatenate([change[:3, 3], change[:3, 0], change[:3, 1]])
 
 
-def pose_after(pose: NDArray[np.float64], action: ArrayLike) -> NDArray[np.float64]:
+def pose_after(pose: NDArray[np.float64], action: Any) -> NDArray[np.float64]:
     """The pose 4 4 after a step of 9 numbers; the columns are made orthonormal (Gram-Schmidt)."""
     numbers = np.asarray(action, np.float64)
     first = numbers[3:6] / max(float(np.linalg.norm(numbers[3:6])), 1e-9)
