@@ -35,7 +35,7 @@ class Server:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    def wait(self, seconds: float = 60.0) -> "Server":
+    def wait(self, seconds: float = 300.0) -> "Server":
         until = time.monotonic() + seconds
         with httpx.Client(base_url=self.url, timeout=5) as client:
             while time.monotonic() < until:

@@ -147,7 +147,8 @@ def test_what_the_model_cannot_do_is_a_400_that_says_so(sdk, picture):
 def test_actions_come_at_the_top_of_a_job_in_physical_units(sdk, picture, film):
     done = sdk.videos.create_and_poll(
         prompt="take the cube", input_reference=("a.png", picture), poll_interval_ms=50,
-        size="64x64", extra_body={"extra_params": '{"action_mode": "policy", "domain_name": "umi", "action_chunk_size": 8}',
+        size="64x64",
+        extra_body={"extra_params": '{"action_mode": "policy", "domain_name": "umi", "action_chunk_size": 8}',
                                   "num_inference_steps": "2"},
     )  # fmt: skip
     assert done.mode == "policy"

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 import armillary
 from armillary.errors import ArmillaryError
-from armillary.serving import policy_socket, routes_chat, routes_images, routes_service, routes_videos, studio
+from armillary.serving import policy_socket, realtime, routes_chat, routes_images, routes_service, routes_videos, studio
 from armillary.serving.desk import Desk
 from armillary.serving.guard import Audit, Guard, patient
 from armillary.serving.problems import Problem, problem_of
@@ -41,7 +41,7 @@ def make_app(settings: ServeSettings) -> FastAPI:
                   redirect_slashes=False)  # fmt: skip
     app.state.desk, app.state.supervisor = desk, supervisor
     desk.when_put = supervisor.ring
-    for room in (routes_service, routes_chat, routes_videos, routes_images, policy_socket, studio):
+    for room in (routes_service, routes_chat, routes_videos, routes_images, policy_socket, realtime, studio):
         app.include_router(room.router)
     app.add_middleware(Guard, keys=desk.keys, limits=settings.limits, metrics=desk.metrics,
                        audit=Audit(settings.folder / "audit.jsonl"))  # fmt: skip

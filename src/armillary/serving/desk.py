@@ -135,12 +135,12 @@ class Desk:
             raise bad(f"{name}={frames}: at most {self.limits.out_frames} frames are made here.", name, "too_large")
         pixels = max(int(frames), mode.frames) * int(size[0]) * int(size[1])
         if pixels > self.limits.out_pixels:
-            raise bad(f"{frames} frames of {size[1]}x{size[0]} are {pixels} pixels: at most {self.limits.out_pixels} are "
-                      "made here.", called.get("size", "size"), "too_large")  # fmt: skip
+            raise bad(f"{frames} frames of {size[1]}x{size[0]} are {pixels} pixels: at most {self.limits.out_pixels} "
+                      "are made here.", called.get("size", "size"), "too_large")  # fmt: skip
         free = available_bytes()
         if free is not None and pixels * BYTES_A_PIXEL > free:
-            raise Problem(503, "no_memory", f"this needs about {pixels * BYTES_A_PIXEL >> 20} MiB, and {free >> 20} are "
-                          "free: ask for less, or later.", retry_after=30)  # fmt: skip
+            raise Problem(503, "no_memory", f"this needs about {pixels * BYTES_A_PIXEL >> 20} MiB, and {free >> 20} "
+                          "are free: ask for less, or later.", retry_after=30)  # fmt: skip
 
     def _embodied(self, asked: dict[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
         """Embodiments by name, domain name or domain id, of this checkpoint only: a client's word is never a path."""
@@ -187,8 +187,8 @@ class Desk:
         if all_of_them >= self.limits.queue:
             raise Problem(429, "queue_full", f"{all_of_them} requests wait already: ask again later.", retry_after=10)
         if mine >= self.limits.queue_of_one:
-            raise Problem(429, "quota_exceeded", f"{mine} of yours wait or run: at most {self.limits.queue_of_one} may.",
-                          retry_after=5)  # fmt: skip
+            raise Problem(429, "quota_exceeded", f"{mine} of yours wait or run: at most {self.limits.queue_of_one} "
+                          "may.", retry_after=5)  # fmt: skip
 
     def put(self, new: NewJob, inputs: Mapping[str, bytes], caller: Caller) -> Job:
         """Keep inputs, then the row that names them: a row never stands without its files."""
@@ -203,6 +203,7 @@ class Desk:
     async def imagine(
         self, wanted: Sequence[Wanted], caller: Caller, *, kind: str, hidden: bool = False,
         deadline_seconds: float | None = None, idempotency_key: str | None = None,
+        piece: Mapping[str, Any] | None = None,
     ) -> Job:  # fmt: skip
         """Put a job of one or more requests on the table."""
         settled = [self.check(one) for one in wanted]
@@ -211,7 +212,7 @@ class Desk:
         asks = [self._ask(one, request, inputs) for one, request in zip(wanted, settled, strict=True)]
         first = settled[0]
         new = NewJob(
-            id=new_id(), owner=caller.name, kind=kind, mode=first.mode.name, request={"asks": asks},
+            id=new_id(), owner=caller.name, kind=kind, mode=first.mode.name, request={"asks": asks, "piece": piece},
             cost=sum(cost_of(one) for one in settled), batch_key=batch_key(kind, first), priority=caller.priority,
             deadline=None if deadline_seconds is None else time.time() + deadline_seconds, hidden=hidden,
             idempotency_key=idempotency_key,

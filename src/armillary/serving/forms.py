@@ -38,6 +38,8 @@ NEUTRAL = {  # known to others, without effect here: only the value that asks fo
     "use_resolution_template": True,
     "use_duration_template": True,
 }
+_BESIDE = ("model", "user", "deadline_seconds", "seconds", "width", "height")
+_CHUNK = ("action_chunk_size", "raw_action_dim", "domain_id")  # Cosmos' words about actions
 _REFERENCE = "a data URL, an allowed http(s) URL, or the id of an uploaded file"
 
 
@@ -57,9 +59,12 @@ def _fields() -> dict[str, Any]:
         name: (_type_of(kind), None) for name, kind in Asked.__annotations__.items() if _type_of(kind) is not None
     }
     for name in PICTURES:
-        fields[name] = (str | dict[str, Any] | None, Field(None, description=_REFERENCE))
-    fields["actions"] = (list[list[float]] | None, Field(None, description="rows in the embodiment's units"))
-    fields["size"] = (str | None, Field(None, pattern=r"^\d{1,5}x\d{1,5}$", description="WIDTHxHEIGHT in pixels"))
+        fields[name] = (str | dict[str, Any] | None, Field(default=None, description=_REFERENCE))
+    fields["actions"] = (list[list[float]] | None, Field(default=None, description="rows in the embodiment's units"))
+    fields["size"] = (
+        str | None,
+        Field(default=None, pattern=r"^\d{1,5}x\d{1,5}$", description="WIDTHxHEIGHT in pixels"),
+    )
     return fields
 
 
@@ -73,21 +78,21 @@ VideoBody: Any = create_model(
     "VideoBody",
     __base__=Strict,
     **_fields(),
-    mode=(str | None, Field(None, description="a mode of /v1/models; by default told by what is given")),
+    mode=(str | None, Field(default=None, description="a mode of /v1/models; by default told by what is given")),
     model=(str | None, None),
-    seconds=(str | float | None, Field(None, description="how long; the number of frames becomes 4k+1")),
+    seconds=(str | float | None, Field(default=None, description="how long; the number of frames becomes 4k+1")),
     width=(int | None, None),
     height=(int | None, None),
     num_frames=(int | None, None),
     num_inference_steps=(int | None, None),
     guidance_scale=(float | None, None),
     flow_shift=(float | None, None),
-    input_reference=(str | dict[str, Any] | None, Field(None, description=_REFERENCE)),
+    input_reference=(str | dict[str, Any] | None, Field(default=None, description=_REFERENCE)),
     image_reference=(str | dict[str, Any] | None, None),
     video_reference=(str | dict[str, Any] | None, None),
-    user=(str | None, Field(None, max_length=256, description="kept in the audit log")),
-    deadline_seconds=(float | None, Field(None, gt=0, description="fail rather than come later")),
-    extra_params=(dict[str, Any] | None, Field(None, description="more of these fields, by Cosmos' names")),
+    user=(str | None, Field(default=None, max_length=256, description="kept in the audit log")),
+    deadline_seconds=(float | None, Field(default=None, gt=0, description="fail rather than come later")),
+    extra_params=(dict[str, Any] | None, Field(default=None, description="more of these fields, by Cosmos' names")),
 )
 
 
@@ -96,11 +101,11 @@ class ImageBody(Strict):
 
     prompt: str
     model: str | None = None
-    n: int = Field(1, ge=1, le=10)
-    size: str | None = Field(None, pattern=r"^(\d{1,5}x\d{1,5}|auto)$")
+    n: int = Field(default=1, ge=1, le=10)
+    size: str | None = Field(default=None, pattern=r"^(\d{1,5}x\d{1,5}|auto)$")
     response_format: Literal["b64_json"] | None = None
     output_format: Literal["png"] | None = None
-    user: str | None = Field(None, max_length=256)
+    user: str | None = Field(default=None, max_length=256)
     negative_prompt: str | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
@@ -148,7 +153,7 @@ def asked_of(body: Any) -> tuple[str | None, dict[str, Any], dict[str, str]]:
     for source, prefix in ((given, ""), (extra, "extra_params.")):
         for name, value in source.items():
             plain = SPELLINGS.get(name, name)
-            if name in (*PICTURES, *REFERENCES, "model", "user", "deadline_seconds", "seconds", "width", "height"):
+            if name in (*PICTURES, *REFERENCES, *_CHUNK, *_BESIDE):
                 continue
             if plain in asked and asked[plain] != value:
                 raise bad(f"{prefix}{name} says {value!r}, but {called[plain]} says {asked[plain]!r}: give one.",
@@ -162,8 +167,7 @@ def asked_of(body: Any) -> tuple[str | None, dict[str, Any], dict[str, str]]:
 
 def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     """The fields inside ``extra_params``, checked like those outside."""
-    chunk = ("action_chunk_size", "raw_action_dim", "domain_id")
-    plain = {name: value for name, value in extra.items() if name not in chunk}
+    plain = {name: value for name, value in extra.items() if name not in _CHUNK}
     renamed = {SPELLINGS.get(name, name): value for name, value in plain.items() if name not in NEUTRAL}
     neutral = {name: value for name, value in plain.items() if name in NEUTRAL}
     for name in (*PICTURES, *REFERENCES, "extra_params", "model", "user"):
@@ -171,7 +175,7 @@ def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
             raise bad(f"{name} stands inside extra_params: give it beside.", f"extra_params.{name}", "unknown_field")
     checked = parsed(VideoBody, {**renamed, **neutral}).model_dump()
     found = {name: checked[SPELLINGS.get(name, name)] for name in plain if name not in NEUTRAL}
-    for name in chunk:
+    for name in _CHUNK:
         if name in extra:
             if not isinstance(extra[name], int) or isinstance(extra[name], bool):
                 raise bad(f"extra_params.{name}={extra[name]!r} must be a whole number.", f"extra_params.{name}")

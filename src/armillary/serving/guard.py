@@ -139,11 +139,10 @@ def patient(seconds: float) -> type[H11Protocol]:
 
         def _give_up(self) -> None:
             if self.cycle is None and not self.transport.is_closing():
-                body = json.dumps(
-                    Problem(408, "too_slow", f"no request came within {seconds:g} s.").envelope()
-                ).encode()
-                self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json"
-                                     b"\r\ncontent-length: " + str(len(body)).encode() + b"\r\n\r\n" + body)  # fmt: skip
+                problem = Problem(408, "too_slow", f"no request came within {seconds:g} s.")
+                body = json.dumps(problem.envelope()).encode()
+                head = f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+                self.transport.write(f"HTTP/1.1 408 Request Timeout\r\n{head}\r\n\r\n".encode() + body)
                 self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -22,7 +22,7 @@ from armillary.serving.desk import Desk, Wanted
 from armillary.serving.inbound import Input
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, problem_of
-from armillary.serving.results_png import png
+from armillary.serving.results import quick_png
 from armillary.serving.wire import pack, unpack
 
 router = APIRouter()
@@ -73,7 +73,7 @@ async def _serve(socket: WebSocket, *, dialect: str) -> None:
         await end(socket, problem)
 
 
-class admitted:  # noqa: N801 - used as a context manager
+class admitted:
     """A socket's caller, counted while it is open; a ``Problem`` if it may not be."""
 
     def __init__(self, desk: Desk, socket: WebSocket, kind: str) -> None:
@@ -118,7 +118,7 @@ def plan_of(desk: Desk, options: Mapping[str, str]) -> Plan:
             raise Problem(400, "invalid_value", f"{name}={word[:40]!r}: give 1 to {most}.", param=name)
         numbers[name] = int(word)
     if body not in desk.bodies:
-        raise Problem(400, "unknown_embodiment", f"embodiment {body[:80]!r} is not known: {', '.join(desk.bodies)} are.",
+        raise Problem(400, "unknown_embodiment", f"embodiment {body[:80]!r} is not one of {', '.join(desk.bodies)}.",
                       param="embodiment")  # fmt: skip
     if numbers["horizon"] % 4:
         raise Problem(
@@ -171,7 +171,7 @@ async def _answer_all(desk: Desk, socket: WebSocket, caller: Caller, plan: Plan,
                 raise
             problem = wrong if isinstance(wrong, Problem) else problem_of(wrong)
             desk.metrics.refusals.labels(problem.code).inc()
-            await socket.send_bytes(pack({"type": "error", **problem.envelope()["error"], "code": problem.code}))
+            await socket.send_bytes(pack({**problem.envelope()["error"], "type": "error"}))
             continue
         asked += 1
         infer_ms = (time.perf_counter() - begun) * 1e3
@@ -215,7 +215,7 @@ async def chunk(desk: Desk, caller: Caller, plan: Plan, observation: Mapping[str
     if not isinstance(prompt, str):
         raise RequestError(f"{heard[0]} is {type(prompt).__name__}: send text.")
     picture = as_picture(observation[seen[0]], seen[0], desk.limits.image_pixels)
-    data = await run_in_threadpool(png, picture)
+    data = await run_in_threadpool(quick_png, picture)
     wanted = Wanted(
         mode="policy",
         asked={"prompt": prompt, "embodiment": plan.embodiment, "steps": plan.steps, "frames": plan.horizon + 1,

@@ -16,6 +16,7 @@ from armillary.media import write_video
 from armillary.records import Array, Rollout
 from armillary.sampling.keep import actions_told
 from armillary.serving.files import Files
+from armillary.serving.fragments import fragment
 
 TYPES = {  # of a job's files -> what they are called in an answer
     "video.mp4": "video/mp4",
@@ -51,6 +52,15 @@ def keep_result(files: Files, prefix: str, rollout: Rollout, checkpoint: Path) -
         result["text"] = rollout.text
     keep("provenance.json", _json({**rollout.provenance, "made_by": "a model: nothing of it was filmed"}))
     return result
+
+
+def keep_piece(files: Files, prefix: str, film: Array, piece: Mapping[str, Any]) -> dict[str, str]:
+    """A piece of a growing film and its last frame, from which the next piece goes on."""
+    data = fragment(film, piece["fps"], start=piece["start"], number=piece["number"])
+    made = {"chunk.m4s": data, "last.png": quick_png(film[-1])}
+    for name, one in made.items():
+        files.write(f"{prefix}/{name}", one)
+    return {name: f"{prefix}/{name}" for name in made}
 
 
 def action_of(rollout: Rollout, told: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
@@ -105,3 +115,10 @@ def sprites(film: Array) -> Array:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def quick_png(picture: Array) -> bytes:
+    """uint8 h w 3 as PNG, compressed little: how frames travel between the two processes."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()

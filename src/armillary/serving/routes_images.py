@@ -12,10 +12,10 @@ from armillary.serving.desk import Desk, Wanted
 from armillary.serving.forms import SPELLINGS, ImageBody, parsed
 from armillary.serving.inbound import Input, as_input
 from armillary.serving.problems import bad
-from armillary.serving.routes_service import REFUSALS, caller_of, desk_of, form_body, json_body
+from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, refuses
 
 router = APIRouter()
-_REFUSES = {c: REFUSALS[c] for c in (400, 401, 404, 408, 413, 415, 429, 503, 504)}
+_REFUSES = refuses(400, 401, 404, 408, 413, 415, 429, 503, 504)
 
 
 @router.post(

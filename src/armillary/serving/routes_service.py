@@ -30,6 +30,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def refuses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer besides what was asked for, as OpenAPI tells it."""
+    return {code: REFUSALS[code] for code in codes}
+
+
 def desk_of(request: Request) -> Desk:
     """The desk of this application."""
     desk: Desk = request.app.state.desk
@@ -89,13 +94,13 @@ async def form_body(request: Request) -> tuple[dict[str, str], dict[str, bytes],
     return fields, {name: files[0] for name, files in uploads.items()}, uploads
 
 
-@router.get("/v1/models", responses={401: REFUSALS[401]})
+@router.get("/v1/models", responses=refuses(401))
 async def models(request: Request) -> JSONResponse:
     """What is served, and what it can do."""
     return JSONResponse({"object": "list", "data": [model_told(desk_of(request))]})
 
 
-@router.get("/v1/models/{model}", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.get("/v1/models/{model}", responses=refuses(400, 401, 404))
 async def model(model: str, request: Request) -> JSONResponse:
     """One model."""
     desk_of(request).check_model(model)
@@ -140,8 +145,8 @@ async def live() -> JSONResponse:
     return JSONResponse({"status": "live"})
 
 
-@router.get("/v1/health/ready", responses={503: REFUSALS[503]})
-@router.get("/health", responses={503: REFUSALS[503]})
+@router.get("/v1/health/ready", responses=refuses(503))
+@router.get("/health", responses=refuses(503))
 async def ready(request: Request) -> JSONResponse:
     """Somebody can compute: 503 until the model is loaded."""
     if not await run_in_threadpool(desk_of(request).jobs.workers):
@@ -157,7 +162,7 @@ async def metrics(request: Request) -> Response:
     return Response(page, media_type="text/plain; version=0.0.4")
 
 
-@router.post("/v1/files", responses={c: REFUSALS[c] for c in (400, 401, 408, 413, 415, 429)})
+@router.post("/v1/files", responses=refuses(400, 401, 408, 413, 415, 429))
 async def upload(request: Request) -> JSONResponse:
     """Keep a picture or a film, to be named by its id in later requests."""
     desk, caller = desk_of(request), caller_of(request)
@@ -179,13 +184,13 @@ def _keep(desk: Desk, new: NewJob, data: bytes, caller: Caller) -> Job:
     return desk.jobs.create(new, status="completed", keep_seconds=desk.limits.keep_hours * 3600)
 
 
-@router.get("/v1/files/{file_id}", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.get("/v1/files/{file_id}", responses=refuses(400, 401, 404))
 async def file_of_id(file_id: str, request: Request) -> JSONResponse:
     """An uploaded file's particulars."""
     return JSONResponse(file_told(await own_job(request, file_id, "file")))
 
 
-@router.delete("/v1/files/{file_id}", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.delete("/v1/files/{file_id}", responses=refuses(400, 401, 404))
 async def forget_file(file_id: str, request: Request) -> JSONResponse:
     """Forget an uploaded file."""
     job = await own_job(request, file_id, "file")
@@ -207,6 +212,6 @@ async def own_job(request: Request, job_id: str, kind: str) -> Job:
         if job.kind != kind:
             raise KeyError(job_id)
     except KeyError as unknown:
-        raise Problem(404, "not_found", f"there is no {kind} {job_id[:80]!r} of yours: it may have been deleted, or its "
+        raise Problem(404, "not_found", f"there is no {kind} {job_id[:80]!r} of yours: it was deleted, or its "
                       "time was over.", param="id") from unknown  # fmt: skip
     return job

@@ -15,7 +15,7 @@ from armillary.serving.jobs import Job
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, bad
 from armillary.serving.results import TYPES
-from armillary.serving.routes_service import REFUSALS, caller_of, desk_of, form_body, json_body, own_job
+from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, own_job, refuses
 
 router = APIRouter()
 KIND = "video"
@@ -24,7 +24,7 @@ VARIANTS = {"video": "video.mp4", "image": "image.png", "thumbnail": "thumbnail.
 _BODY = VideoBody.model_json_schema()
 _TAKES = {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY},
                                                         "multipart/form-data": {"schema": _BODY}}}}  # fmt: skip
-_REFUSES = {c: REFUSALS[c] for c in (400, 401, 404, 408, 413, 415, 429, 503)}
+_REFUSES = refuses(400, 401, 404, 408, 413, 415, 429, 503)
 
 
 @router.post("/v1/videos", responses=_REFUSES, openapi_extra=_TAKES)
@@ -34,7 +34,7 @@ async def create(request: Request) -> JSONResponse:
     return JSONResponse(await told(desk_of(request), job))
 
 
-@router.post("/v1/videos/sync", responses={**_REFUSES, 504: REFUSALS[504]}, openapi_extra=_TAKES)
+@router.post("/v1/videos/sync", responses={**_REFUSES, **refuses(504)}, openapi_extra=_TAKES)
 async def sync(request: Request) -> Response:
     """Wait for the film and send it; where the mode makes none, its actions as JSON."""
     desk = desk_of(request)
@@ -95,8 +95,14 @@ async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, b
 
 async def _inputs(desk: Desk, caller: Caller, body: Any, files: Mapping[str, bytes]) -> dict[str, Input]:
     """Pictures and films by their names in ``Asked``."""
-    kinds: dict[str, Kind | None] = {"image": "image", "last_image": "image", "video": "video", "image_reference": "image",
-                                     "video_reference": "video", "input_reference": None}  # fmt: skip
+    kinds: dict[str, Kind | None] = {
+        "image": "image",
+        "last_image": "image",
+        "video": "video",
+        "image_reference": "image",
+        "video_reference": "video",
+        "input_reference": None,
+    }
     found: dict[str, Input] = {}
     for field, kind in kinds.items():
         reference = body.model_dump()[field]
@@ -112,7 +118,7 @@ async def _inputs(desk: Desk, caller: Caller, body: Any, files: Mapping[str, byt
     return found
 
 
-@router.get("/v1/videos", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.get("/v1/videos", responses=refuses(400, 401, 404))
 async def listed(
     request: Request,
     after: str | None = None,
@@ -134,7 +140,7 @@ async def listed(
                          "last_id": page[-1]["id"] if page else None, "has_more": len(found) > limit})  # fmt: skip
 
 
-@router.get("/v1/videos/{video_id}", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.get("/v1/videos/{video_id}", responses=refuses(400, 401, 404))
 async def retrieve(video_id: str, request: Request) -> JSONResponse:
     """How far a job is, and what came of it."""
     job = await own_job(request, video_id, KIND)
@@ -144,7 +150,7 @@ async def retrieve(video_id: str, request: Request) -> JSONResponse:
     return answer
 
 
-@router.post("/v1/videos/{video_id}/cancel", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.post("/v1/videos/{video_id}/cancel", responses=refuses(400, 401, 404))
 async def cancel(video_id: str, request: Request) -> JSONResponse:
     """End a job; the model stops before its next evaluation."""
     desk = desk_of(request)
@@ -154,7 +160,7 @@ async def cancel(video_id: str, request: Request) -> JSONResponse:
     return JSONResponse(await told(desk, job))
 
 
-@router.delete("/v1/videos/{video_id}", responses={c: REFUSALS[c] for c in (400, 401, 404)})
+@router.delete("/v1/videos/{video_id}", responses=refuses(400, 401, 404))
 async def delete(video_id: str, request: Request) -> JSONResponse:
     """Forget a job and its files; ends it first if it is not over."""
     desk = desk_of(request)
@@ -166,7 +172,7 @@ async def delete(video_id: str, request: Request) -> JSONResponse:
 
 @router.get(
     "/v1/videos/{video_id}/content",
-    responses={c: REFUSALS[c] for c in (400, 401, 404)},
+    responses=refuses(400, 401, 404),
 )
 async def content(video_id: str, request: Request, variant: str = "video", number: int = Query(0, ge=0)) -> Response:
     """A file of a completed job: video, image, thumbnail, spritesheet, actions or provenance."""
@@ -180,7 +186,7 @@ async def content(video_id: str, request: Request, variant: str = "video", numbe
     name = VARIANTS[variant]
     if number >= len(made) or name not in made[number]:
         there = [word for word, file in VARIANTS.items() if number < len(made) and file in made[number]]
-        raise Problem(404, "no_such_variant", f"this job has no {variant}: it has {', '.join(there) or 'no such number'}.",
+        raise Problem(404, "no_such_variant", f"this job has no {variant}, but {', '.join(there) or 'fewer results'}.",
                       param="variant")  # fmt: skip
     try:
         body = await run_in_threadpool(desk.files.read, made[number][name])

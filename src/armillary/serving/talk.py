@@ -14,7 +14,7 @@ from armillary.serving.problems import bad
 from armillary.serving.settings import Limits
 
 OPENS, CLOSES = "<think>", "</think>"
-_MARKS = re.compile(r"<\|[a-z_]+\|>")
+_MARKS = re.compile(r"<\|(?!box_|object_ref_|quad_)[a-z_]+\|>")
 
 
 class Url(Strict):
@@ -44,8 +44,8 @@ class Turn(Strict):
 class FilmIo(Strict):
     """How a film is read: so many frames a second, or so many frames in all, before the reasoner picks its own."""
 
-    fps: float | None = Field(None, gt=0, le=120)
-    num_frames: int | None = Field(None, ge=1, le=512)
+    fps: float | None = Field(default=None, gt=0, le=120)
+    num_frames: int | None = Field(default=None, ge=1, le=512)
 
 
 class MediaIo(Strict):
@@ -73,12 +73,12 @@ class ChatBody(Strict):
     model: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
-    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=-1)
+    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     stop: str | list[str] | None = None
     n: Literal[1] | None = None
     frequency_penalty: Literal[0] | None = None
@@ -86,8 +86,8 @@ class ChatBody(Strict):
     logprobs: Literal[False] | None = None
     response_format: Plain | None = None
     media_io_kwargs: MediaIo | None = None
-    user: str | None = Field(None, max_length=256)
-    deadline_seconds: float | None = Field(None, gt=0)
+    user: str | None = Field(default=None, max_length=256)
+    deadline_seconds: float | None = Field(default=None, gt=0)
 
 
 def unnested(data: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def stops_of(body: ChatBody) -> list[str]:
     return stops
 
 
-def pieces_of(body: ChatBody, limits: Limits) -> Iterator[tuple[str, str, str | None, str]]:
+def pieces_of(body: ChatBody, limits: Limits) -> Iterator[tuple[str, str, str, str]]:
     """Every part of every turn: role, kind (text, image, video), where the client wrote it, words or reference."""
     letters = 0
     pictures = 0

@@ -67,8 +67,8 @@ def _opened(found: Mapping[Any, Any]) -> Any:
     if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in shape):
         raise RequestError(f"an array of shape {shape!r} cannot be: every side must be a whole number from 0 on.")
     if math.prod(shape) * kind.itemsize != len(body):
-        raise RequestError(f"an array of shape {list(shape)} and {kind} needs {math.prod(shape) * kind.itemsize} bytes: "
-                           f"{len(body)} came.")  # fmt: skip
+        needed = math.prod(shape) * kind.itemsize
+        raise RequestError(f"an array of shape {list(shape)} and {kind} needs {needed} bytes: {len(body)} came.")
     array = np.frombuffer(body, dtype=kind).reshape(shape)
     return array.astype(kind.newbyteorder("="), copy=False)
 

@@ -28,7 +28,7 @@ class WordList:
 
     @classmethod
     def of(cls, named: str) -> "WordList":
-        """``shipped``, a file with a word or phrase a line, or nothing. ``ConfigError`` for a file that is not there."""
+        """``shipped``, a file with a word or phrase a line, or nothing. ``ConfigError`` if the file is not there."""
         if not named:
             return cls(None)
         path = SHIPPED if named == "shipped" else Path(named)

@@ -22,14 +22,14 @@ from armillary.errors import ArmillaryError, CheckpointError, RequestError
 from armillary.records import Array, Rollout
 from armillary.sampling.imagine import CancelledError
 from armillary.sampling.omni import Omni, UntrainedWarning, load
-from armillary.sampling.pictures import at_rate
+from armillary.sampling.pictures import at_rate, fit_picture
 from armillary.sampling.requests import check_request
 from armillary.sampling.speak import hear
 from armillary.serving.bell import WorkerBell
 from armillary.serving.decode import open_film, open_picture
 from armillary.serving.files import Files
 from armillary.serving.jobs import LEASE_SECONDS, Job, Jobs
-from armillary.serving.results import keep_result
+from armillary.serving.results import keep_piece, keep_result
 from armillary.serving.settings import Limits, ServeSettings, chosen_checkpoint
 
 LOG = logging.getLogger("armillary.worker")
@@ -79,6 +79,8 @@ class Worker:
         try:
             if batch[0].kind == "chat":
                 self._chat(batch[0])
+            elif batch[0].kind == "frame":
+                self._frame(batch[0])
             else:
                 self._imagine(batch)
         except OURS:
@@ -124,10 +126,24 @@ class Worker:
         folder, prefix = self.omni.parts.folder, f"{job.id}/{job.attempt}"
         results = [keep_result(self.files, f"{prefix}/{n}", one, folder) for n, one in enumerate(rollouts)]
         result = {**results[0], "all": [one["files"] for one in results]}
+        if piece := job.request.get("piece"):
+            assert rollouts[0].video is not None
+            result["files"] = keep_piece(self.files, prefix, rollouts[0].video[-piece["keep"] :], piece)
         if self.omni.parts.defaults.untrained:
             result["notice"] = self.omni.parts.defaults.untrained
         if not self.jobs.complete(job, result, keep_seconds=self.limits.keep_hours * 3600, batch=batch):
             self.files.remove(prefix)  # cancelled or given to another meanwhile
+        self.bell.ring(job.id)
+
+    def _frame(self, job: Job) -> None:
+        """A picture that begins a world session: opened, cut to size, as a film of one frame."""
+        try:
+            picture = fit_picture(self._input(job, job.request["image"], None), tuple(job.request["size"]))
+        except ArmillaryError as wrong:
+            self._fail(job, "invalid_request", str(wrong))
+            return
+        made = keep_piece(self.files, f"{job.id}/{job.attempt}", picture[None], job.request["piece"])
+        self.jobs.complete(job, {"files": made}, keep_seconds=self.limits.keep_hours * 3600, batch=1)
         self.bell.ring(job.id)
 
     def _fail(self, job: Job, code: str, message: str) -> None:
