@@ -32,13 +32,26 @@ SIZE = 64  # pixels
 A_STEP, ALL_STEPS = 1e-5, 1e-3
 
 
-def random_checkpoint(folder: Path) -> Path:
+EDGE = {"mlp": "relu2", "text_norms": False, "memory_norms": True, "eps": 1e-5, "rope_theta": 1e8}
+EDGE_EYES = {"kind": "siglip", "temporal_patch": 1, "projector": 40}
+
+
+def random_checkpoint(folder: Path, *, edge: bool = False) -> Path:
     """A small model with weights large enough that every part of it matters."""
     words = train_tokenizer(["push the red cube to the left", "a table from above"] * 5, folder / "text_tokenizer", 400)
     torch.manual_seed(0)
     config = ModelConfig(
-        tower=TowerConfig(layers=3, width=64, heads=4, kv_heads=2, head_width=32, mlp_width=96, rope_axes=(6, 5, 5)),
-        vision=VisionConfig(depth=1, width=24, heads=2, mlp_width=32, grid_side=4),
+        tower=TowerConfig(
+            layers=3,
+            width=64,
+            heads=4,
+            kv_heads=2,
+            head_width=32,
+            mlp_width=96,
+            rope_axes=(6, 5, 5),
+            **(EDGE if edge else {}),
+        ),
+        vision=VisionConfig(depth=1, width=24, heads=2, mlp_width=32, grid_side=4, **(EDGE_EYES if edge else {})),
         vocabulary=len(words),
         image_pad=words.image_pad,
         video_pad=words.video_pad,
@@ -67,7 +80,9 @@ def random_checkpoint(folder: Path) -> Path:
 def folders() -> list[str]:
     named = os.environ.get("ARMILLARY_CHECKPOINT")
     bundled = CHECKPOINTS / "pico"
-    return ["random"] + ([named] if named else [str(bundled)] if (bundled / "model_index.json").is_file() else [])
+    return ["random", "edge"] + (
+        [named] if named else [str(bundled)] if (bundled / "model_index.json").is_file() else []
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +95,9 @@ class Pair:
 
 @pytest.fixture(scope="module", params=folders(), ids=lambda name: Path(name).name)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    folder = Path(request.param) if request.param != "random" else random_checkpoint(tmp_path_factory.mktemp("random"))
+    folder = Path(request.param)
+    if request.param in ("random", "edge"):
+        folder = random_checkpoint(tmp_path_factory.mktemp(request.param), edge=request.param == "edge")
     theirs = Cosmos3OmniPipeline.from_pretrained(folder, dtype=torch.float32, enable_safety_checker=False)
     theirs.set_progress_bar_config(disable=True)
     theirs.scheduler = UniPCMultistepScheduler.from_config(theirs.scheduler.config, flow_shift=SHIFT)
@@ -152,12 +169,18 @@ def tasks(pair: Pair) -> dict[str, Task]:
         ),
         "inverse-dynamics": action_task("inverse_dynamics", {"video": film()}, {"video": frames}, (2,)),
         "policy": action_task("policy", {"prompt": "push it", "image": picture()}, {"image": image}, (4, 2)),
+        "policy-oblong": action_task(
+            "policy",
+            {"prompt": "push it", "image": picture(96, 160), "size": (96, 160)},
+            {"image": Image.fromarray(picture(96, 160))},
+            (4, 2),
+        ),
     }
 
 
 NAMES = (
     "text-to-video", "text-to-image", "image-to-video", "video-to-video", "forward-dynamics", "inverse-dynamics",
-    "policy",
+    "policy", "policy-oblong",
 )  # fmt: skip
 
 
@@ -211,7 +234,7 @@ def run_ours(pair: Pair, task: Task, walker: Callable | None = None) -> Any:
         if walker is not None:
             patch.setitem(solver.SOLVERS, "unipc", walker)
         return pair.ours.imagine(
-            task.mode, **task.asked, size=(SIZE, SIZE), fps=10.0, steps=STEPS, shift=SHIFT, seed=SEED,
+            task.mode, **{"size": (SIZE, SIZE), **task.asked}, fps=10.0, steps=STEPS, shift=SHIFT, seed=SEED,
             **({} if "action" in task.theirs else {"guidance": 3.0}),
         )  # fmt: skip
 
@@ -245,7 +268,7 @@ def test_the_whole_way_is_theirs(pair: Pair, name: str) -> None:
 
     rollout = run_ours(pair, task, watched)
     assert seen["stops"] == STEPS
-    assert (rollout.actions is not None) == (name in ("policy", "inverse-dynamics"))
+    assert (rollout.actions is not None) == (name in ("policy", "policy-oblong", "inverse-dynamics"))
     assert (rollout.video is not None) == (name != "inverse-dynamics")
     if rollout.video is not None:
         assert rollout.video.shape == theirs.video.shape

@@ -77,7 +77,7 @@ WRONG = [
     ("forward-dynamics", {**GOOD["forward-dynamics"], "embodiment": 6}, "give a name"),
     ("inverse-dynamics", {"video": FILM[:8], "embodiment": "tabletop"}, "4k\\+1, 9 would do"),
     ("inverse-dynamics", {"video": FILM, "embodiment": "tabletop", "outputs": "video"}, "returns actions"),
-    ("policy", {**GOOD["policy"], "size": (288, 256)}, "above 256"),
+    ("policy", {**GOOD["policy"], "size": (1312, 64)}, "scale it down"),
     ("policy", {**GOOD["policy"], "frames": 1}, "4k\\+1"),
 ]
 

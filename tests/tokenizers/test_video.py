@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 import armillary
 from armillary.errors import CheckpointError, ConfigError, RequestError
-from armillary.tokenizers.video import VideoVAE, VideoVAEConfig, fit_latent_statistics, near_canvas, on_canvas
+from armillary.tokenizers.video import (
+    VideoVAE,
+    VideoVAEConfig,
+    canvas_for,
+    fit_latent_statistics,
+    near_canvas,
+    on_canvas,
+)
 from armillary.tokenizers.wan_blocks import FrameAttention, Upsample, repeat_up
 
 PICO = Path(armillary.__file__).parent / "checkpoints/pico"
@@ -145,14 +152,17 @@ def test_fitted_statistics_make_latents_standard() -> None:
 def test_the_canvas_keeps_the_picture_and_fills_the_rest_from_it() -> None:
     picture = film(5, 48, 176)
     wide, crop = on_canvas(picture)
-    assert wide.shape == (1, 3, 5, 256, 256)
+    assert wide.shape == (1, 3, 5, 192, 320)
     assert crop == (3, 11)
     torch.testing.assert_close(wide[..., :48, :176], picture)
     edge = on_canvas(film(1, 176, 176))[0]  # the pad is smaller than the picture: mirrored
     torch.testing.assert_close(edge[..., :176, 176], edge[..., :176, 174])
     torch.testing.assert_close(wide[..., 100, :176], picture[..., 47, :])  # it is not: the edge repeated
+    assert [canvas_for(*size) for size in ((128, 128), (192, 320), (128, 96), (288, 256), (544, 736), (720, 1280))] == [
+        (256, 256), (192, 320), (320, 256), (640, 640), (544, 736), (720, 1280)
+    ]  # fmt: skip
     with pytest.raises(RequestError, match="scale it down"):
-        on_canvas(film(1, 272, 16))
+        on_canvas(film(1, 1296, 16))
 
 
 @pytest.mark.parametrize(("t", "h"), [(4, 32), (5, 24)])

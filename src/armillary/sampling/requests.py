@@ -23,11 +23,11 @@ from armillary.modes import Asked, Mode, check_asked, mode_named
 from armillary.records import Array
 from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
 from armillary.sampling.solver import Schedule, make_schedule
+from armillary.tokenizers.video import canvas_for
 
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
 FRAMES_A_LATENT = 4
 MOST_FRAMES = 5000  # the longest film that chunks are strung together for
-CANVAS = 256  # pixels: clips with actions are encoded on a square of this side
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
 _ALWAYS |= {"frames", "latents"}
 _TALK = {"prompt", "image", "video", "seed", "outputs"}
@@ -253,8 +253,8 @@ def _size(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> tuple[int
         raise RequestError(
             f"size={height}x{width}: both sides must be multiples of {UNIT}, {near[0]}x{near[1]} would do."
         )
-    if mode.action != "none" and max(height, width) > CANVAS:
-        raise RequestError(f"size={height}x{width}: with actions neither side may be above {CANVAS}.")
+    if mode.action != "none":
+        canvas_for(height, width)
     return height, width
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from armillary.errors import RequestError
 from armillary.prompts import action_prompt, negative_prompt, video_prompt
 from armillary.records import Array
-from armillary.sampling.requests import CANVAS, FRAMES_A_LATENT, Request
+from armillary.sampling.requests import FRAMES_A_LATENT, Request
 from armillary.sampling.solver import Schedule
+from armillary.tokenizers.video import canvas_for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,8 +90,9 @@ class Stretch:
         if request.embodiment is not None:
             cameras = request.embodiment.cameras
             view = cameras[0].view if cameras else None
+            height, width = canvas_for(*request.size)
             words = action_prompt(
-                request.prompt, frames=self.frames, fps=request.fps, height=CANVAS, width=CANVAS, view=view
+                request.prompt, frames=self.frames, fps=request.fps, height=height, width=width, view=view
             )
             return words, negative or ""
         height, width = request.size

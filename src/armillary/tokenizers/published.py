@@ -1,4 +1,4 @@
-"""The published tokenizers' sizes: the Wan2.2 video VAE, which every Cosmos 3 model has, and the AVAE of Nano and Super.
+"""The published tokenizers' sizes: the Wan2.2 video VAE of every Cosmos 3 model, and the AVAE of Nano and Super.
 
 Their weights lie in a checkpoint's ``vae/`` and ``sound_tokenizer/``; these are for planning, and for models with
 random weights of the same cost (specification 6).

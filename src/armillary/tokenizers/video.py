@@ -27,7 +27,13 @@ from armillary.errors import CheckpointError, ConfigError, RequestError
 from armillary.tokenizers.wan_blocks import CausalConv3d, Decoder, Encoder, FrameAttention
 
 SPACE, TIME = 16, 4  # pixels a latent cell has on each side, frames a latent frame holds
-TIER = 256  # the side of the square canvas on which clips with actions are encoded
+TIER = 256  # the side of the square canvas on which small clips with actions are encoded
+_CANVASES = {  # height and width of the canvases of each tier (specification 9.5)
+    256: ((256, 256), (256, 320), (320, 256), (192, 320), (320, 192)),
+    480: ((640, 640), (544, 736), (736, 544), (480, 832), (832, 480)),
+    704: ((960, 960), (832, 1088), (1088, 832), (704, 1280), (1280, 704)),
+    720: ((960, 960), (832, 1104), (1104, 832), (720, 1280), (1280, 720)),
+}
 MARGIN = 64  # pixels of canvas beyond which nothing reaches a clip's own latents
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _LAST = torch.channels_last_3d
@@ -218,19 +224,30 @@ def fit_latent_statistics(vae: VideoVAE, videos: Iterable[Tensor]) -> VideoVAECo
     return replace(vae.config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
 
 
-def on_canvas(
-    video: Float[Tensor, "b 3 t h w"], side: int = TIER
-) -> tuple[Float[Tensor, "b 3 t H W"], tuple[int, int]]:
-    """A clip on the square canvas of its tier, and the height and width of its own part of the latents.
+def canvas_for(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the canvas on which a clip of that size is encoded where there are actions.
+
+    Of the smallest tier that holds it, the canvas of the nearest shape. ``RequestError`` if none holds it.
+    """
+    for canvases in _CANVASES.values():
+        tall, wide = min(canvases, key=lambda one: abs(one[0] / one[1] - height / width))
+        if height <= tall and width <= wide:
+            return tall, wide
+    raise RequestError(
+        f"a picture of {height}x{width} does not fit the {tall}x{wide} canvas, the largest of its shape: scale it down."
+    )
+
+
+def on_canvas(video: Float[Tensor, "b 3 t h w"]) -> tuple[Float[Tensor, "b 3 t H W"], tuple[int, int]]:
+    """A clip on the canvas of its tier, and the height and width of its own part of the latents.
 
     Pads right and bottom by reflection, by repeating the edge where the pad reaches the content's size
-    (specification 9.7). ``RequestError`` if the clip is larger than the canvas.
+    (specification 9.7). ``RequestError`` if no canvas holds the clip.
     """
     h, w = video.shape[-2:]
-    if h > side or w > side:
-        raise RequestError(f"a picture of {h}x{w} does not fit the {side}x{side} canvas: scale it down first.")
+    tall, wide = canvas_for(h, w)
     crop = (max(1, h // SPACE), max(1, w // SPACE))
-    down, right = side - h, side - w
+    down, right = tall - h, wide - w
     if not down and not right:
         return video, crop
     frames = video.transpose(1, 2).flatten(0, 1)
@@ -242,7 +259,7 @@ def near_canvas(video: Float[Tensor, "b 3 t h w"], margin: int = MARGIN) -> Floa
     """The part of the canvas that reaches a clip's own latents where frame attention is silent: for training's speed.
 
     With the bundled tokenizer the latents differ by 1e-4 of a deviation, less than by bfloat16 (7e-3).
-    ``RequestError`` if the clip is larger than the canvas.
+    ``RequestError`` if no canvas holds the clip.
     """
     h, w = video.shape[-2:]
     return on_canvas(video)[0][..., : h + margin, : w + margin]
