@@ -39,6 +39,10 @@ ENTRIES = {
         make="physics:Physics", record="physics_record:record_physics", kinds="physics_record:KINDS",
         alike=("camera",),
     ),
+    "driving": Entry(
+        make="driving:Driving", record="driving_record:record_driving", kinds="driving_drivers:KINDS",
+        alike=("ego", "nearest", "signal", "progress"),
+    ),
 }  # fmt: skip
 
 
