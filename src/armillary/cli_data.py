@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from armillary.cli_parts import Form, Json, Size, progress
+from armillary.cli_parts import Form, Json, Size, progress, write_text
 from armillary.errors import RequestError
 
 
@@ -88,24 +88,44 @@ def export(data: Path, out: Path, /, *, form: Form = "lerobot-v2.1", lossless: b
 
 
 def inspect(
-    path: Path, /, *, embodiment: str | None = None, play: Path | None = None, episode: int = 0, as_json: Json = False
+    path: Path,
+    /,
+    *,
+    embodiment: str | None = None,
+    most: int = 100,
+    html: Path | None = None,
+    play: Path | None = None,
+    episode: int = 0,
+    as_json: Json = False,
 ) -> None:
-    """Open a recording: what is in it, what is odd about it, what can be used.
+    """Examine a data set: what is in it, what is odd about it and how much that matters, what can be used.
+
+    Exit code 0 where there is nothing graver than a note, 3 where the gravest is a warning, 4 where it is an error.
 
     Args:
-        path: A LeRobot folder.
-        embodiment: What its actions mean: a name or a .toml file. Without it the folder's own word is taken.
+        path: A LeRobot folder (v3.0 or v2.1), WebDataset shards, or JSONL and films; ours or anybody's.
+        embodiment: What its actions mean: a name or a .toml file. Without it the set's own word is taken.
+        most: How many episodes are looked at, evenly spaced.
+        html: Also write a page that needs nothing else.
         play: Also write an episode's cameras as a film (.mp4) or a contact sheet (.png).
         episode: Which episode to play.
         as_json: Print JSON for machines.
     """
     from armillary.datasets import inspect as room
+    from armillary.datasets.findings import EXIT_CODES
 
-    report = room.inspect_path(path, embodiment=embodiment)
+    report = room.inspect_path(path, embodiment=embodiment, most=most)
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
         print("\n".join(report.lines()))
+    if html is not None:
+        from armillary.datasets.doctor_page import page_of
+
+        write_text(html, page_of(report))
+        print(f"{html}: open it in a browser", file=sys.stderr)
     if play is not None:
         play.parent.mkdir(parents=True, exist_ok=True)
         print(f"played into {room.play(path, play, episode=episode)}", file=sys.stderr)
+    if code := EXIT_CODES[report.severity]:
+        raise SystemExit(code)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from armillary.datasets.films import film_info
 from armillary.datasets.lerobot import AUTOMATIC, LeRobotReader, read_table
+from armillary.datasets.lerobot21 import OLD_VERSION
 from armillary.errors import DataError
 from armillary.records import Array
 
@@ -19,6 +20,7 @@ KNOWN_KEYS = {
     "codebase_version", "robot_type", "fps", "features", "total_episodes", "total_frames", "total_tasks",
     "chunks_size", "data_files_size_in_mb", "video_files_size_in_mb", "data_path", "video_path", "splits", "tools",
 }  # fmt: skip
+OLD_KEYS = {"total_videos", "total_chunks"}  # of v2.1
 
 
 def check_all(reader: LeRobotReader) -> None:
@@ -32,16 +34,17 @@ def check_all(reader: LeRobotReader) -> None:
 
 def check_info(reader: LeRobotReader) -> None:
     """Keys that LeRobot does not know, paths that lead nowhere, statistics that are missing."""
-    info = reader.info
-    if unknown := sorted(set(info) - KNOWN_KEYS):
+    info, old = reader.info, reader.version == OLD_VERSION
+    if unknown := sorted(set(info) - KNOWN_KEYS - (OLD_KEYS if old else set())):
         reader.odd(
-            "unknown-keys", f"info.json has keys that v3.0 does not know ({', '.join(unknown)}): they are ignored."
+            "unknown-keys",
+            f"info.json has keys that {reader.version} does not know ({', '.join(unknown)}): they are ignored.",
         )
-    if info.get("total_videos") not in (None, len(reader.playable)):
+    films = sum(len(row.films) for row in reader.episodes) if old else len(reader.playable)
+    if info.get("total_videos") not in (None, films):
         reader.odd(
             "video-count",
-            f"info.json states {info['total_videos']} videos and {len(reader.playable)} cameras have a film: "
-            "only those are played.",
+            f"info.json states {info['total_videos']} videos and there are {films}: only those are played.",
         )
     texts = list(_texts(info))
     absent = sorted({t for t in texts if t.startswith("videos/") and "{" not in t and not (reader.path / t).exists()})
@@ -55,9 +58,10 @@ def check_info(reader: LeRobotReader) -> None:
             "paths-elsewhere",
             f"info.json names {len(elsewhere)} places on another machine: nothing is looked for there.",
         )
-    if not (reader.path / "meta/stats.json").is_file():
-        reader.odd("no-stats", "meta/stats.json is missing: normalisers must be fitted from the rows themselves.")
-    else:
+    stats = "meta/episodes_stats.jsonl" if old else "meta/stats.json"
+    if not (reader.path / stats).is_file():
+        reader.odd("no-stats", f"{stats} is missing: normalisers must be fitted from the rows themselves.")
+    elif not old:
         _check_stats(reader)
 
 

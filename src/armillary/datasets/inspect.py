@@ -1,10 +1,11 @@
 """What is in a recording, what is odd about it, what can be played: ``armillary inspect PATH``.
 
     inspect_path(path) -> Report           typed; ``report.lines()`` to read, ``report.to_dict()`` for JSON
+    inspect_source(source) -> Report       the same for episodes of any making
     play(path, out)                        what is playable, as a film (.mp4) or a contact sheet (.png)
 
-Besides what ``checks.py`` finds: how long, how much of it idle, whether actions fit their embodiment, which way the
-gripper goes, and whether actions have anything to do with what the pictures show.
+``checks.py`` says what is odd about the files, ``doctor_*.py`` about what they hold. The doctor looks at no more than
+``most`` episodes, evenly spaced, and says so.
 """
 
 from collections.abc import Iterator
@@ -14,22 +15,27 @@ from typing import Any
 
 import numpy as np
 
+from armillary.datasets.agreement import Agreement, agreement, effort_of, note_agreement
 from armillary.datasets.checks import check_all
-from armillary.datasets.droid import GRIPPER, POSE, droid_actions, is_droid
+from armillary.datasets.clips import fitted
+from armillary.datasets.doctor_actions import check_actions, idle_share
+from armillary.datasets.doctor_pictures import check_pictures
+from armillary.datasets.doctor_words import check_words
+from armillary.datasets.droid import POSE, is_droid
 from armillary.datasets.films import film_info
-from armillary.datasets.lerobot import LeRobotReader, Oddity
+from armillary.datasets.findings import Findings, Oddity, Severity, worst
+from armillary.datasets.lerobot import LeRobotReader
+from armillary.datasets.lerobot21 import open_reader
+from armillary.datasets.looks import SIZE, Look, look
+from armillary.datasets.rows import RowFolder
+from armillary.datasets.sources import EpisodeSource, form_of, open_episodes
 from armillary.datasets.store import EpisodeFolder
-from armillary.embodiments import Embodiment, bundled, load_embodiment, matrix_from_rot6d
+from armillary.embodiments import Embodiment, bundled, load_embodiment
 from armillary.errors import DataError, RequestError
 from armillary.media import contact_sheet, write_image, write_video
-from armillary.records import Array
+from armillary.records import Array, Episode
 
-LOOKED_AT = 720  # frames of an episode whose pictures are compared with its actions
-IDLE_SPEED, IDLE_TURN, IDLE_STREAK = (
-    0.005,
-    np.radians(1.5),
-    3,
-)  # metres a second, radians a second, steps (cosmos3.md 9.3)
+MOST = 100  # episodes looked at, evenly spaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +45,6 @@ class CameraReport:
     name: str
     playable: bool
     film: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Rank correlation of what actions ask for with what changes between frames.
-
-    ``by_chance``: what 95 % of wrong pairings stay below. ``best_lag``: at which shift it is ``best``; above 0 the
-    pictures come later than the actions.
-    """
-
-    correlation: float
-    by_chance: float
-    best_lag: int
-    best: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +83,23 @@ class Report:
     tasks: list[str]
     cameras: list[CameraReport]
     actions: ActionReport | None
+    form: str = "lerobot"
+    looked_at: int = 0
     oddities: list[Oddity] = field(default_factory=list)
+    first_frames: dict[int, Array] = field(default_factory=dict)  # of some episodes, uint8 h w 3, for the page
+
+    @property
+    def severity(self) -> Severity:
+        """The gravest of the oddities; ``note`` without any."""
+        return worst(self.oddities)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        told = {name: value for name, value in vars(self).items() if name not in ("first_frames", "oddities")}
+        told["cameras"] = [asdict(camera) for camera in self.cameras]
+        told["actions"] = None if self.actions is None else asdict(self.actions)
+        oddities = [asdict(one) | {"severity": one.severity} for one in self.oddities]
+        return told | {"severity": self.severity, "oddities": oddities}
 
     def lines(self) -> Iterator[str]:
         """The report in sentences, a line each; rich markup is not used."""
@@ -109,9 +113,10 @@ class Report:
             yield f"    dropped {count}: {reason}"
         if self.actions is not None:
             yield from self._action_lines(self.actions)
-        yield f"oddities: {len(self.oddities)}"
+        yield f"  looked at: {self.looked_at} of {self.episodes} episodes"
+        yield f"oddities: {len(self.oddities)}" + (f", the gravest a {self.severity}" if self.oddities else "")
         for number, oddity in enumerate(self.oddities, 1):
-            yield f"  {number}. {oddity.words}"
+            yield f"  {number}. {oddity.severity}: {oddity.words}"
 
     def _action_lines(self, actions: ActionReport) -> Iterator[str]:
         yield f"  actions: {actions.width} numbers, read as embodiment {actions.embodiment}"
@@ -126,37 +131,91 @@ class Report:
             )
 
 
-def inspect_path(path: str | Path, *, embodiment: str | None = None) -> Report:
-    """Look at a LeRobot folder. ``embodiment`` (a name or a .toml) says what its actions mean.
+def inspect_path(path: str | Path, *, embodiment: str | None = None, most: int = MOST) -> Report:
+    """Look at a data set of any form. ``embodiment`` (a name or a .toml) says what its actions mean.
 
-    Raises ``DataError`` for what is no LeRobot folder, or is too broken to say anything about.
+    Raises ``DataError`` for what is no data set, or is too broken to say anything about.
     """
-    reader = LeRobotReader(path)
-    check_all(reader)
-    body = _body(reader, embodiment)
-    actions = None if body is None else _actions(reader, body)
-    seconds = [row.length / reader.fps for row in reader.episodes]
-    dropped = {"the last row of an episode: its action leads to no recorded frame": len(reader.episodes)}
-    blind = sum(row.length - 1 for row in reader.episodes if not row.films)
-    if blind:
+    form = form_of(path)
+    source = open_episodes(path, size=SIZE)
+    return inspect_source(source, name=str(path), form=form, embodiment=embodiment, most=most)
+
+
+def inspect_source(
+    source: EpisodeSource, *, name: str = "", form: str = "", embodiment: str | None = None, most: int = MOST
+) -> Report:
+    """Look at episodes of any making; as ``inspect_path``."""
+    found = Findings()
+    reader = source.reader if isinstance(source, EpisodeFolder) else None
+    if reader is not None:
+        check_all(reader)
+        found.oddities = reader.oddities
+    looks = list(_looks(source, most, found))
+    body = _body(source, reader, looks, embodiment, found)
+    check_pictures(looks, found)
+    check_words(looks, found)
+    check_actions(looks, body, found)
+    if isinstance(source, RowFolder):
+        _check_rates(source, looks, found)
+    actions = None
+    if body is not None and looks and looks[0].actions.shape[1] == body.width:
+        actions = _actions(looks[0], body, found, alone=len(looks) < 3)
+    dropped = {"the last row of an episode: its action leads to no recorded frame": len(source)}
+    if blind := sum(row.length - 1 for row in reader.episodes if not row.films) if reader else 0:
         dropped["no camera of the episode has a film"] = blind
-    rows = sum(row.length for row in reader.episodes)
+    lengths = [row.length for row in reader.episodes] if reader else [one.frames for one in looks]
+    fps = reader.fps if reader else looks[0].fps if looks else 0.0
+    robot = reader.info.get("robot_type") if reader else source.kept_embodiment
+    tasks = reader.tasks.values() if reader else dict.fromkeys(one.instruction for one in looks)
+    oddities = found.settled()
+    shown = dict.fromkeys([n for one in oddities for n in one.episodes[:4]] + [one.number for one in looks[:8]])
+    by_number = {one.number: one for one in looks}
     return Report(
-        path=str(path),
-        robot=str(reader.info.get("robot_type")),
-        fps=reader.fps,
-        episodes=len(reader.episodes),
-        rows=rows,
-        usable_rows=rows - sum(dropped.values()),
-        dropped=dropped,
-        seconds=sum(seconds),
-        shortest=min(seconds, default=0.0),
-        longest=max(seconds, default=0.0),
-        tasks=list(reader.tasks.values()),
-        cameras=[_camera(reader, name) for name in reader.cameras],
-        actions=actions,
-        oddities=reader.oddities,
-    )
+        path=name, form=form, robot=str(robot), fps=fps, episodes=len(source), rows=sum(lengths),
+        usable_rows=sum(lengths) - sum(dropped.values()), dropped=dropped, seconds=sum(lengths) / (fps or 1),
+        shortest=min(lengths, default=0) / (fps or 1), longest=max(lengths, default=0) / (fps or 1), tasks=list(tasks),
+        cameras=_cameras(reader, looks), actions=actions, looked_at=len(looks), oddities=oddities,
+        first_frames={n: _strip(by_number[n]) for n in list(shown)[:24] if n in by_number},
+    )  # fmt: skip
+
+
+def _looks(source: EpisodeSource, most: int, found: Findings) -> Iterator[Look]:
+    """Looks at ``most`` episodes, evenly spaced; what cannot be read is noted."""
+    numbers = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)).tolist()
+    if len(numbers) < len(source):
+        found.odd("looked-at-some", f"{len(numbers)} of {len(source)} episodes were looked at, evenly spaced.")
+    for number in numbers:
+        try:
+            yield look(source.episode(number), number)
+        except DataError as broken:
+            seen = _watched(source, number, found) if isinstance(source, EpisodeFolder) else None
+            if seen is not None:
+                yield look(seen, number)
+            elif not isinstance(source, EpisodeFolder) or source.reader.episodes[number].films:
+                found.odd_in("unreadable", number, f"it cannot be read: {broken}")
+
+
+def _watched(source: EpisodeFolder, number: int, found: Findings) -> Episode | None:
+    """An episode without actions of a folder that has none; None where that is not what is wrong."""
+    row = source.reader.episodes[number]
+    if "action" in source.reader.features or not row.films:
+        return None
+    found.odd("no-action", "there is no column 'action': the folder can be watched, not learnt to act from.")
+    frames = {key.split(".")[-1]: source.reader.frames(row, key, size=SIZE) for key in row.films}
+    return Episode(
+        world=source.reader.path.name, seed=number, fps=source.reader.fps, frames=frames,
+        actions=np.zeros((row.length - 1, 0), np.float32), embodiment="unknown", states={}, instruction=row.task,
+    )  # fmt: skip
+
+
+def _check_rates(source: RowFolder, looks: list[Look], found: Findings) -> None:
+    """Films of rows against the rate that their row states."""
+    for one in looks:
+        for camera, path in source.film_paths(source.rows[one.number]).items():
+            film = film_info(path)
+            if film.fps and abs(film.fps - one.fps) > 0.01 * one.fps:
+                found.odd_in("other-rate", one.number, f"the film of camera {camera} has {film.fps:g} frames a second "
+                             f"and its row states {one.fps:g}.")  # fmt: skip
 
 
 def play(path: str | Path, out: str | Path, *, episode: int = 0, height: int = 180) -> Path:
@@ -164,7 +223,9 @@ def play(path: str | Path, out: str | Path, *, episode: int = 0, height: int = 1
     out = Path(out)
     if out.suffix not in (".mp4", ".png"):
         raise RequestError(f"{out.name} cannot be played into: name a film (.mp4) or a contact sheet (.png).")
-    reader = LeRobotReader(path)
+    if form_of(path) in ("webdataset", "jsonl"):
+        return _play_any(path, out, episode, height)
+    reader = open_reader(path)
     if not 0 <= episode < len(reader.episodes):
         raise RequestError(f"there is no episode {episode}: {path} has {len(reader.episodes)}, from 0 on.")
     row = reader.episodes[episode]
@@ -176,95 +237,67 @@ def play(path: str | Path, out: str | Path, *, episode: int = 0, height: int = 1
         tall = min(height, head.height) // 2 * 2
         size = (tall, max(2, round(head.width * tall / head.height / 2) * 2))
         shown[camera.split(".")[-1]] = reader.frames(row, camera, size=size)
+    return _shown(shown, out, reader.fps)
+
+
+def _play_any(path: str | Path, out: Path, episode: int, height: int) -> Path:
+    source = open_episodes(path)
+    if not 0 <= episode < len(source):
+        raise RequestError(f"there is no episode {episode}: {path} has {len(source)}, from 0 on.")
+    whole = source.episode(episode)
+    tall = min(height, *(frames.shape[1] for frames in whole.frames.values())) // 2 * 2
+    shown = {}
+    for camera, frames in whole.frames.items():
+        size = (tall, max(2, round(frames.shape[2] * tall / frames.shape[1] / 2) * 2))
+        shown[camera] = np.stack([fitted(frame, size, "stretch") for frame in frames])
+    return _shown(shown, out, whole.fps)
+
+
+def _shown(shown: dict[str, Array], out: Path, fps: float) -> Path:
     if out.suffix == ".png":
         return write_image(out, contact_sheet(list(shown.values()), labels=list(shown)))
     tall = max(frames.shape[1] for frames in shown.values())
     level = [np.pad(f, ((0, 0), (0, tall - f.shape[1]), (0, 0), (0, 0))) for f in shown.values()]
-    return write_video(out, np.concatenate(level, axis=2), reader.fps)
+    return write_video(out, np.concatenate(level, axis=2), fps)
 
 
-def agreement(effort: Array, change: Array, *, reach: int = 5) -> Agreement:
-    """Whether what is asked for (``effort``, t) and what changes between frames (``change``, t) rise and fall together.
-
-    Chance is judged by shifting one against the other by more than ``reach`` steps: unlike shuffling, that keeps
-    how slowly both of them change.
-    """
-    shifted = [_rank_correlation(np.roll(effort, k), change) for k in range(2 * reach, len(effort) - 2 * reach)]
-    lags = range(-reach, reach + 1)
-    found = [
-        _rank_correlation(effort[max(0, -k) : len(effort) - max(0, k)], change[max(0, k) : len(change) + min(0, k)])
-        for k in lags
-    ]
-    return Agreement(
-        correlation=found[reach],
-        by_chance=float(np.quantile(np.abs(shifted), 0.95)),
-        best_lag=lags[int(np.argmax(found))],
-        best=max(found),
-    )
-
-
-def effort_of(actions: Array, body: Embodiment) -> Array:
-    """How much each action (t a) asks for, one number a step: the size of its pose steps, or of its targets' moves."""
-    gripper = None if body.gripper is None else body.gripper.channel
-    columns = [i for i, channel in enumerate(body.channels) if channel.name != gripper]
-    if body.channels[columns[0]].frame == "absolute":
-        return np.asarray(np.linalg.norm(np.diff(actions[:, columns], axis=0, prepend=actions[:1, columns]), axis=1))
-    moves = np.linalg.norm(actions[:, :3], axis=1)
-    turns = np.linalg.norm(actions[:, 3:9] - np.array([1, 0, 0, 0, 1, 0]), axis=1)
-    return np.asarray(moves / max(moves.std(), 1e-9) + turns / max(turns.std(), 1e-9))
-
-
-def _rank_correlation(one: Array, other: Array) -> float:
-    ranks = [np.argsort(np.argsort(x, kind="stable")).astype(float) for x in (one, other)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def _body(reader: LeRobotReader, embodiment: str | None) -> Embodiment | None:
-    """The embodiment asked for, or the one that the folder itself names; None, noted, where it names none."""
+def _body(
+    source: EpisodeSource, reader: LeRobotReader | None, looks: list[Look], embodiment: str | None, found: Findings
+) -> Embodiment | None:
+    """The embodiment asked for, or the one that the set itself names; None, noted, where it names none."""
     if embodiment is not None:
         return load_embodiment(embodiment)
-    if is_droid(reader):
-        reader.odd(
+    if reader is not None and is_droid(reader):
+        found.odd(
             "actions-made",
             f"there is no column 'action', and the joint columns are not used: pose steps of 10 numbers are made from "
             f"{POSE} and the gripper, as embodiment droid has them.",
         )
         return load_embodiment("droid")
-    named = EpisodeFolder(reader.path).kept_embodiment
+    named = source.kept_embodiment
     if named in bundled():
-        return load_embodiment(named)
-    reader.odd(
-        "no-embodiment",
-        "the folder does not say what its actions mean (units, frame, gripper): nothing is said about them; "
-        "name an embodiment.",
-    )
+        return load_embodiment(str(named))
+    if any(one.actions.shape[1] for one in looks):
+        found.odd(
+            "no-embodiment",
+            "the set does not say what its actions mean (units, frame, gripper): little is said about them; "
+            "name an embodiment.",
+        )
     return None
 
 
-def _actions(reader: LeRobotReader, body: Embodiment) -> ActionReport | None:
-    row = reader.episodes[0]
-    camera = next(iter(row.films), None)
-    small = _small_size(reader, camera) if camera else None
-    columns = reader.columns(row)
-    if is_droid(reader):
-        actions = droid_actions(columns[POSE], columns[GRIPPER])
-    else:
-        if "action" not in columns:
-            reader.odd("no-action", "there is no column 'action': the folder can be watched, not learnt to act from.")
-            return None
-        actions = columns["action"].reshape(row.length, -1)[:-1]
-    try:
-        normal = body.encode(actions)[:, : body.width]
-    except DataError as unfit:
-        reader.odd("actions-unfit", f"the actions do not fit embodiment {body.name}: {unfit}")
+def _actions(first: Look, body: Embodiment, found: Findings, *, alone: bool) -> ActionReport | None:
+    """What the first episode's actions look like; ``alone``: too few episodes for the probe, so this one must do."""
+    actions = first.actions
+    if len(actions) == 0 or not np.isfinite(actions).all():
         return None
+    normal = body.encode(actions)[:, : body.width]
     agrees = None
-    if camera is not None and len(actions) >= 40:
-        frames = reader.frames(row, camera, count=min(LOOKED_AT, row.length), size=small).astype(np.float32)
-        change = np.sqrt((np.diff(frames, axis=0) ** 2).mean((1, 2, 3)))
+    if len(actions) >= 40 and first.cameras:
+        change = next(iter(first.cameras.values())).change
         agrees = agreement(effort_of(actions[: len(change)], body), change)
-        _note_agreement(reader, agrees)
-    _note_scale(reader, body, actions, normal)
+        if alone:
+            note_agreement(found, agrees)
     return ActionReport(
         embodiment=body.name,
         width=body.width,
@@ -272,79 +305,31 @@ def _actions(reader: LeRobotReader, body: Embodiment) -> ActionReport | None:
         low=tuple(float(x) for x in actions.min(0)),
         high=tuple(float(x) for x in actions.max(0)),
         outside=float((np.abs(normal) > 1.0001).mean()),
-        idle=idle_share(actions, body, reader.fps),
-        gripper=_gripper(reader, body, actions),
+        idle=idle_share(actions, body, first.fps),
+        gripper=_gripper(body, actions),
         agreement=agrees,
     )
 
 
-def idle_share(actions: Array, body: Embodiment, fps: float) -> float:
-    """Share of steps in streaks of at least three in which nothing moves."""
-    if body.channels[0].frame == "absolute":
-        span = np.maximum(np.ptp(actions, axis=0), 1e-9)
-        still = np.abs(np.diff(actions, axis=0, prepend=actions[:1])).max(1, initial=0) < 1e-3 * span.max()
-    else:
-        turn = matrix_from_rot6d(actions[:, 3:9].astype(np.float64))
-        angle = np.arccos(np.clip((np.trace(turn, axis1=-2, axis2=-1) - 1) / 2, -1, 1))
-        still = (np.linalg.norm(actions[:, :3], axis=1) < IDLE_SPEED / fps) & (angle < IDLE_TURN / fps)
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype(int))).reshape(-1, 2)
-    streaks = ends[:, 1] - ends[:, 0]
-    return float(streaks[streaks >= IDLE_STREAK].sum() / max(len(actions), 1))
-
-
-def _note_agreement(reader: LeRobotReader, found: Agreement) -> None:
-    if found.best <= found.by_chance:
-        reader.odd(
-            "actions-say-little",
-            f"in episode 0 the actions have no more to do with what changes in the pictures ({found.best:.2f}) than "
-            f"chance has ({found.by_chance:.2f}): they may be of another robot, or noise.",
-        )
-    elif abs(found.best_lag) >= 2 and found.best - found.correlation > 0.1:
-        reader.odd(
-            "actions-shifted",
-            f"in episode 0 the actions fit the pictures best {abs(found.best_lag)} frames "
-            f"{'later' if found.best_lag > 0 else 'earlier'} ({found.best:.2f} against {found.correlation:.2f} as "
-            "recorded): they may be written beside the wrong frames; they are used as recorded.",
-        )
-
-
-def _note_scale(reader: LeRobotReader, body: Embodiment, actions: Array, normal: Array) -> None:
-    gripper = None if body.gripper is None else body.gripper.channel
-    reach = np.quantile(np.abs(normal), 0.99, axis=0)
-    for channel, most in zip(body.channels, reach, strict=True):
-        if channel.name != gripper and most > 3:
-            reader.odd(
-                "action-scale",
-                f"{channel.name} reaches {most:.1f} times what embodiment {body.name} is scaled for ({channel.unit}): "
-                "the unit or the frame may be another; else fit the normaliser to this recording.",
-            )
-    moving = [most for channel, most in zip(body.channels, reach, strict=True) if channel.name != gripper]
-    if max(moving, default=1.0) < 0.05:
-        reader.odd(
-            "action-scale", f"no action reaches a twentieth of embodiment {body.name}'s scale: the unit may be another."
-        )
-
-
-def _gripper(reader: LeRobotReader, body: Embodiment, actions: Array) -> str:
-    """In words; an episode that begins closed and mostly stays so is noted, it may be upside down."""
+def _gripper(body: Embodiment, actions: Array) -> str:
     if body.gripper is None:
         return "none"
     column = [channel.name for channel in body.channels].index(body.gripper.channel)
     openness = (actions[:, column] - body.gripper.closed) / (body.gripper.opened - body.gripper.closed)
-    if openness.min() < -0.05 or openness.max() > 1.05:
-        reader.odd(
-            "gripper-range",
-            f"the gripper goes from {actions[:, column].min():.3g} to {actions[:, column].max():.3g}, and embodiment "
-            f"{body.name} has {body.gripper.closed:g} closed and {body.gripper.opened:g} open: its scale is another.",
-        )
     switches = int((np.diff((openness > 0.5).astype(int)) != 0).sum())
-    if openness[0] < 0.25 and np.median(openness) < 0.5:
-        reader.odd(
-            "gripper-polarity",
-            f"the gripper begins closed and is mostly closed (read as {body.gripper.opened:g} open): most episodes "
-            "begin open, so the sign may be the other way round.",
-        )
     return f"begins {'open' if openness[0] > 0.5 else 'closed'}, {switches} changes, open {np.mean(openness > 0.5):.0%}"
+
+
+def _cameras(reader: LeRobotReader | None, looks: list[Look]) -> list[CameraReport]:
+    if reader is not None:
+        return [_camera(reader, name) for name in reader.cameras]
+    names = dict.fromkeys(camera for one in looks for camera in one.cameras)
+    return [CameraReport(name=name, playable=True, film=f"of {looks[0].frames} frames in the first") for name in names]
+
+
+def _strip(one: Look) -> Array:
+    """An episode's first frames, its cameras side by side."""
+    return np.concatenate([seen.first for seen in one.cameras.values()], axis=1)
 
 
 def _camera(reader: LeRobotReader, name: str) -> CameraReport:
@@ -354,8 +339,3 @@ def _camera(reader: LeRobotReader, name: str) -> CameraReport:
     film = film_info(row.films[name].path)
     words = f"{film.width}x{film.height} {film.codec} {film.pix_fmt}, {film.frames} frames at {film.fps:g} a second"
     return CameraReport(name=name, playable=True, film=words)
-
-
-def _small_size(reader: LeRobotReader, camera: str) -> tuple[int, int]:
-    shape = reader.features[camera].get("shape") or [72, 128]
-    return 32, max(8, round(32 * shape[1] / shape[0]))

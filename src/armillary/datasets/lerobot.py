@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from armillary.datasets.films import decode, film_info
+from armillary.datasets.findings import Oddity
 from armillary.errors import DataError
 from armillary.records import Array
 
@@ -33,14 +34,6 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 AUTOMATIC = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _NUMBERS = {"bool", "float16", "float32", "float64", *(f"{s}int{b}" for s in ("", "u") for b in (8, 16, 32, 64))}
 _FIELDS = {"chunk_index", "file_index", "video_key", "episode_chunk", "episode_file", "episode_index"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Oddity:
-    """Something a folder should not have: ``code`` for machines, ``words`` for people, with what was assumed."""
-
-    code: str
-    words: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,79 @@
+"""Whether what actions ask for and what changes in the pictures rise and fall together: one episode is enough.
+
+The doctor's probe needs several episodes and says more; this is what remains where there are one or two.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from armillary.datasets.findings import Findings
+from armillary.embodiments import Embodiment
+from armillary.records import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Rank correlation of what actions ask for with what changes between frames.
+
+    ``by_chance``: what 95 % of wrong pairings stay below. ``best_lag``: at which shift it is ``best``; above 0 the
+    pictures come later than the actions.
+    """
+
+    correlation: float
+    by_chance: float
+    best_lag: int
+    best: float
+
+
+def agreement(effort: Array, change: Array, *, reach: int = 5) -> Agreement:
+    """Whether what is asked for (``effort``, t) and what changes between frames (``change``, t) rise and fall together.
+
+    Chance is judged by shifting one against the other by more than ``reach`` steps: unlike shuffling, that keeps
+    how slowly both of them change.
+    """
+    shifted = [_rank_correlation(np.roll(effort, k), change) for k in range(2 * reach, len(effort) - 2 * reach)]
+    lags = range(-reach, reach + 1)
+    found = [
+        _rank_correlation(effort[max(0, -k) : len(effort) - max(0, k)], change[max(0, k) : len(change) + min(0, k)])
+        for k in lags
+    ]
+    return Agreement(
+        correlation=found[reach],
+        by_chance=float(np.quantile(np.abs(shifted), 0.95)),
+        best_lag=lags[int(np.argmax(found))],
+        best=max(found),
+    )
+
+
+def effort_of(actions: Array, body: Embodiment) -> Array:
+    """How much each action (t a) asks for, one number a step: the size of its pose steps, or of its targets' moves."""
+    gripper = None if body.gripper is None else body.gripper.channel
+    columns = [i for i, channel in enumerate(body.channels) if channel.name != gripper]
+    if body.channels[columns[0]].frame == "absolute":
+        return np.asarray(np.linalg.norm(np.diff(actions[:, columns], axis=0, prepend=actions[:1, columns]), axis=1))
+    moves = np.linalg.norm(actions[:, :3], axis=1)
+    turns = np.linalg.norm(actions[:, 3:9] - np.array([1, 0, 0, 0, 1, 0]), axis=1)
+    return np.asarray(moves / max(moves.std(), 1e-9) + turns / max(turns.std(), 1e-9))
+
+
+def note_agreement(findings: Findings, found: Agreement) -> None:
+    """Note actions that have no more to do with the pictures than chance, or fit them better some steps off."""
+    if found.best <= found.by_chance:
+        findings.odd(
+            "actions-say-little",
+            f"in episode 0 the actions have no more to do with what changes in the pictures ({found.best:.2f}) than "
+            f"chance has ({found.by_chance:.2f}): they may be of another robot, or noise.",
+        )
+    elif abs(found.best_lag) >= 2 and found.best - found.correlation > 0.1:
+        findings.odd(
+            "actions-shifted",
+            f"in episode 0 the actions fit the pictures best {abs(found.best_lag)} frames "
+            f"{'later' if found.best_lag > 0 else 'earlier'} ({found.best:.2f} against {found.correlation:.2f} as "
+            "recorded): they may be written beside the wrong frames; they are used as recorded.",
+        )
+
+
+def _rank_correlation(one: Array, other: Array) -> float:
+    ranks = [np.argsort(np.argsort(x, kind="stable")).astype(float) for x in (one, other)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
