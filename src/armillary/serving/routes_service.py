@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
+from armillary.embodiments import Embodiment
 from armillary.modes import MODES
 from armillary.serving.desk import Desk
 from armillary.serving.inbound import as_input
@@ -110,10 +111,17 @@ async def model(model: str, request: Request) -> JSONResponse:
 def model_told(desk: Desk) -> dict[str, Any]:
     """The model as ``/v1/models`` tells it."""
     bodies = {
-        body.name: {"domain": body.domain, "domain_id": body.domain_id, "action_dim": body.width,
-                    "rate_hz": body.rate_hz, "channels": [c.name for c in body.channels]}
+        body.name: {
+            "domain": body.domain,
+            "domain_id": body.domain_id,
+            "action_dim": body.width,
+            "rate_hz": body.rate_hz,
+            "channels": [channel.name for channel in body.channels],
+            "limits": [[channel.low, channel.high] for channel in body.channels],
+            "rest": resting(body),
+        }
         for body in desk.bodies.values()
-    }  # fmt: skip
+    }
     modes = {
         mode.name: {"needs": list(mode.needs), "steps": mode.steps, "guidance": mode.guidance, "frames": mode.frames}
         for mode in MODES.values()
@@ -131,6 +139,16 @@ def model_told(desk: Desk) -> dict[str, Any]:
         "limits": {"frames": desk.limits.out_frames, "pixels": desk.limits.out_pixels, "steps": desk.limits.steps,
                    "body_mb": desk.limits.body_mb, "answer_tokens": desk.limits.answer},
     }  # fmt: skip
+
+
+def resting(body: Embodiment) -> list[float]:
+    """An action that changes nothing: nought where that is allowed, else the middle of a channel, and no turn."""
+    rest = [0.0 if channel.low <= 0 <= channel.high else (channel.low + channel.high) / 2 for channel in body.channels]
+    units = [channel.unit for channel in body.channels]
+    if body.rotation == "rot6d columns" and "direction cosine" in units:
+        first = units.index("direction cosine")
+        rest[first : first + 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return rest
 
 
 @router.get("/healthz")

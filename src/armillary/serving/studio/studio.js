@@ -1,0 +1,428 @@
+// The studio: forms, jobs, chat and a live world over the server's own HTTP. No build step, nothing fetched from elsewhere.
+
+const $ = (id) => document.getElementById(id);
+const make = (tag, attributes = {}, ...children) => {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") element.textContent = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+};
+const svg = (tag, attributes) => {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+};
+
+let model = null;
+let key = sessionStorage.getItem("armillary-key") || "";
+
+function say(text, bad = false) {
+  $("said").textContent = text;
+  $("said").classList.toggle("bad", bad);
+}
+
+async function ask(path, options = {}) {
+  const headers = { ...(options.headers || {}), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const answer = await fetch(path, { ...options, headers });
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({ error: { message: `the server answered ${answer.status}` } }));
+    if (answer.status === 401) $("key-form").hidden = false;
+    throw new Error(told.error.message);
+  }
+  return answer;
+}
+
+const asUrl = (file) => new Promise((done, fail) => {
+  const reader = new FileReader();
+  reader.onload = () => done(reader.result);
+  reader.onerror = () => fail(new Error("the file cannot be read"));
+  reader.readAsDataURL(file);
+});
+
+// ---- what the server can do ------------------------------------------------------------------------------------------
+
+async function begin() {
+  try {
+    model = (await (await ask("/v1/models")).json()).data[0];
+  } catch (wrong) {
+    say(wrong.message, true);
+    return;
+  }
+  $("key-form").hidden = true;
+  $("about").textContent = `${model.id}: ${Object.keys(model.modes).length} modes, pictures of ${model.size}, ${model.fps} frames a second.`;
+  $("notice").hidden = !model.notice;
+  $("notice").textContent = model.notice || "";
+  const modes = Object.keys(model.modes).filter((name) => name !== "reason");
+  $("mode").replaceChildren(...modes.map((name) => make("option", { value: name, text: name.replaceAll("-", " ") })));
+  $("mode").value = "text-to-video";
+  for (const id of ["embodiment", "world-body"])
+    $(id).replaceChildren(...Object.keys(model.embodiments).map((name) => make("option", { value: name, text: name })));
+  $("size").value = model.size;
+  fit();
+  moves();
+  await look();
+}
+
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  key = $("key").value.trim();
+  sessionStorage.setItem("armillary-key", key);
+  begin();
+});
+
+// ---- imagine ----------------------------------------------------------------------------------------------------------
+
+function fit() {
+  const mode = model.modes[$("mode").value];
+  const name = $("mode").value;
+  const always = new Set(["prompt", "size", "num_frames", "num_inference_steps", "guidance_scale", "seed", "negative_prompt"]);
+  if (name === "text-to-image" || name === "forward-dynamics" || name === "inverse-dynamics") always.delete("num_frames");
+  for (const field of document.querySelectorAll("#imagine-form [data-field]")) {
+    const wanted = field.dataset.field;
+    field.hidden = !(always.has(wanted) || mode.needs.includes(wanted));
+    for (const input of field.querySelectorAll("input, textarea, select")) {
+      input.required = mode.needs.includes(wanted);
+      input.disabled = field.hidden;
+    }
+  }
+  $("frames").value = mode.frames;
+  $("steps").value = mode.steps;
+  $("guidance").value = mode.guidance;
+  const body = model.embodiments[$("embodiment").value];
+  if (body && mode.needs.includes("actions") && !$("actions").value) $("actions").value = JSON.stringify(Array(8).fill(body.rest));
+}
+
+$("mode").addEventListener("change", fit);
+$("embodiment").addEventListener("change", () => { $("actions").value = ""; fit(); });
+
+$("imagine-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = new FormData();
+  for (const input of event.target.elements) {
+    if (!input.name || input.disabled) continue;
+    if (input.type === "file") { if (input.files[0]) form.append(input.name, input.files[0]); }
+    else if (input.value !== "") form.append(input.name, input.value);
+  }
+  try {
+    const job = await (await ask("/v1/videos", { method: "POST", body: form })).json();
+    say(`On the table as ${job.mode}: ${job.queue_position ?? 0} before it.`);
+    await look();
+  } catch (wrong) {
+    say(wrong.message, true);
+  }
+});
+
+// ---- jobs -------------------------------------------------------------------------------------------------------------
+
+const compared = new Set();
+const thumbnails = new Map();
+let looking = null;
+
+async function look() {
+  clearTimeout(looking);
+  let jobs = [];
+  try {
+    jobs = (await (await ask("/v1/videos?limit=12")).json()).data;
+    const list = $("job-list");
+    const old = new Map([...list.children].map((card) => [card.dataset.job, card]));
+    const cards = jobs.map((job) => old.get(job.id) || make("li", { "data-job": job.id }));
+    if (cards.some((card, i) => list.children[i] !== card) || list.children.length !== cards.length) {
+      const focused = document.activeElement && list.contains(document.activeElement) ? document.activeElement : null;
+      list.replaceChildren(...cards);
+      if (focused) focused.focus();
+    }
+    jobs.forEach((job, i) => draw(cards[i], job));
+    if (!jobs.length) list.replaceChildren(make("li", { class: "empty", text: "Nothing yet." }));
+  } catch (wrong) {
+    say(wrong.message, true);
+  }
+  const busy = jobs.some((job) => ["queued", "in_progress"].includes(job.status));
+  looking = setTimeout(look, busy ? 700 : 5000);
+}
+
+function stateOf(job) {
+  if (job.status === "queued") return `waits, ${job.queue_position} before it${job.expected_seconds ? `, about ${job.expected_seconds.toFixed(0)} s` : ""}`;
+  if (job.status === "in_progress") return `computing, ${job.progress} %${job.expected_seconds ? `, about ${Math.ceil(job.expected_seconds)} s to go` : ""}`;
+  if (job.status === "failed") return `${job.error.code}: ${job.error.message}`;
+  return `done, ${job.size}, ${job.seconds} s`;
+}
+
+function draw(card, job) {
+  const sign = JSON.stringify([job.status, job.progress, job.queue_position, compared.has(job.id), job.previews]);
+  if (card.dataset.sign === sign) return;
+  const rebuild = card.dataset.status !== job.status;
+  card.dataset.sign = sign;
+  card.dataset.status = job.status;
+  if (!rebuild) {
+    card.querySelector(".state").textContent = stateOf(job);
+    const bar = card.querySelector("progress");
+    if (bar) bar.value = job.progress;
+    return;
+  }
+  const over = !["queued", "in_progress"].includes(job.status);
+  const title = make("strong", { text: job.mode });
+  const words = job.prompt || "no prompt";
+  const what = make("div", { class: "what" }, title, ` ${words.length > 90 ? words.slice(0, 90) + "…" : words}`,
+    make("div", { class: `state ${job.status}`, text: stateOf(job) }));
+  if (!over) what.append(make("progress", { max: 100, value: job.progress, "aria-label": `Progress of ${job.mode}` }));
+  const tools = make("div", { class: "tools" });
+  if (job.status === "completed") {
+    const box = make("input", { type: "checkbox", onchange: () => { toggle(job, box.checked); } });
+    box.checked = compared.has(job.id);
+    tools.append(make("label", {}, box, "Show"));
+    for (const variant of job.variants.filter((name) => ["video", "image", "actions", "provenance"].includes(name)))
+      tools.append(make("button", { type: "button", text: `Save ${variant}`, onclick: () => save(job, variant) }));
+  }
+  if (!over) tools.append(make("button", { type: "button", text: "Cancel", onclick: () => end(job, "cancel") }));
+  tools.append(make("button", { type: "button", text: "Delete", onclick: () => end(job, "delete") }));
+  const picture = make("div", { class: "none" });
+  card.replaceChildren(picture, what, tools);
+  if (job.variants.includes("thumbnail")) content(job, "thumbnail").then((url) => picture.replaceWith(make("img", { src: url, alt: "" }))).catch(() => {});
+}
+
+async function content(job, variant) {
+  const name = `${job.id}/${variant}`;
+  if (!thumbnails.has(name)) thumbnails.set(name, ask(`/v1/videos/${job.id}/content?variant=${variant}`).then((a) => a.blob()).then((b) => URL.createObjectURL(b)));
+  return thumbnails.get(name);
+}
+
+async function save(job, variant) {
+  const link = make("a", { href: await content(job, variant), download: `${job.mode}-${job.id.slice(4, 12)}.${{ video: "mp4", image: "png" }[variant] || "json"}` });
+  link.click();
+}
+
+async function end(job, how) {
+  try {
+    await ask(`/v1/videos/${job.id}${how === "cancel" ? "/cancel" : ""}`, { method: how === "cancel" ? "POST" : "DELETE" });
+    if (how === "delete") toggle(job, false);
+    say(how === "cancel" ? "Cancelled." : "Deleted.");
+    await look();
+    const next = document.querySelector("#job-list button");
+    (next || $("jobs-title")).focus?.();
+  } catch (wrong) {
+    say(wrong.message, true);
+  }
+}
+
+async function toggle(job, shown) {
+  if (!shown) {
+    compared.delete(job.id);
+    document.querySelector(`#stage [data-job="${job.id}"]`)?.remove();
+    return;
+  }
+  compared.add(job.id);
+  const figure = make("figure", { "data-job": job.id });
+  if (job.variants.includes("video")) {
+    const film = make("video", { src: await content(job, "video"), controls: true, loop: true, muted: true, playsinline: true, "aria-label": `${job.mode}: ${job.prompt || "no prompt"}` });
+    film.addEventListener("play", () => together(film));
+    figure.append(film);
+  } else if (job.variants.includes("image")) {
+    figure.append(make("img", { src: await content(job, "image"), alt: job.prompt || "an imagined picture" }));
+  }
+  figure.append(make("figcaption", { text: `${job.mode}: ${job.prompt || "no prompt"}` }));
+  if (job.action) figure.append(curves(job.action));
+  $("stage").append(figure);
+}
+
+function together(film) {
+  for (const other of document.querySelectorAll("#stage video"))
+    if (other !== film && other.paused) { other.currentTime = film.currentTime; other.play().catch(() => {}); }
+}
+
+function curves(action) {
+  const all = make("div", { class: "curves" });
+  action.spec.channels.forEach((channel, column) => {
+    const numbers = action.data.map((row) => row[column]);
+    const low = Math.min(channel.low, ...numbers), high = Math.max(channel.high, ...numbers);
+    const points = numbers.map((x, i) => `${(i / Math.max(1, numbers.length - 1)) * 100},${38 - ((x - low) / (high - low || 1)) * 36}`).join(" ");
+    const drawing = svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${channel.name}: from ${numbers[0].toPrecision(3)} to ${numbers.at(-1).toPrecision(3)} ${channel.unit}` });
+    drawing.append(svg("polyline", { points }));
+    all.append(make("figure", {}, drawing, make("figcaption", { text: `${channel.name}, ${channel.unit}` })));
+  });
+  return all;
+}
+
+// ---- chat -------------------------------------------------------------------------------------------------------------
+
+let turns = [];
+let lastShown = null;
+
+$("chat-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const words = $("words").value.trim();
+  const file = $("shown").files[0];
+  const content = [];
+  const mine = make("li", {}, make("span", { class: "who", text: "You" }), words);
+  try {
+    if (file) {
+      const url = await asUrl(file);
+      const kind = file.type.startsWith("video") ? "video_url" : "image_url";
+      content.push({ type: kind, [kind]: { url } });
+      lastShown = { kind, url: URL.createObjectURL(file) };
+      mine.append(seen(lastShown));
+    }
+    content.push({ type: "text", text: words });
+    turns.push({ role: "user", content });
+    const reply = make("li", {}, make("span", { class: "who", text: model.id }));
+    const thought = make("span", { class: "thought" }), said = make("span");
+    reply.append(thought, said);
+    $("turns").append(mine, reply);
+    $("words").value = "";
+    $("shown").value = "";
+    const answer = await ask("/v1/chat/completions", {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ messages: turns, stream: true, max_tokens: 256, temperature: Number($("temperature").value) }),
+    });
+    for await (const chunk of events(answer)) {
+      if (chunk.error) throw new Error(chunk.error.message);
+      const delta = chunk.choices[0]?.delta || {};
+      thought.textContent += delta.reasoning_content || "";
+      said.textContent += delta.content || "";
+    }
+    turns.push({ role: "assistant", content: said.textContent });
+    const found = boxes(said.textContent);
+    if (found.length && lastShown?.kind === "image_url") reply.append(seen(lastShown, found));
+  } catch (wrong) {
+    turns.pop();
+    say(wrong.message, true);
+  }
+});
+
+$("forget").addEventListener("click", () => { turns = []; lastShown = null; $("turns").replaceChildren(); $("words").focus(); });
+
+async function* events(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    rest += value;
+    const lines = rest.split("\n\n");
+    rest = lines.pop();
+    for (const line of lines) if (line.startsWith("data: {")) yield JSON.parse(line.slice(6));
+  }
+}
+
+function boxes(text) {  // corners in hundredths of the picture
+  return [...text.matchAll(/\((\d+),\s*(\d+)\),\s*\((\d+),\s*(\d+)\)/g)].map((found) => found.slice(1).map(Number));
+}
+
+function seen(shown, found = []) {
+  const holder = make("div", { class: "looked" });
+  holder.append(shown.kind === "video_url"
+    ? make("video", { src: shown.url, controls: true, muted: true, "aria-label": "the film that was sent" })
+    : make("img", { src: shown.url, alt: found.length ? "the picture with the boxes that were named" : "the picture that was sent" }));
+  if (found.length) {
+    const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" });
+    for (const [a, b, c, d] of found)
+      for (const name of ["under", "over"])
+        drawing.append(svg("rect", { class: name, x: Math.min(a, c), y: Math.min(b, d), width: Math.abs(c - a), height: Math.abs(d - b) }));
+    holder.append(drawing);
+  }
+  return holder;
+}
+
+// ---- the live world ---------------------------------------------------------------------------------------------------
+
+let socket = null;
+let film = null;
+let pending = 0;
+const STEPS = 4;  // actions of one move
+
+function movesOf(name) {  // what each key means: name, key, which channels change, by what share of their limit
+  const body = model.embodiments[name];
+  const at = (channel) => body.channels.indexOf(channel);
+  if (at("step_x") >= 0 && at("gripper") >= 0)
+    return [["Forward", "ArrowUp", { [at("step_x")]: .25 }], ["Back", "ArrowDown", { [at("step_x")]: -.25 }],
+      ["Left", "ArrowLeft", { [at("step_y")]: .25 }], ["Right", "ArrowRight", { [at("step_y")]: -.25 }],
+      ["Up", "PageUp", { [at("step_z")]: .25 }], ["Down", "PageDown", { [at("step_z")]: -.25 }],
+      ["Close", "c", { [at("gripper")]: "low" }], ["Open", "o", { [at("gripper")]: "high" }]];
+  return body.channels.slice(0, 4).flatMap((channel, column) => [
+    [`More ${channel}`, ["ArrowRight", "ArrowUp", "PageUp", "e"][column], { [column]: .25 }],
+    [`Less ${channel}`, ["ArrowLeft", "ArrowDown", "PageDown", "q"][column], { [column]: -.25 }]]);
+}
+
+function moves() {
+  const name = $("world-body").value;
+  if (!name) return;
+  $("moves").replaceChildren(...movesOf(name).map((move) =>
+    make("button", { type: "button", disabled: !socket, onclick: () => act(move) }, move[0], make("kbd", { text: move[1].replace("Arrow", "") }))));
+}
+
+$("world-body").addEventListener("change", () => { if (!socket) moves(); });
+$("live").addEventListener("keydown", (event) => {
+  const move = movesOf($("world-body").value).find((one) => one[1] === event.key);
+  if (move && socket) { event.preventDefault(); act(move); }
+});
+
+function act([label, , changes]) {
+  if (pending > 3) return;
+  const body = model.embodiments[$("world-body").value];
+  const row = body.rest.slice();
+  for (const [column, share] of Object.entries(changes)) {
+    const [low, high] = body.limits[column];
+    row[column] = share === "low" ? low : share === "high" ? high : row[column] + share * (share > 0 ? high - row[column] : row[column] - low);
+  }
+  pending += 1;
+  $("live-said").textContent = `${label}: being imagined …`;
+  socket.send(JSON.stringify({ type: "session.interaction", interaction: { event_id: label,
+    event: { multi_modal_data: { action: { data: Array(STEPS).fill(row), embodiment: $("world-body").value } } } } }));
+}
+
+$("world-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  stop();
+  const start = { type: "session.start", format: "m4s", prompt: $("world-prompt").value, embodiment: $("world-body").value, steps: Number($("world-steps").value) };
+  const file = $("world-image").files[0];
+  if (file) start.image = await asUrl(file);
+  const where = new URL("/v1/realtime/video", location.href);
+  where.protocol = where.protocol.replace("http", "ws");
+  if (key) where.searchParams.set("key", key);
+  socket = new WebSocket(where);
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => socket.send(JSON.stringify(start));
+  socket.onmessage = (message) => (typeof message.data === "string" ? heard(JSON.parse(message.data)) : film?.add(message.data));
+  socket.onclose = () => { socket = null; pending = 0; $("world-stop").disabled = true; moves(); };
+  $("world-stop").disabled = false;
+  $("live-said").textContent = "Beginning …";
+});
+
+function heard(message) {
+  if (message.type === "video.start") { film = growing($("live")); moves(); $("live").focus(); }
+  else if (message.type === "video.chunk_metadata") {
+    pending = Math.max(0, pending - 1);
+    $("live-said").textContent = `${message.first_frame + message.frames} frames imagined.`;
+  } else if (message.type === "error" || message.error) {
+    pending = Math.max(0, pending - 1);
+    $("live-said").textContent = message.message || message.error.message;
+  }
+}
+
+function stop() {
+  if (!socket) return;
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "session.stop" }));
+  $("live-said").textContent = "Stopped.";
+}
+
+$("world-stop").addEventListener("click", stop);
+setInterval(() => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "session.ping" })); }, 20000);
+
+function growing(video) {  // pieces of film, played as they come
+  const source = new MediaSource();
+  const waiting = [];
+  let buffer = null;
+  const feed = () => { if (buffer && !buffer.updating && waiting.length) buffer.appendBuffer(waiting.shift()); };
+  source.addEventListener("sourceopen", () => {
+    buffer = source.addSourceBuffer('video/mp4; codecs="avc1.64001f"');
+    buffer.addEventListener("updateend", () => { if (video.paused) video.play().catch(() => {}); feed(); });
+    feed();
+  });
+  video.src = URL.createObjectURL(source);
+  return { add: (data) => { waiting.push(data); feed(); } };
+}
+
+begin();

@@ -1,0 +1,195 @@
+"""Every form of the studio works by keyboard alone, on a phone and at a desk, in light and dark, and all can read it."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the studio is driven by playwright: pip install it")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Debian's chromium drives the studio: apt-get install chromium"
+)
+PATIENT_MS = 120_000
+
+CONTRAST = """() => {
+  const light = (c) => { const f = (v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
+    return .2126 * f(c[0]) + .7152 * f(c[1]) + .0722 * f(c[2]); };
+  const rgb = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);
+    if (c[3] > .99) return c; } return [255, 255, 255, 1]; };
+  const bad = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.checkVisibility() || e.matches(".skip, :disabled, svg *")) continue;
+    const style = getComputedStyle(e), a = light(rgb(style.color)), b = light(ground(e));
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) bad.push(`${e.tagName} ${e.textContent.trim().slice(0, 30)} ${ratio.toFixed(2)}`);
+  }
+  return bad;
+}"""
+LABELS = """() => [...document.querySelectorAll("input, select, textarea, button, video, img")].filter((e) => {
+  if (!e.checkVisibility()) return false;
+  const named = e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim() || e.hasAttribute("alt");
+  return !named;
+}).map((e) => e.outerHTML)"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as one:
+        window = one.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield window
+        window.close()
+
+
+@pytest.fixture(params=[(390, "light"), (1280, "dark")], ids=["phone, light", "desk, dark"])
+def page(browser, server, request):
+    width, colours = request.param
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=colours)
+    one = context.new_page()
+    one.set_default_timeout(PATIENT_MS)
+    wrongs = []
+    one.on("pageerror", lambda wrong: wrongs.append(str(wrong)))
+    one.on("console", lambda line: wrongs.append(line.text) if line.type == "error" else None)
+    one.goto(server.url)
+    one.wait_for_function("document.querySelectorAll('#mode option').length > 3")
+    one.shot_name = f"{width}-{colours}"
+    yield one
+    assert wrongs == []
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("studio") / "table.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def tab_to(page, selector):
+    """Reach an element with the Tab key alone; it must then show that it has the focus."""
+    for _ in range(120):
+        if page.evaluate("s => document.activeElement?.matches(s)", selector):
+            seen = page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+            assert seen != "none", f"{selector} has the focus and does not show it"
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} cannot be reached by Tab")
+
+
+def write(page, selector, words):
+    tab_to(page, selector)
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.type(words)
+
+
+def shoot(page, name):
+    folder = os.environ.get("ARMILLARY_SCREENSHOTS")
+    data = page.screenshot(full_page=True, path=f"{folder}/{name}-{page.shot_name}.png" if folder else None)
+    assert Image.open(io.BytesIO(data)).width == page.viewport_size["width"]
+
+
+def choose_mode(page, name):
+    tab_to(page, "#mode")
+    page.keyboard.type(name.replace("-", " "))
+    assert page.eval_on_selector("#mode", "e => e.value") == name
+
+
+def test_a_film_is_asked_for_watched_and_compared(page):
+    choose_mode(page, "text-to-video")
+    write(page, "#prompt", "the arm moves")
+    write(page, "#size", "64x64")
+    write(page, "#frames", "5")
+    write(page, "#steps", "1")
+    tab_to(page, "#imagine-form button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#job-list li[data-status=completed]")
+    tab_to(page, "#job-list input[type=checkbox]")
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('#stage video')?.readyState >= 2")
+    page.wait_for_selector("#job-list img")
+    assert page.evaluate(LABELS) == []
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window"
+    shoot(page, "film")
+
+
+def test_actions_are_planned_and_drawn_as_curves(page, picture):
+    choose_mode(page, "policy")
+    write(page, "#prompt", "take the cube")
+    tab_to(page, "#image")
+    page.set_input_files("#image", picture)  # the system's own window cannot be driven
+    write(page, "#frames", "5")
+    write(page, "#size", "64x64")
+    write(page, "#steps", "1")
+    tab_to(page, "#imagine-form button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#job-list li')?.innerText.startsWith('policy') && "
+                           "document.querySelector('#job-list li').dataset.status === 'completed'")  # fmt: skip
+    tab_to(page, "#job-list input[type=checkbox]")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".curves svg")
+    assert page.locator(".curves svg").count() == 10
+    assert page.evaluate(CONTRAST) == []
+    shoot(page, "policy")
+
+
+def test_a_chat_about_a_picture_streams(page, picture):
+    tab_to(page, "#shown")
+    page.set_input_files("#shown", picture)
+    write(page, "#words", "where is the cube?")
+    tab_to(page, "#chat-form button.main")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelectorAll('#turns li').length === 2 && "
+                           "document.querySelectorAll('#turns li')[1].innerText.length > 12")  # fmt: skip
+    assert page.evaluate(LABELS) == []
+    shoot(page, "chat")
+
+
+def test_boxes_in_an_answer_are_drawn_on_the_picture(page, picture):
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(
+        content_type="text/event-stream",
+        body='data: {"choices":[{"delta":{"content":"<|box_start|>(10,20),(50,60)<|box_end|>"}}]}\n\n',
+    ))  # fmt: skip
+    page.set_input_files("#shown", picture)
+    write(page, "#words", "where?")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#turns .looked rect.over", state="attached")
+    box = page.eval_on_selector("#turns rect.over", "e => ['x', 'y', 'width', 'height'].map((n) => e.getAttribute(n))")
+    assert box == ["10", "20", "40", "40"]
+    shoot(page, "box")
+
+
+def test_a_world_is_driven_with_the_keyboard(page, picture):
+    page.set_input_files("#world-image", picture)
+    write(page, "#world-steps", "1")
+    tab_to(page, "#world-form button.main")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement?.id === 'live'")
+    page.wait_for_function("document.querySelector('#live').readyState >= 2")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('5 frames')")
+    page.keyboard.press("c")
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('9 frames')")
+    page.wait_for_function("document.querySelector('#live').buffered.end(0) > 0.75")
+    assert page.evaluate(CONTRAST) == []
+    shoot(page, "world")
+    tab_to(page, "#moves button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('13 frames')")
+
+
+def test_a_mistake_is_told_in_one_sentence(page):
+    choose_mode(page, "text-to-video")
+    write(page, "#prompt", "x")
+    write(page, "#size", "65x64")
+    tab_to(page, "#imagine-form button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#said').classList.contains('bad')")
+    assert "multiples of 32" in page.inner_text("#said")
