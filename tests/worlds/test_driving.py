@@ -8,6 +8,7 @@ import pytest
 from armillary.embodiments import integrate, load_embodiment
 from armillary.errors import DataError, RequestError
 from armillary.worlds.driving import FASTER, SLOWER, SPEC, Driving
+from armillary.worlds.driving_chart import scenario_film
 from armillary.worlds.driving_drivers import driver
 from armillary.worlds.driving_map import LANE, Line, draw_streets
 from armillary.worlds.driving_record import record_driving
@@ -190,3 +191,17 @@ def test_weather_changes_colours_and_nothing_else():
         assert not np.array_equal(looks[weather].frames["front"], looks["clear"].frames["front"])
         assert np.array_equal(looks[weather].segmentation["front"], looks["clear"].segmentation["front"])
         assert np.array_equal(looks[weather].depth["front"], looks["clear"].depth["front"])
+
+
+def test_the_scenario_map_puts_boxes_where_the_camera_sees_vehicles():
+    episode = record_driving(3, max_steps=4)
+    film, marks = scenario_film(episode), episode.segmentation["front"]
+    assert film.shape == episode.frames["front"].shape and film.dtype == np.uint8
+    for frame in (0, 4):
+        cars = (marks[frame] > 0) & (marks[frame] <= len(episode.recipe["parameters"]["vehicles"]))
+        boxes = film[frame][..., 2] > 180
+        white = film[frame].min(axis=-1) > 180
+        assert cars.sum() > 100 and (boxes & cars).sum() > 0.85 * cars.sum()
+        assert (boxes & ~white & ~cars).sum() < 2.5 * cars.sum()
+    with pytest.raises(DataError, match="needs a drive"):
+        scenario_film(record_driving(3, views=(), max_steps=1))

@@ -38,7 +38,7 @@ class Drive:
 
     def seen(self, frame: int) -> dict[str, Box]:
         marks = self.moments[frame].segmentation
-        return {} if marks is None else boxes(marks["front"], self.world.names)
+        return boxes(marks["front"], self.world.names) if marks and "front" in marks else {}
 
     def place(self, name: str, frame: int) -> Array:
         """x, y, heading of somebody."""
