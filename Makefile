@@ -1,11 +1,12 @@
 # make demo   sets up .venv once, then shows every mode on one page
 # make test   sets up .venv once, then everything the checks do
+# make conformance   compares with Diffusers, Transformers and others; DEEP=1 draws 500 shapes a case
 # make map    writes docs/map.md from the first line of every file
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup gl demo test fix map clean
+.PHONY: help setup gl demo test conformance fix map clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -52,6 +53,9 @@ test: setup
 	@echo "lint"; $(BIN)/ruff check --quiet .
 	@echo "types"; $(BIN)/mypy --no-error-summary
 	@echo "tests and conformance"; OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile tests conformance
+
+conformance: setup
+	@OMP_NUM_THREADS=1 DEEP=$(DEEP) $(BIN)/pytest -q -n 2 --dist loadfile conformance
 
 fix: $(READY)
 	@$(BIN)/ruff format --quiet .

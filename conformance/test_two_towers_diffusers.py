@@ -5,12 +5,16 @@ in fp32 and opened unchanged by ``Cosmos3OmniTransformer``.
 Diffusers' own pipeline methods lay out its sequence, so positions and index lists are theirs, not ours.
 """
 
+import copy
 import inspect
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from armillary.model import (
     FAMILY,
@@ -61,15 +65,24 @@ def pair(request, tmp_path_factory):
     return ours, theirs.eval()
 
 
-def theirs_velocity(net, ids, latents, given_frames, *, fps, actions=None, given_actions=(), sound=None):
-    """Velocities as Diffusers' pipeline asks for them: latents c t h w, actions n a, sound c n."""
+def theirs_velocity(net, ids, latents, given_frames, *, fps, actions=None, given_actions=(), sound=None, controls=()):
+    """Velocities as Diffusers' pipelines ask for them: latents and controls c t h w, actions n a, sound c n."""
     pipeline = diffusers.Cosmos3OmniPipeline
     stub = SimpleNamespace(transformer=net, vae_scale_factor_temporal=4)
     pack = pipeline._prepare_text_segment(stub, ids, "cpu")
     offset, und = pack.pop("vision_start_temporal_offset"), pack["und_len"]
-    vision = pipeline._prepare_vision_segment(stub, latents[None], False, offset, fps, und, "cpu", list(given_frames))
-    places, count = [pack.pop("text_mrope_ids"), vision.pop("vision_mrope_ids")], und + vision.pop("num_vision_tokens")
-    extra = {"vision_timesteps": torch.full((vision.pop("num_noisy_vision_tokens"),), TIMESTEP)}
+    places, count, items = [pack.pop("text_mrope_ids")], und, []
+    for item in (*controls, latents):  # as the transfer pipeline packs them: all at the same place, controls all given
+        given = list(given_frames) if item is latents else list(range(item.shape[1]))
+        items.append(pipeline._prepare_vision_segment(stub, item[None], False, offset, fps, count, "cpu", given))
+        places.append(items[-1].pop("vision_mrope_ids"))
+        count += items[-1].pop("num_vision_tokens")
+    extra = {"vision_timesteps": torch.full((sum(item.pop("num_noisy_vision_tokens") for item in items),), TIMESTEP)}
+    vision = {
+        name: torch.cat([item[name] for item in items]) if isinstance(first, torch.Tensor)
+        else [part for item in items for part in item[name]]
+        for name, first in items[0].items()
+    }  # fmt: skip
     if sound is not None:
         part = pipeline._prepare_sound_segment(stub, sound, offset, SMALL.sound_rate, count, "cpu")
         places.append(part.pop("sound_mrope_ids"))
@@ -84,10 +97,10 @@ def theirs_velocity(net, ids, latents, given_frames, *, fps, actions=None, given
         extra |= {"action_domain_ids": [torch.tensor(DOMAIN)]}
     with torch.no_grad():
         out = net(
-            **pack, **vision, **extra, vision_tokens=[latents[None]], sequence_length=count,
+            **pack, **vision, **extra, vision_tokens=[x[None] for x in (*controls, latents)], sequence_length=count,
             position_ids=torch.cat([part.float() for part in places], dim=1), return_dict=False,
         )  # fmt: skip
-    return [found[0].reshape(found[0].shape[-4:]) for found in out if found is not None]
+    return [found[-1].reshape(found[-1].shape[-4:]) for found in out if found is not None]
 
 
 def levels(count, given):
@@ -96,7 +109,7 @@ def levels(count, given):
     return level
 
 
-def ours_velocity(net, texts, latents, given_frames, *, fps, actions=None, given_actions=(), sound=None):
+def ours_velocity(net, texts, latents, given_frames, *, fps, actions=None, given_actions=(), sound=None, controls=()):
     """The same, as one batch: every text with the same latents, texts padded on the right."""
     b, size = len(texts), tuple(latents.shape[1:])
     tokens = patchify(latents[None], 2).expand(b, -1, -1)
@@ -121,6 +134,9 @@ def ours_velocity(net, texts, latents, given_frames, *, fps, actions=None, given
                 level=levels(len(actions), given_actions).expand(b, -1),
             )
         )  # fmt: skip
+    for control in controls:
+        level = torch.zeros_like(segments[0].level)
+        segments.append(replace(segments[0], tokens=patchify(control[None], 2).expand(b, -1, -1), level=level))
     ids = torch.zeros(b, max(map(len, texts)), dtype=torch.long)
     mask = torch.zeros_like(ids, dtype=torch.bool)
     for row, words in enumerate(texts):
@@ -128,12 +144,13 @@ def ours_velocity(net, texts, latents, given_frames, *, fps, actions=None, given
     with torch.no_grad():
         found = net.velocity(net.read(ids, mask), segments, fps=fps)
     found[0] = unpatchify(found[0], size, 2)
+    found = found[: len(found) - len(controls)]
     return [[part[row] for part in found] for row in range(b)]
 
 
-def compare(pair, latents, given_frames, **more):
+def compare(pair, latents, given_frames, *, lengths=(25, 8), **more):
     ours, theirs = pair
-    texts = [list(range(20, 45)), list(range(30, 38))]
+    texts = [list(range(20 + length, 20 + 2 * length)) for length in lengths]
     mine = ours_velocity(ours, texts, latents, given_frames, **more)
     worst = 0.0
     for row, words in enumerate(texts):
@@ -179,6 +196,44 @@ def test_films_and_actions_move_as_in_diffusers(pair, frames, actions, fps):
 
 def test_films_with_sound_move_as_in_diffusers(pair):
     compare(pair, noise(48, 5, 4, 4), (0,), fps=10.0, sound=noise(8, 40, seed=3))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("given", [(), (0,)])
+def test_films_after_controls_move_as_in_diffusers(pair, count, given):
+    controls = [noise(48, 3, 4, 6, seed=4 + i) for i in range(count)]
+    compare(pair, noise(48, 3, 4, 6), given, fps=24.0, controls=controls)
+
+
+@settings(max_examples=500 if os.environ.get("DEEP") else 25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=st.data())
+def test_any_shape_moves_as_in_diffusers(pair, drawn):
+    """Odd sides, one frame, several rates, prompts of two lengths, actions and sound at once, a chunk of one action."""
+    sides = st.integers(1, 5)
+    frames = drawn.draw(st.sampled_from([1, 2, 3]), label="latent frames")
+    given = drawn.draw(st.sets(st.integers(0, frames - 1), max_size=frames), label="given frames")
+    more = {"fps": drawn.draw(st.sampled_from([10.0, 15.0, 16.0, 24.0, 30.0]), label="fps")}
+    lengths = drawn.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)), label="prompts")
+    if frames > 1 and drawn.draw(st.booleans(), label="actions"):
+        chunk = drawn.draw(st.sampled_from([4 * (frames - 1), 2]), label="chunk")
+        more |= {"actions": noise(chunk, 64, seed=2), "given_actions": drawn.draw(st.sampled_from([(), (0,)]))}
+    if drawn.draw(st.booleans(), label="sound"):
+        more["sound"] = noise(8, drawn.draw(st.integers(1, 9)), seed=3)
+    if len(given) == frames and "actions" not in more and "sound" not in more:
+        return  # nothing is hidden
+    compare(pair, noise(48, frames, drawn.draw(sides), drawn.draw(sides)), sorted(given), lengths=lengths, **more)
+
+
+def test_bfloat16_moves_as_in_diffusers(pair):
+    ours, theirs = (copy.deepcopy(model).to(torch.bfloat16) for model in pair)
+    for net in (ours.transformer, theirs):
+        net.time_embedder.float()
+    latents = noise(48, 3, 4, 4).bfloat16()
+    words = list(range(20, 40))
+    mine = ours_velocity(ours, [words], latents, (0,), fps=24.0)[0][0].float()
+    other = theirs_velocity(theirs, words, latents, (0,), fps=24.0)[0].float()
+    exact = ours_velocity(pair[0], [words], latents.float(), (0,), fps=24.0)[0][0]
+    assert (mine - other).norm() / other.norm() <= 1e-2 or (mine - exact).norm() <= (other - exact).norm()
 
 
 @pytest.mark.parametrize("name", ["pico", "edge", "nano", "super"])
