@@ -129,3 +129,29 @@ def inspect(
         print(f"played into {room.play(path, play, episode=episode)}", file=sys.stderr)
     if code := EXIT_CODES[report.severity]:
         raise SystemExit(code)
+
+
+def controls(
+    path: Path,
+    out: Path,
+    /,
+    *,
+    kinds: tuple[str, ...] = (),
+    episode: int = 0,
+    camera: str | None = None,
+    strength: str = "medium",
+) -> None:
+    """Make control films: edge and blur of any film, and depth, segmentation and scenario map of recorded episodes.
+
+    Args:
+        path: A film, or a data set of any form.
+        out: A folder; edge.mp4 and so on are written there.
+        kinds: Of edge, blur, depth, segmentation and map; all that there are if none is named.
+        episode: Which episode of a data set.
+        camera: Which camera; the first if none is named.
+        strength: Of edge and blur: very low, low, medium, high or very high.
+    """
+    from armillary.datasets.control_films import write_controls
+
+    made = write_controls(path, out, kinds, episode=episode, camera=camera, strength=strength)
+    print(f"{out}: {', '.join(file.name for file in made)}")

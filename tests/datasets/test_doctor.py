@@ -133,6 +133,7 @@ ALL = {  # planted in every episode
     "saturated": lambda e: actions(e, lambda a: np.concatenate([np.clip(a[:, :3], -0.004, 0.004), a[:, 3:]], axis=1)),
     "action-scale": lambda e: actions(e, lambda a: scaled(a, slice(0, 3), 100)),
     "gripper-range": lambda e: actions(e, lambda a: scaled(a, 9, 255)),
+    "gripper-sign": lambda e: actions(e, lambda a: with_part(a, (slice(None), 9), 1 - a[:, 9])),
     "actions-say-little": lambda e: actions(e, lambda a: np.random.default_rng(e.seed + 50).permutation(a)),
     "actions-shifted": lambda e: actions(e, lambda a: np.roll(a, -2, axis=0)),
     "rate-unlike-body": lambda e: replace(e, fps=30.0, sound=None, events=[]),

@@ -176,13 +176,14 @@ def _check_gripper(acting: Sequence[Look], body: Embodiment | None, found: Findi
         if named and np.ptp(asked) > 0.5 and np.ptp(named[0]) > 1e-6:
             against.append((one.number, float(np.corrcoef(asked, named[0][1 : len(asked) + 1])[0, 1])))
     turned = [number for number, agreement in against if agreement < -0.4]
-    sign = -1 if len(turned) > len(against) / 2 else 1  # a state may itself count the other way: then all are turned
+    sign = -1 if len(turned) > len(against) / 2 else 1  # a state may itself count how far it is closed
+    says_open = any("open" in name for one in acting for name in one.states)
     for number, agreement in against:
         if agreement * sign < -0.4:
             found.odd_in("gripper-polarity", number, f"its gripper's commands go against the gripper's own state "
                          f"(correlation {agreement:.2f}), unlike the other episodes'.")  # fmt: skip
     shut = [v[0] < 0.25 and np.median(v) < 0.5 for v in openness.values()]
-    if sign < 0 or (not against and np.mean(shut) > 0.8):
+    if (sign < 0 and says_open) or (not against and np.mean(shut) > 0.8):
         found.odd("gripper-sign", f"read as {opened:g} open, the gripper begins closed and is mostly closed, or moves "
                   "against its own state: the sign may be the other way round.")  # fmt: skip
 

@@ -16,6 +16,7 @@ class Entry:
     ``make()`` gives the ``World``. ``record(seed, kind, size=(height, width))`` gives an ``Episode``; where ``square``,
     ``size`` is one side. ``kinds`` are the controllers' names. ``alike`` are states of at most one axis whose length is
     the same in every episode: LeRobot's ``observation.state`` is made of them. ``extra`` names the optional install.
+    ``chart(episode)`` gives a scenario map, uint8 t h w 3, where the world has one.
     """
 
     make: str
@@ -24,6 +25,7 @@ class Entry:
     alike: tuple[str, ...]
     square: bool = False
     extra: str = ""
+    chart: str = ""
 
 
 ENTRIES = {
@@ -41,7 +43,7 @@ ENTRIES = {
     ),
     "driving": Entry(
         make="driving:Driving", record="driving_record:record_driving", kinds="driving_drivers:KINDS",
-        alike=("ego", "nearest", "signal", "progress"),
+        alike=("ego", "nearest", "signal", "progress"), chart="driving_chart:scenario_film",
     ),
 }  # fmt: skip
 
