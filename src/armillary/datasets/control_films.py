@@ -27,12 +27,7 @@ def control_of(episode: Episode, kind: str, camera: str | None = None, *, streng
     if kind not in KINDS:
         raise RequestError(f"control {kind!r} is unknown: it must be one of {', '.join(KINDS)}.")
     if kind == "map":
-        name = next((name for name in MAPS if name in episode.frames), None)
-        if name is None:
-            raise DataError(
-                f"world {episode.world!r} draws no scenario map: its cameras are {', '.join(episode.frames)}."
-            )
-        return episode.frames[name]
+        return _map_of(episode)
     camera = next(iter(episode.frames)) if camera is None else camera
     if camera not in episode.frames:
         raise RequestError(f"camera {camera!r} is not in the episode: it has {', '.join(episode.frames)}.")
