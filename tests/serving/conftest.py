@@ -1,78 +1,16 @@
 """A real server on a free port, with a worker of its own and a small checkpoint of random weights."""
 
-import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from tiny import small_checkpoint
 
-CLI = "import sys; from armillary.cli import main; sys.exit(main())"
+sys.path.insert(0, str(Path(__file__).parent))  # for servers.py
 
-
-class Server:
-    """A server in a process of its own. ``url`` is where it answers."""
-
-    def __init__(self, checkpoint: Path, folder: Path, *flags: str, port: int | None = None) -> None:
-        self.folder, self.flags, self.checkpoint = folder, flags, checkpoint
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.begin()
-
-    def begin(self) -> None:
-        line = [sys.executable, "-c", CLI, "serve", "--checkpoint", str(self.checkpoint), "--port", str(self.port)]
-        self.log = (self.folder.with_suffix(".log")).open("ab")
-        self.process = subprocess.Popen(
-            [*line, "--folder", str(self.folder), "--niceness", "0", *self.flags], stdout=self.log, stderr=self.log,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-
-    def wait(self, seconds: float = 300.0) -> "Server":
-        until = time.monotonic() + seconds
-        with httpx.Client(base_url=self.url, timeout=5) as client:
-            while time.monotonic() < until:
-                try:
-                    if client.get("/v1/health/ready").status_code == 200:
-                        return self
-                except httpx.HTTPError:
-                    pass
-                assert self.process.poll() is None, self.told()
-                time.sleep(0.2)
-        raise AssertionError(f"not ready after {seconds} s: {self.told()}")
-
-    def told(self) -> str:
-        return self.folder.with_suffix(".log").read_text()[-3000:]
-
-    def workers(self) -> list[int]:
-        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in found]
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        self.log.close()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from servers import Server, running
 
 
 @pytest.fixture(scope="session")
@@ -87,25 +25,7 @@ def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield one
 
 
-@contextmanager
-def running(checkpoint: Path, folder: Path, *flags: str) -> Iterator[Server]:
-    one = Server(checkpoint, folder, *flags)
-    try:
-        yield one.wait()
-    finally:
-        one.stop()
-
-
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=60) as one:
         yield one
-
-
-def told(answer: httpx.Response) -> dict:
-    """The error of an answer, after a look at its envelope."""
-    body = json.loads(answer.content)
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert "Traceback" not in body["error"]["message"]
-    return body["error"]

@@ -1,0 +1,119 @@
+"""A server with keys, a word list and small limits: who may ask, what is refused, who waits, and slow clients."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from servers import Server, running, told
+
+ANN, BOB = "ann-0123456789abcdef", "bob-0123456789abcdef"
+SMALL = {"prompt": "the arm moves", "size": "64x64", "num_frames": 5, "num_inference_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def guarded(checkpoint, tmp_path_factory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "keys").write_text(f"# who may ask\nann {ANN}\nbob {BOB} 5\n")
+    (folder / "words").write_text("forbidden thing\n")
+    flags = ("--keys", str(folder / "keys"), "--refuse-words", str(folder / "words"), "--limits.queue-of-one", "3",
+             "--limits.body-seconds", "6", "--limits.steps", "100")  # fmt: skip
+    with running(checkpoint, folder / "run", *flags) as one:
+        yield one
+
+
+def client_of(server, key):
+    return httpx.Client(base_url=server.url, timeout=120, headers={"Authorization": f"Bearer {key}"} if key else {})
+
+
+def test_only_a_known_key_may_ask_and_everybody_may_look_at_health(guarded):
+    for key in (None, "wrong", "ann", ANN[:-1], ANN + "x", "\xe4" * 16):
+        with httpx.Client(base_url=guarded.url, timeout=60) as client:
+            headers = {"Authorization": f"Bearer {key}".encode()} if key else {}
+            answer = client.get("/v1/models", headers=headers)
+            assert (answer.status_code, told(answer)["code"]) == (401, "invalid_api_key")
+            assert client.get("/v1/health/live", headers=headers).status_code == 200
+    for scheme in ("Bearer", "Api-Key"):
+        assert httpx.get(f"{guarded.url}/v1/models", headers={"Authorization": f"{scheme} {ANN}"}).status_code == 200
+
+
+def test_nobody_sees_another_s_jobs(guarded):
+    with client_of(guarded, ANN) as ann, client_of(guarded, BOB) as bob:
+        job = ann.post("/v1/videos", json=SMALL).json()["id"]
+        for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/content")):
+            assert bob.request(method, f"/v1/videos/{job}{path}").status_code == 404
+        assert job not in [one["id"] for one in bob.get("/v1/videos").json()["data"]]
+        assert ann.delete(f"/v1/videos/{job}").json()["deleted"]
+
+
+def test_words_the_operator_does_not_want_are_refused(guarded):
+    with client_of(guarded, ANN) as ann:
+        for path, body in (
+            ("/v1/videos", {**SMALL, "prompt": "a Forbidden,  THING on a table"}),
+            ("/v1/videos", {**SMALL, "negative_prompt": "forbidden thing"}),
+            ("/v1/images/generations", {"prompt": "forbidden-thing"}),
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": "förbidden thing"}]}),
+        ):
+            answer = ann.post(path, json=body)
+            assert (answer.status_code, told(answer)["code"]) == (400, "refused")
+
+
+def test_one_client_s_queue_is_bounded_and_the_other_s_is_free(guarded):
+    slow = {**SMALL, "num_frames": 65, "size": "256x256", "num_inference_steps": 100}
+    with client_of(guarded, ANN) as ann, client_of(guarded, BOB) as bob:
+        made = [ann.post("/v1/videos", json=slow) for _ in range(4)]
+        assert [one.status_code for one in made] == [200, 200, 200, 429]
+        assert told(made[-1])["code"] == "quota_exceeded" and int(made[-1].headers["retry-after"]) > 0
+        other = bob.post("/v1/videos", json=SMALL)
+        assert other.status_code == 200 and other.json()["queue_position"] == 0, "bob's priority is higher"
+        running = made[0].json()["id"]
+        until = time.monotonic() + 60
+        while ann.get(f"/v1/videos/{running}").json()["status"] == "queued" and time.monotonic() < until:
+            time.sleep(0.05)
+        for one in made[:3]:
+            cancelled = ann.post(f"/v1/videos/{one.json()['id']}/cancel").json()
+            assert cancelled["status"] == "failed" and cancelled["error"]["code"] == "cancelled"
+        begun = time.monotonic()
+        while bob.get(f"/v1/videos/{other.json()['id']}").json()["status"] != "completed":
+            assert time.monotonic() - begun < 60, "the cancelled job is still being computed"
+            time.sleep(0.1)
+
+
+def test_a_deadline_is_kept(guarded):
+    with client_of(guarded, ANN) as ann:
+        slow = {**SMALL, "num_frames": 65, "size": "256x256", "num_inference_steps": 100, "deadline_seconds": 0.5}
+        answer = ann.post("/v1/videos/sync", json=slow)
+        assert (answer.status_code, told(answer)["code"]) == (504, "deadline_exceeded")
+
+
+def test_slow_clients_are_hung_up_on(guarded):
+    with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a head that never ends
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n")
+        assert raw.recv(64).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a body that never ends
+        raw.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ANN}\r\nContent-Length: 500\r\n"
+                    "Content-Type: application/json\r\n\r\n{".encode())  # fmt: skip
+        assert raw.recv(64).startswith(b"HTTP/1.1 408")
+
+
+def test_everything_asked_and_refused_is_in_the_audit_log_without_keys(guarded):
+    with client_of(guarded, ANN) as ann:
+        ann.post("/v1/videos", json={**SMALL, "user": "reader 7", "colour": 1})
+        job = ann.post("/v1/videos", json={**SMALL, "user": "reader 7"}).json()["id"]
+        ann.delete(f"/v1/videos/{job}")
+    lines = [json.loads(line) for line in (guarded.folder / "audit.jsonl").read_text().splitlines()]
+    assert {"POST", "DELETE"} <= {line["method"] for line in lines}
+    assert any(line.get("user") == "reader 7" and line["caller"] == "ann" for line in lines)
+    assert any(line["status"] == 401 for line in lines)
+    text = json.dumps(lines) + guarded.told()
+    assert ANN not in text and BOB not in text
+
+
+def test_metrics_count_refusals_and_jobs(guarded):
+    with client_of(guarded, ANN) as ann:
+        page = ann.get("/metrics").text
+    assert 'armillary_refusals_total{code="refused"}' in page
+    assert 'armillary_jobs_over_total{mode="text-to-video",status="completed"}' in page
+    assert 'armillary_resident_bytes{process="worker 0"}' in page

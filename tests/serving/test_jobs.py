@@ -1,0 +1,161 @@
+"""The job table: nothing is lost, nothing is done twice, nobody is served before his turn."""
+
+import time
+
+import pytest
+
+from armillary.serving import jobs as table
+from armillary.serving.jobs import Jobs, NewJob
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    one = Jobs(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    yield one
+    one.close()
+
+
+def new(owner="ann", **how):
+    told = {"kind": "video", "mode": "text-to-video", "request": {}, "cost": 1.0, "batch_key": "a", **how}
+    return NewJob(owner=owner, **told)
+
+
+def test_a_job_goes_through_its_life_and_keeps_what_came_of_it(jobs):
+    made = jobs.create(new(request={"a": 1}))
+    assert (made.status, made.request, jobs.waiting("ann"), jobs.waiting()) == ("queued", {"a": 1}, 1, 1)
+    (claimed,) = jobs.claim("w", 4)
+    assert (claimed.id, claimed.status, claimed.attempt) == (made.id, "in_progress", 1)
+    jobs.progress([claimed], 0.5)
+    assert jobs.of_id(made.id).progress == 50
+    assert jobs.complete(claimed, {"files": {}}, keep_seconds=60, batch=1)
+    done = jobs.of_id(made.id, "ann")
+    assert (done.status, done.progress, done.result) == ("completed", 100, {"files": {}})
+    assert jobs.claim("w", 4) == []
+
+
+def test_what_a_dead_worker_held_waits_again_and_its_late_result_is_thrown_away(jobs):
+    jobs.create(new())
+    (lost,) = jobs.claim("dead", 1)
+    jobs.release("dead")
+    (again,) = jobs.claim("alive", 1)
+    assert again.id == lost.id and again.attempt == 2
+    assert not jobs.complete(lost, {"by": "dead"}, keep_seconds=60, batch=1)
+    assert jobs.complete(again, {"by": "alive"}, keep_seconds=60, batch=1)
+    assert jobs.of_id(lost.id).result == {"by": "alive"}
+
+
+def test_a_silent_worker_loses_its_lease(jobs, monkeypatch):
+    monkeypatch.setattr(table, "LEASE_SECONDS", 0.05)
+    jobs.create(new())
+    jobs.claim("silent", 1)
+    assert jobs.claim("other", 1) == []
+    time.sleep(0.1)
+    assert len(jobs.claim("other", 1)) == 1
+
+
+def test_a_job_that_takes_three_workers_with_it_is_given_up(jobs):
+    made = jobs.create(new())
+    for worker in ("a", "b", "c"):
+        assert len(jobs.claim(worker, 1)) == 1
+        jobs.release(worker)
+    assert jobs.claim("d", 1) == []
+    assert jobs.of_id(made.id).error_code == "worker_lost"
+
+
+def test_whoever_asks_for_much_does_not_keep_the_others_waiting(jobs):
+    for n in range(20):
+        jobs.create(new("greedy", batch_key=str(n)))
+    for n in range(2):
+        jobs.create(new("modest", batch_key=f"m{n}"))
+    served = []
+    for _ in range(6):
+        (job,) = jobs.claim("w", 1)
+        served.append(job.owner)
+        jobs.complete(job, {}, keep_seconds=60, batch=1)
+    assert served.count("modest") == 2 and served.index("modest") <= 2
+
+
+def test_who_slept_does_not_save_up_turns(jobs):
+    for n in range(6):
+        jobs.create(new("early", batch_key=str(n)))
+        (job,) = jobs.claim("w", 1)
+        jobs.complete(job, {}, keep_seconds=60, batch=1)
+    for n in range(4):
+        jobs.create(new("late", batch_key=f"l{n}"))
+    jobs.create(new("early", batch_key="e"))
+    served = [jobs.claim("w", 1)[0].owner for _ in range(3)]
+    assert "early" in served
+
+
+def test_priority_goes_first(jobs):
+    jobs.create(new("ann"))
+    urgent = jobs.create(new("bob", priority=5, batch_key="b"))
+    assert [job.id for job in jobs.claim("w", 1)] == [urgent.id]
+
+
+def test_only_what_is_alike_is_claimed_together_whoever_asked(jobs):
+    alike = [jobs.create(new(f"client {n}", batch_key="same")).id for n in range(3)]
+    jobs.create(new("other", batch_key="another"))
+    assert sorted(job.id for job in jobs.claim("w", 8)) == sorted(alike)
+
+
+def test_a_request_sent_twice_is_one_job(jobs):
+    first = jobs.create(new(idempotency_key="k"))
+    assert jobs.create(new(idempotency_key="k")).id == first.id
+    assert jobs.create(new("bob", idempotency_key="k")).id != first.id
+
+
+def test_cancelled_jobs_are_noticed_by_who_computes_them(jobs):
+    made = [jobs.create(new()) for _ in range(2)]
+    claimed = jobs.claim("w", 2)
+    assert jobs.abandoned(claimed) == set()
+    jobs.cancel(made[0].id, "ann")
+    assert jobs.abandoned(claimed) == {made[0].id}
+    jobs.delete(made[1].id, "ann")
+    assert jobs.abandoned(claimed) == {job.id for job in made}
+    assert not any(jobs.complete(job, {}, keep_seconds=60, batch=2) for job in claimed)
+
+
+def test_a_deadline_ends_what_waits_and_what_runs(jobs):
+    late = jobs.create(new(deadline=time.time() - 1))
+    jobs.settle()
+    assert jobs.of_id(late.id).error_code == "deadline_exceeded"
+
+
+def test_a_stranger_s_job_is_not_there(jobs):
+    made = jobs.create(new("ann"))
+    for ask in (jobs.of_id, jobs.cancel, jobs.delete):
+        with pytest.raises(KeyError):
+            ask(made.id, "bob")
+    assert jobs.listed("bob", after=None, limit=5, newest_first=True, kind="video") == []
+
+
+def test_pages_of_the_list_meet_without_gap_or_double(jobs):
+    made = [jobs.create(new()).id for _ in range(7)]
+    for newest_first in (True, False):
+        found, after = [], None
+        while page := jobs.listed("ann", after=after, limit=3, newest_first=newest_first, kind="video"):
+            found += [job.id for job in page]
+            after = found[-1]
+        assert found == (made[::-1] if newest_first else made)
+
+
+def test_the_expected_time_comes_from_what_was_measured(jobs):
+    jobs.create(new(cost=2.0))
+    (job,) = jobs.claim("w", 1)
+    time.sleep(0.05)
+    jobs.complete(job, {}, keep_seconds=60, batch=1)
+    place, seconds = jobs.ahead(jobs.create(new(cost=4.0)))
+    assert place == 0 and 0.08 < seconds < 2.0
+
+
+def test_what_grows_is_kept_piece_by_piece_and_a_new_attempt_begins_anew(jobs):
+    jobs.create(new(kind="chat"))
+    (first,) = jobs.claim("w", 1)
+    jobs.say(first, 0, "hel")
+    jobs.release("w")
+    (second,) = jobs.claim("v", 1)
+    assert jobs.said(second) == ""
+    jobs.say(second, 0, "hel")
+    jobs.say(second, 1, "lo")
+    assert jobs.said(second) == "hello"

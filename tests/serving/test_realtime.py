@@ -1,0 +1,121 @@
+"""A world session: actions go in, film comes out that plays as one, and the session is taken up again."""
+
+import base64
+import io
+import json
+
+import av
+import numpy as np
+import pytest
+import websockets
+import websockets.sync.client
+from PIL import Image
+
+STILL = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0.5]
+
+
+@pytest.fixture
+def begin(server):
+    opened = []
+
+    def begin(**start):
+        one = websockets.sync.client.connect(f"ws://127.0.0.1:{server.port}/v1/realtime/video", open_timeout=60)
+        opened.append(one)
+        told = {"type": "session.start", "embodiment": "tabletop", "width": 64, "height": 64, "steps": 1, **start}
+        one.send(json.dumps({name: value for name, value in told.items() if value is not None}))
+        return one
+
+    yield begin
+    for one in opened:
+        one.close()
+
+
+def picture():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def heard(session):
+    return json.loads(session.recv(120))
+
+
+def piece(session):
+    told = heard(session)
+    assert told["type"] == "video.chunk_metadata", told
+    data = session.recv(120)
+    assert len(data) == told["bytes"]
+    return told, data
+
+
+def act(session, rows, event_id="e", **action):
+    event = {"multi_modal_data": {"action": {"data": rows, **action}}}
+    session.send(json.dumps({"type": "session.interaction", "interaction": {"event_id": event_id, "event": event}}))
+
+
+def test_pieces_join_into_one_film_that_goes_on_after_a_break(begin):
+    session = begin(image=picture())
+    start = heard(session)
+    assert start["type"] == "video.start" and start["format"] == "m4s"
+    told, film = piece(session)
+    assert (told["chunk"], told["frames"]) == (0, 1)
+    for number, count in enumerate((4, 3, 8), 1):
+        act(session, [STILL] * count, f"e{number}", embodiment="tabletop")
+        assert heard(session) == {"type": "session.interaction.queued", "event_id": f"e{number}", "frames": count}
+        told, data = piece(session)
+        assert (told["chunk"], told["frames"], told["event_id"]) == (number, count, f"e{number}")
+        film += data
+    with av.open(io.BytesIO(film)) as container:
+        times = [round(float(frame.pts * frame.time_base), 6) for frame in container.decode(video=0)]
+    assert times == [round(n / 10, 6) for n in range(16)]
+    session.send(json.dumps({"type": "session.stop"}))
+    done = heard(session)
+    assert (done["type"], done["frames"], done["chunks"]) == ("session.done", 16, 4)
+
+    again = begin(session_id=start["session_id"], embodiment=None, width=None, height=None, steps=None)
+    assert heard(again)["session_id"] == start["session_id"]
+    _, first = piece(again)
+    act(again, [STILL] * 4)
+    heard(again)
+    _, more = piece(again)
+    with av.open(io.BytesIO(first + more)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(io.BytesIO(film)) as container:
+        last = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][-1]
+    assert len(frames) == 5
+    assert np.abs(frames[0].astype(int) - last).mean() < 6, "it goes on from the frame where it stopped"
+
+
+def test_words_alone_begin_a_world(begin):
+    session = begin(prompt="a table", image=None)
+    heard(session)
+    assert piece(session)[0]["frames"] == 1
+    session.send(json.dumps({"type": "session.ping"}))
+    assert heard(session)["type"] == "session.pong"
+
+
+def test_a_mistake_leaves_the_session_open(begin):
+    session = begin(image=picture())
+    heard(session), piece(session)
+    for wrong in ({"type": "session.dance"}, {"type": "session.interaction"}, [1], {"type": "session.ping", "x": 1}):
+        session.send(json.dumps(wrong))
+        assert heard(session)["type"] == "error"
+    act(session, [[0.0] * 3], "wide")
+    told = heard(session)
+    assert (told["type"], told["event_id"]) == ("error", "wide") and "10 numbers" in told["message"]
+    act(session, [STILL], embodiment="pusht")
+    assert heard(session)["type"] == "error"
+    act(session, [STILL] * 2)
+    assert heard(session)["type"] == "session.interaction.queued"
+    assert piece(session)[0]["frames"] == 2
+
+
+@pytest.mark.parametrize("start", [{"embodiment": "nobody"}, {"session_id": "job_x"}, {"width": 63}, {"colour": 1},
+                                   {"prompt": "", "image": None}, {"image": "/etc/passwd"}])  # fmt: skip
+def test_a_beginning_that_cannot_be_is_told_and_hung_up_on(begin, start):
+    session = begin(**{"prompt": "a table", **start})
+    while "error" not in (told := heard(session)):
+        assert told["type"] == "video.start"
+    assert told["error"]["type"] in ("invalid_request_error", "not_found_error")
+    with pytest.raises(websockets.ConnectionClosed):
+        session.recv(60)
