@@ -1,11 +1,14 @@
 """A tokenizer's training may begin from another's weights, if the sizes fit."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from armillary.errors import ConfigError
 from armillary.tokenizers.video import VideoVAE, VideoVAEConfig
-from armillary.training.vae import VAERun, VAETrainer
+from armillary.training.vae import VAERun, VAETrainer, train_vae
 
 SMALL = VideoVAEConfig(base_dim=4, decoder_base_dim=4, dim_mult=(1, 1, 2, 2))
 
@@ -23,3 +26,25 @@ def test_weights_of_other_sizes_are_refused(tmp_path):
     VideoVAE(SMALL).save(tmp_path / "vae")
     with pytest.raises(ConfigError, match="other sizes"):
         VAETrainer(VAERun(data=tmp_path, out=tmp_path, origin=tmp_path / "vae"))
+
+
+def test_a_run_for_the_decoder_leaves_the_latents_as_they_are(tmp_path):
+    torch.manual_seed(7)
+    first = VideoVAE(replace(SMALL, latents_mean=(0.3,) * 48, latents_std=(2.0,) * 48))
+    first.save(tmp_path / "vae")
+    np.save(tmp_path / "frames_00.npy", np.random.default_rng(0).integers(0, 255, (8, 5, 32, 32, 3), np.uint8))
+    run = VAERun(
+        data=tmp_path, out=tmp_path / "run", model=SMALL, origin=tmp_path / "vae", steps=4, decoder_only=True,
+        crop=32, warmup_steps=1,
+    )  # fmt: skip
+    train_vae(run)
+    before, after = (VideoVAE.load(folder, dtype=torch.bfloat16) for folder in (tmp_path / "vae", tmp_path / "run/vae"))
+    film = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    latents = before.encode(film)
+    assert torch.equal(after.encode(film), latents)
+    assert not torch.equal(after.decode(latents), before.decode(latents))
+
+
+def test_a_run_for_the_decoder_without_an_origin_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="origin"):
+        VAERun(data=tmp_path, out=tmp_path, decoder_only=True)

@@ -48,6 +48,8 @@ class VAERun:
     seed: int = 0
     origin: Path | None = None  # a tokenizer's folder to begin from; its sizes must be those of ``model``
     model: VideoVAEConfig = field(default_factory=VideoVAEConfig)
+    decoder_only: bool = False  # the latents of ``origin`` stay as they are; only what is made of them gets better
+    emphasis: float = 1.0  # how much of the extra weight of objects and of what moves is used
     batch: int = 2  # whole clips of nine frames of 128x128 pixels that one step costs
     crop: int = 64  # side of the crops of the first part, pixels
     crop_share: float = 0.3  # how much of the run sees crops only
@@ -64,6 +66,8 @@ class VAERun:
     report_steps: int = 50
 
     def __post_init__(self) -> None:
+        if self.decoder_only and self.origin is None:
+            raise ConfigError("a run that trains the decoder only needs the tokenizer whose decoder: say its origin.")
         if self.crop % SPACE or self.batch < 1 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
             raise ConfigError(
                 f"a run with crop {self.crop}, batch {self.batch}, {self.minutes} minutes, {self.steps} steps cannot "
@@ -80,14 +84,16 @@ def vae_loss(
     weighs more towards the end of the run (``progress`` 0 to 1), plus a very small pull of the latents to the normal
     distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's.
     """
-    mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
+        mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
     noise, more = (torch.empty_like(mean).normal_(generator=generator) for _ in range(2))
     log_variance = log_variance.clamp(-30.0, 20.0)
     spread = mean.detach().float().std(dim=(0, 2, 3, 4), keepdim=True).to(mean.dtype)
     latents = mean + noise * torch.exp(0.5 * log_variance) + more * spread * run.latent_noise
     rows, columns = (side // SPACE for side in pixels.target.shape[-2:])
     error = vae.render(latents[..., :rows, :columns]).float() - pixels.target
-    weight = pixels.weight / pixels.weight.mean()
+    weight = 1.0 + run.emphasis * (pixels.weight - 1.0)
+    weight = weight / weight.mean()
     square = error.square()
     m, v = mean.float(), log_variance.float()
     kl = 0.5 * (m.square() + v.exp() - 1.0 - v).mean()
@@ -103,7 +109,12 @@ class VAETrainer:
         torch.manual_seed(run.seed)
         vae = VideoVAE(run.model)
         if run.origin is not None:
-            vae.load_state_dict(_weights_of(run))
+            found = _origin(run)
+            vae.load_state_dict(found.state_dict())
+            vae.config = found.config
+        if run.decoder_only:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
         self.names = [name for name, part in vae.named_parameters() if part.requires_grad]
         parts = dict(vae.named_parameters())
         self.master = [parts[name].detach().clone() for name in self.names]
@@ -152,7 +163,7 @@ class VAETrainer:
 
     def averaged(self) -> VideoVAE:
         """A copy of the model with the average of the weights, float32."""
-        vae = VideoVAE(self.run.model)
+        vae = VideoVAE(self.vae.config)
         state = vae.state_dict() | dict(zip(self.names, self.average, strict=True))
         state |= {name: part.float() for name, part in self.vae.state_dict().items() if name not in set(self.names)}
         vae.load_state_dict(state)
@@ -228,8 +239,8 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
     return _checkpoint(trainer, clips, judge, thorough=True)
 
 
-def _weights_of(run: VAERun) -> dict[str, Tensor]:
-    """The weights a run begins from; ``ConfigError`` if they are of other sizes than its own."""
+def _origin(run: VAERun) -> VideoVAE:
+    """The tokenizer a run begins from; ``ConfigError`` if it is of other sizes than the run's."""
     assert run.origin is not None
     found = VideoVAE.load(run.origin)
     same = replace(found.config, latents_mean=run.model.latents_mean, latents_std=run.model.latents_std)
@@ -237,7 +248,7 @@ def _weights_of(run: VAERun) -> dict[str, Tensor]:
         raise ConfigError(
             f"{run.origin} holds a tokenizer of other sizes than this run's model: say the same sizes, or begin afresh."
         )
-    return found.state_dict()
+    return found
 
 
 def _inner(name: str, part: Tensor) -> bool:
@@ -265,7 +276,8 @@ def _checkpoint(trainer: VAETrainer, clips: ByteClips, judge: Judge | None, *, t
     fast = VideoVAE(vae.config).to(torch.bfloat16)
     fast.load_state_dict(vae.state_dict())
     known = (scaled(clip[None]) for clip in clips.known(200 if thorough else 12))
-    vae.config = fit_latent_statistics(fast, known)
+    if not trainer.run.decoder_only:
+        vae.config = fit_latent_statistics(fast, known)
     vae.save(trainer.run.out / "vae")
     held = (scaled(clip[None]) for clip, _ in clips.held(64 if thorough else 8))
     errors = [(fast.decode(fast.encode(video)) - video).square().mean() for video in held]
