@@ -12,6 +12,7 @@ from armillary.records import Array
 from armillary.serving.inbound import TAKEN
 from armillary.serving.settings import Limits
 
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is looked at instead, before any pixel is made
 _CONTAINERS = {"mp4": "mov", "webm": "matroska"}  # named, so that no other reader (playlists!) is ever tried
 
 
@@ -25,7 +26,7 @@ def open_picture(data: bytes, field: str, limits: Limits) -> Array:
                     f"{field} is {width}x{height}, more than {limits.image_pixels} pixels: send a smaller picture."
                 )
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as broken:
         if isinstance(broken, RequestError):
             raise
         raise RequestError(f"{field} cannot be read as a picture: send {TAKEN['image']}.") from broken
