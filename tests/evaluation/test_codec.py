@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from armillary.datasets.byte_clips import ByteClips
 from armillary.errors import DataError
-from armillary.evaluation.codec import HUES, count_kept, evaluate_vae, nearest_hue
+from armillary.evaluation.codec import count_kept, evaluate_vae
+from armillary.evaluation.held_out import held_out_clips
+from armillary.evaluation.pixels import HUES, nearest_hue
 from armillary.tokenizers.video import VideoVAE, VideoVAEConfig
 
 
@@ -60,12 +63,18 @@ def test_an_untrained_tokenizer_fails_and_the_sheet_is_written(tmp_path: Path) -
     VideoVAE(VideoVAEConfig(base_dim=4, decoder_base_dim=4)).save(tmp_path / "vae")
     pairs = [picture(left=left) for left in (2, 6, 12, 20)]
     np.save(tmp_path / "frames_00.npy", np.stack([np.stack([frame] * 5) for frame, _ in pairs]))
-    with pytest.raises(DataError, match="no masks"):
-        evaluate_vae(tmp_path / "vae", tmp_path, clips=1)
+    with pytest.raises(DataError, match="without masks"):
+        evaluate_vae(tmp_path / "vae", ByteClips(tmp_path).held(1))
     np.save(tmp_path / "masks_00.npy", np.stack([np.stack([mask] * 5) for _, mask in pairs]))
     for canvas in (False, True):
-        score = evaluate_vae(tmp_path / "vae", tmp_path, clips=1, canvas=canvas, sheet=tmp_path / "sheet.png")
+        score = evaluate_vae(tmp_path / "vae", ByteClips(tmp_path).held(1), canvas=canvas, sheet=tmp_path / "sheet.png")
         assert (score.clips, score.objects, score.kept, score.passes) == (1, 5, 0.0, False)
         assert len(score.psnr_frames) == 5
         assert score.worst <= min(score.psnr_frames) <= score.psnr
     assert (tmp_path / "sheet.png").stat().st_size > 100
+
+
+def test_held_out_clips_are_the_same_each_time_and_show_what_their_masks_say() -> None:
+    (frames, masks), (again, _) = next(held_out_clips(1)), next(held_out_clips(1))
+    assert frames.shape == (17, 128, 128, 3) and np.array_equal(frames, again)
+    assert sum(np.array([count_kept(f, f, m) for f, m in zip(frames, masks, strict=True)]))[1] >= 34

@@ -12,7 +12,7 @@ No generator is trained on a tokenizer below 30 dB, or that keeps fewer than 98 
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 
 from armillary.datasets.byte_clips import ByteClips, Bytes
 from armillary.errors import DataError
+from armillary.evaluation.held_out import held_out_clips
+from armillary.evaluation.pixels import HUES, nearest_hue
 from armillary.media import contact_sheet, write_image
 from armillary.tokenizers.video import VideoVAE, on_canvas
 
 GATE_DB = 30.0
 GATE_KEPT = 0.98
-HUES: Mapping[str, float] = {"red": 0.0, "yellow": 60.0, "green": 120.0, "cyan": 180.0, "blue": 240.0, "purple": 295.0}
 BODY = 100  # mask numbers from here on are the robot's body: grey, not looked for by colour
 _MIN_PIXELS = 12  # of an object's colour, to be looked for at all
-_PALE, _DARK = 0.4, 0.15  # saturation and value below which a pixel has no hue
 _NEAR = 3  # pixels around the mask in which the object may be found
 
 
@@ -57,20 +57,20 @@ class CodecScore:
 
 
 def evaluate_vae(
-    folder: Path, data: Path, *, clips: int = 40, canvas: bool = False, sheet: Path | None = None,
+    folder: Path, source: Iterable[tuple[Bytes, Bytes | None]], *, canvas: bool = False, sheet: Path | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> CodecScore:  # fmt: skip
-    """Judge the tokenizer in ``folder`` on the held-out clips of ``data`` (``datasets/byte_clips.py``), with masks.
+    """Judge the tokenizer in ``folder`` on clips t h w 3 with masks t h w (``held_out_clips``, ``ByteClips.held``).
 
     ``canvas`` encodes on the padded canvas and decodes the cropped latents, as is done for clips with actions.
     ``sheet`` names a PNG to write: originals and reconstructions below each other. ``DataError`` without masks.
     """
-    vae, source = VideoVAE.load(folder, dtype=dtype), ByteClips(data)
+    vae = VideoVAE.load(folder, dtype=dtype)
     errors, objects, counts, seconds = [], [], np.zeros(3, int), np.zeros(2)
     shown: list[Bytes] = []
-    for frames, masks in source.held(clips):
+    for frames, masks in source:
         if masks is None:
-            raise DataError(f"{data} holds no masks: masks_*.npy must stand beside frames_*.npy to look for objects.")
+            raise DataError("clips came without masks: masks_*.npy must stand beside frames_*.npy to look for objects.")
         again, spent = reconstruct(vae, frames, canvas=canvas)
         seconds += spent
         square = ((again.astype(np.float32) - frames) / 255.0) ** 2
@@ -124,23 +124,6 @@ def count_kept(before: Bytes, after: Bytes, mask: Bytes) -> tuple[int, int, int]
     return kept, looked, pale
 
 
-def nearest_hue(picture: Bytes) -> NDArray[np.int64]:
-    """h w 3 to h w: the index into ``HUES`` of each pixel's nearest hue; -1 where it is pale or dark."""
-    colour = picture.astype(np.float32) / 255.0
-    high, low = colour.max(-1), colour.min(-1)
-    span = high - low
-    red, green, blue = np.moveaxis(colour, -1, 0)
-    safe = np.maximum(span, 1e-6)
-    hue = np.where(
-        high == red,
-        (green - blue) / safe % 6.0,
-        np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4),
-    )
-    away = np.abs(60.0 * hue[..., None] - np.array(list(HUES.values())))
-    nearest = np.minimum(away, 360.0 - away).argmin(-1)
-    return np.where((span < _PALE * high) | (high < _DARK), -1, nearest)
-
-
 def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     """The mask and all pixels at most ``by`` rows and columns away from it."""
     padded = np.pad(mask, by)
@@ -152,9 +135,12 @@ def _decibel(error: float | np.floating) -> float:
     return float(-10.0 * np.log10(max(float(error), 1e-12)))
 
 
-def main(folder: Path, data: Path, clips: int = 40, canvas: bool = False, sheet: Path | None = None) -> None:
-    """Print the figures of the tokenizer in ``folder`` as JSON."""
-    score = evaluate_vae(folder, data, clips=clips, canvas=canvas, sheet=sheet)
+def main(
+    folder: Path, data: Path | None = None, clips: int = 40, canvas: bool = False, sheet: Path | None = None
+) -> None:
+    """Print the figures of the tokenizer in ``folder`` as JSON; without ``data`` on clips simulated for it."""
+    source = held_out_clips(clips) if data is None else ByteClips(data).held(clips)
+    score = evaluate_vae(folder, source, canvas=canvas, sheet=sheet)
     figures: dict[str, float | Sequence[float]] = asdict(score)
     print(json.dumps({**figures, "passes": score.passes}))
 

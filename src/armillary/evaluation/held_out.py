@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from armillary import worlds
-from armillary.datasets.raw import load_raw, save_raw
+from armillary.datasets.raw import KINDS, load_raw, save_raw
 from armillary.errors import ConfigError
 from armillary.evaluation.pixels import centre_of_box
 from armillary.records import Array, Episode
@@ -174,3 +174,18 @@ def scene(seed: int, world: Tabletop) -> Scene:
         seed=seed, picture=moment.frames[CAMERA], boxes=boxes,
         words=captions(world, list(boxes), succeeded=True)["dense"],
     )  # fmt: skip
+
+
+def held_out_clips(count: int, *, seed: int = HELD_OUT) -> Iterator[tuple[Array, Array]]:
+    """One clip 17 h w 3 and its true masks 17 h w of each of ``count`` tabletop episodes, seeds from ``seed`` on.
+
+    Controllers are drawn as for training; the window's place is drawn by the seed.
+    """
+    for number in range(seed, seed + count):
+        rng = np.random.default_rng([number, 17])
+        kind = KINDS[int(rng.integers(len(KINDS)))]
+        episode = record_tabletop(number, kind, views=("front",), extras=("segmentation",), max_steps=44)
+        assert episode.segmentation is not None
+        frames, masks = episode.frames["front"], episode.segmentation["front"]
+        window = slice(start := int(rng.integers(len(frames) - 16)), start + 17)
+        yield np.array(frames[window]), np.minimum(masks[window], 255).astype(np.uint8)

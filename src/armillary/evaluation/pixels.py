@@ -5,15 +5,17 @@ blobs_of        the connected patches of one of the six colours, largest first
 centre_of       the middle of a patch, in pixels
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary.evaluation.codec import HUES, nearest_hue
 from armillary.records import Array
 
 Mask = NDArray[np.bool_]
+
+HUES: Mapping[str, float] = {"red": 0.0, "yellow": 60.0, "green": 120.0, "cyan": 180.0, "blue": 240.0, "purple": 295.0}
+_PALE, _DARK = 0.4, 0.15  # saturation and value below which a pixel has no hue
 
 
 def psnr(found: Array, truth: Array) -> float:
@@ -69,3 +71,20 @@ def within(mask: Mask, box: tuple[int, int, int, int]) -> Mask:
     kept = np.zeros_like(mask)
     kept[top:bottom, left:right] = mask[top:bottom, left:right]
     return kept
+
+
+def nearest_hue(picture: Array) -> NDArray[np.int64]:
+    """h w 3 to h w: the index into ``HUES`` of each pixel's nearest hue; -1 where it is pale or dark."""
+    colour = picture.astype(np.float32) / 255.0
+    high, low = colour.max(-1), colour.min(-1)
+    span = high - low
+    red, green, blue = np.moveaxis(colour, -1, 0)
+    safe = np.maximum(span, 1e-6)
+    hue = np.where(
+        high == red,
+        (green - blue) / safe % 6.0,
+        np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
+    away = np.abs(60.0 * hue[..., None] - np.array(list(HUES.values())))
+    nearest = np.minimum(away, 360.0 - away).argmin(-1)
+    return np.where((span < _PALE * high) | (high < _DARK), -1, nearest)
