@@ -241,5 +241,23 @@ def draw_scene(rng: np.random.Generator, family: str | None = None) -> Scene:
     names = list(FAMILIES)
     drawn = names[int(rng.integers(len(names)))]
     scene = FAMILIES[family or drawn](rng)
+    if rng.random() < 0.5:
+        scene = _mirrored(scene)
     floor, wall = FLOORS[int(rng.integers(len(FLOORS)))], WALLS[int(rng.integers(len(WALLS)))]
     return replace(scene, floor=floor, wall=wall)
+
+
+def _mirrored(scene: Scene) -> Scene:
+    """The same scene with left and right exchanged."""
+    items = []
+    for item in scene.items:
+        (x, y, z), (w, a, b, c), (u, v, up), (p, q, r) = item.place, item.quaternion, item.velocity, item.spin
+        items.append(replace(item, name=_other_side(item.name), place=(-x, y, z), quaternion=(w, a, -b, -c),
+                             velocity=(-u, v, up), spin=(p, -q, -r)))  # fmt: skip
+    ropes = tuple((name, (-point[0], point[1], point[2])) for name, point in scene.ropes)
+    return replace(scene, items=tuple(items), ropes=ropes)
+
+
+def _other_side(name: str) -> str:
+    side, _, rest = name.partition(" ")
+    return f"{ {'left': 'right', 'right': 'left'}.get(side, side) } {rest}".strip()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.worlds.hearing import Hit
-from armillary.worlds.items import Item
+from armillary.worlds.items import Item, inside, matrix
 from armillary.worlds.materials import COLOURS
 
 TWINS = ("vanishes", "changes colour", "floats", "passes through")
@@ -109,9 +109,22 @@ def _passing(life: Life, items: Sequence[Item], free: Sequence[int], rng: np.ran
             continue
         fast = max(pair, key=lambda n: float(np.linalg.norm(life.velocities[step, n])))
         slow = pair[0] if fast == pair[1] else pair[1]
-        if fast in free and items[slow].name not in SUPPORTS and _shown(life, fast, step):
+        square = _square(life, items, fast, slow, step)
+        if square and fast in free and items[slow].name not in SUPPORTS and _shown(life, fast, step):
             fits.append(Spell(kind="passes through", item=fast, step=step, other=slow))
     return fits[int(rng.integers(len(fits)))] if fits else None
+
+
+def _square(life: Life, items: Sequence[Item], fast: int, slow: int, step: int) -> bool:
+    """Whether one would go through the middle of the other, and not just its edge, if both went on as they are."""
+    away = life.positions[step, fast] - life.positions[step, slow]
+    speed = life.velocities[step, fast] - life.velocities[step, slow]
+    if items[slow].fixed:
+        path = away + np.linspace(0, 0.4, 60)[:, None] * speed
+        return bool(inside(items[slow], path @ matrix(items[slow].quaternion), share=0.7).any())
+    way = speed / max(float(np.linalg.norm(speed)), 1e-9)
+    miss = float(np.linalg.norm(away - (away @ way) * way))
+    return miss < 0.45 * (sorted(items[fast].half)[1] + sorted(items[slow].half)[1])
 
 
 def _clear(life: Life, items: Sequence[Item], item: int, step: int) -> bool:

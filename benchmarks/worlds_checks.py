@@ -1,0 +1,140 @@
+"""Three long looks at a world: thousands of seeds, thousands of answers, pictures a second.
+
+    python -m benchmarks.worlds_checks seeds physics --count 1000      simulated whole, three frames drawn of each
+    python -m benchmarks.worlds_checks answers spatial --count 2000    every answer checked by code of its own
+    python -m benchmarks.worlds_checks speed physics --count 3         camera frames with all labels, encoded
+    python -m benchmarks.worlds_checks twins physics --count 100       impossible twins: found, and equal until then
+
+Each prints what it found and appends one line to ``results.jsonl``; the exit code is 1 if a law is broken.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.measure import Timing, report
+
+from armillary.datasets.store import EpisodeWriter
+from armillary.records import Episode
+from armillary.worlds import make_world
+from armillary.worlds.catalogue import ENTRIES, found
+from armillary.worlds.lives import ALWAYS_ALIKE
+from armillary.worlds.physics_laws import broken
+from armillary.worlds.questions import template
+
+FAR_METRES = 60.0
+
+
+def record(world: str, seed: int, kind: str, **more: Any) -> Episode:
+    """One episode of a world by its catalogue entry."""
+    episode: Episode = found(ENTRIES[world].record)(seed, kind, **more)
+    return episode
+
+
+def seeds(world: str, count: int, first: int) -> dict[str, Any]:
+    """Simulate ``count`` seeds whole; draw three frames of each. What went wrong, by kind."""
+    kinds, faults = found(ENTRIES[world].kinds), Counter()
+    for seed in range(first, first + count):
+        episode = record(world, seed, kinds[seed % len(kinds)], extras=())
+        for name, values in episode.states.items():
+            faults["not finite"] += not np.isfinite(values).all()
+            if name == "positions":
+                faults["exploded"] += np.abs(values).max() > FAR_METRES
+        for frames in episode.frames.values():
+            three = frames[[0, len(frames) // 2, -1]]
+            faults["empty picture"] += int((three.reshape(3, -1).std(axis=1) < 4).any())
+    return {"seeds": count, "faults": {kind: int(n) for kind, n in faults.items() if n}}
+
+
+def answers(world: str, count: int, first: int) -> dict[str, Any]:
+    """Check at least ``count`` answers with ``benchmarks.answers_WORLD``; and how often each template says the same."""
+    judge, kinds = importlib.import_module(f"benchmarks.answers_{world}"), found(ENTRIES[world].kinds)
+    said: dict[str, Counter[str]] = defaultdict(Counter)
+    asked, bad, seed = 0, [], first
+    while asked < count:
+        episode = record(world, seed, kinds[seed % len(kinds)])
+        names = [thing["name"] for thing in episode.recipe["parameters"]["items"]]
+        for question in episode.questions:
+            asked += 1
+            truth = judge.wrong(episode, question)
+            if truth is not None:
+                bad.append(f"{world} {seed}: {question.words} said {question.answer!r}, but {truth!r}")
+            words = template(question.words.split(":")[0] if "Which of these" in question.words else question.words,
+                             names)  # fmt: skip
+            said[words][template(question.answer) if "box" in question.answer else question.answer] += 1
+        seed += 1
+    shares = {words: max(c.values()) / sum(c.values()) for words, c in said.items()
+              if sum(c.values()) >= 10 and "box" not in max(c)}  # fmt: skip
+    worst = max(shares, key=lambda words: shares[words])
+    return {"answers": asked, "episodes": seed - first, "wrong": len(bad), "examples": bad[:8], "templates": len(said),
+            "most_frequent_share": round(shares[worst], 3), "of_template": worst}  # fmt: skip
+
+
+def speed(world: str, count: int, size: tuple[int, int]) -> dict[str, Any]:
+    """Camera frames a second and a processor second: simulated, drawn with all labels, put into words, encoded."""
+    spec = make_world(world).spec
+    kind = found(ENTRIES[world].kinds)[0]
+    record(world, 0, kind, size=size)
+    wall, work, frames = time.perf_counter(), time.process_time(), 0
+    with tempfile.TemporaryDirectory() as room:
+        with EpisodeWriter(
+            Path(room) / "data", fps=spec.fps, cameras=spec.cameras, robot=spec.embodiment, states=ALWAYS_ALIKE[world]
+        ) as writer:
+            for seed in range(1, 1 + count):
+                episode = record(world, seed, kind, size=size)
+                frames += sum(len(f) for f in episode.frames.values())
+                writer.write(episode)
+    wall, work = time.perf_counter() - wall, time.process_time() - work
+    return {"size": list(size), "frames": frames, "frames_a_second": round(frames / wall, 1),
+            "frames_a_processor_second": round(frames / work, 1)}  # fmt: skip
+
+
+def twins(world: str, count: int, first: int) -> dict[str, Any]:
+    """Impossible twins of ``count`` seeds: made, found from the state, equal to the partner until the moment."""
+    made, missed, unlike, alarms = 0, 0, 0, 0
+    for seed in range(first, first + count):
+        partner = record(world, seed, "still", extras=())
+        alarms += bool(broken(partner))
+        twin = record(world, seed, "still", extras=(), twin="any")
+        spell = twin.recipe["twin"]
+        if spell is None:
+            continue
+        made, until = made + 1, spell["step"] + 1
+        missed += not any(n == spell["item"] and law == spell["kind"] for _, n, law in broken(twin))
+        pictures = all(np.array_equal(partner.frames[c][:until], twin.frames[c][:until]) for c in twin.frames)
+        states = all(np.array_equal(partner.states[s][:until], twin.states[s][:until]) for s in twin.states)
+        unlike += not (pictures and states)
+    return {"seeds": count, "twins": made, "not_found": missed, "unlike_before": unlike, "false_alarms": alarms}
+
+
+def main() -> None:
+    """Look, print, append to the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("seeds", "answers", "speed", "twins"))
+    parser.add_argument("world")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 128))
+    told = parser.parse_args()
+    begun = time.perf_counter()
+    if told.what == "speed":
+        result = speed(told.world, told.count, tuple(told.size))
+    else:
+        result = {"seeds": seeds, "answers": answers, "twins": twins}[told.what](told.world, told.count, told.first)
+    print(json.dumps(result, indent=1))
+    spent = (time.perf_counter() - begun) * 1e3
+    timing = Timing(median_ms=spent, low_ms=spent, high_ms=spent, processor_ms=time.process_time() * 1e3, repeats=1)
+    report(f"world_{told.what}", timing, world=told.world, **result, cores=os.cpu_count())
+    if result.get("faults") or result.get("wrong") or result.get("not_found") or result.get("unlike_before"):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
