@@ -143,7 +143,7 @@ def _server(url: str, checkpoint: str, folder: Path, batch: int) -> Iterator[str
         return
     port = 18000 + batch
     line = [sys.executable, "-c", "from armillary.cli import main; main()", "serve", "--checkpoint", checkpoint,
-            "--port", str(port), "--folder", str(folder), "--limits.batch", str(batch)]  # fmt: skip
+            "--port", str(port), "--folder", str(folder), "--batch", str(batch)]  # fmt: skip
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         where = f"http://127.0.0.1:{port}"

@@ -18,8 +18,8 @@ def guarded(checkpoint, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "keys").write_text(f"# who may ask\nann {ANN}\nbob {BOB} 5\n")
     (folder / "words").write_text("forbidden thing\n")
-    flags = ("--keys", str(folder / "keys"), "--refuse-words", str(folder / "words"), "--limits.queue-of-one", "3",
-             "--limits.body-seconds", "6", "--limits.steps", "100")  # fmt: skip
+    flags = ("--keys", str(folder / "keys"), "--refuse-words", str(folder / "words"), "--queue-of-one", "3",
+             "--body-seconds", "6", "--steps", "100")  # fmt: skip
     with running(checkpoint, folder / "run", *flags) as one:
         yield one
 

@@ -6,6 +6,7 @@ Only what is needed is computed: given frames are encoded as far as they reach, 
 that nobody asked for are never decoded.
 """
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from armillary.errors import ArmillaryError
 from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
-from armillary.records import Rollout
+from armillary.records import Array, Rollout
 from armillary.sampling.guidance import Field, Part
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
@@ -23,6 +24,7 @@ from armillary.sampling.solver import walk
 from armillary.sampling.stretches import Layout, Made, Stretch, count_stretches, unfold
 from armillary.tokenizers.video import SPACE, on_canvas
 
+LOOK_SHARE = 5  # between two looks at what is not finished passes at least so many times what one look costs
 LARGEST_BATCH = 32  # walks at once: beyond it a batch gains no speed and only takes memory
 
 
@@ -39,7 +41,10 @@ class Watch:
     total: int
     on_progress: Callable[[float], None] | None = None
     cancel: Callable[[], bool] | None = None
+    on_look: Callable[[int, Array], None] | None = None
+    batch: Sequence[int] = ()  # the numbers of the requests that are walked now
     done: int = 0
+    next_look: float = 0.0
 
     def before_step(self) -> None:
         if self.cancel is not None and self.cancel():
@@ -50,6 +55,18 @@ class Watch:
         if self.on_progress is not None:
             self.on_progress(self.done / self.total)
 
+    def may_look(self) -> bool:
+        """Whether somebody wants to see what there is so far, and it is time for it."""
+        return self.on_look is not None and self.done < self.total and time.monotonic() >= self.next_look
+
+    def look(self, decode: Callable[[], list]) -> None:
+        """Show what the films look like so far; looking stays a small part of the work."""
+        begun = time.monotonic()
+        for number, film in zip(self.batch, decode(), strict=True):
+            if film is not None and self.on_look is not None:
+                self.on_look(number, film)
+        self.next_look = time.monotonic() + LOOK_SHARE * (time.monotonic() - begun)
+
 
 def imagine_all(
     parts: Parts,
@@ -57,16 +74,18 @@ def imagine_all(
     *,
     on_progress: Callable[[float], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    on_look: Callable[[int, Array], None] | None = None,
 ) -> list[Rollout]:
     """A rollout for each request, in order. Stretches of equal layout are walked together, whosever they are."""
     evaluations = sum(count_stretches(r) * len(r.schedule.stops) for r in requests if r.schedule is not None)
-    watch = Watch(total=max(evaluations, 1), on_progress=on_progress, cancel=cancel)
+    watch = Watch(total=max(evaluations, 1), on_progress=on_progress, cancel=cancel, on_look=on_look)
     finished: dict[int, Made] = {}
     unfolding: dict[int, Generator[Stretch, Made, Made]] = {i: unfold(request) for i, request in enumerate(requests)}
     waiting = {i: next(story) for i, story in unfolding.items()}
     while waiting:
         layout = next(iter(waiting.values())).layout
         batch = [i for i, stretch in waiting.items() if stretch.layout == layout][:LARGEST_BATCH]
+        watch.batch = batch
         results = make(parts, layout, [waiting.pop(i) for i in batch], watch)
         for i, made in zip(batch, results, strict=True):
             try:
@@ -100,6 +119,9 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
         watch.before_step()
         found = field(state, stop)  # type: ignore[arg-type]
         watch.after_step(len(stretches))
+        if watch.may_look():
+            guess = field.tokens(state - stop.level * found)[0]  # type: ignore[attr-defined]
+            watch.look(lambda: _decoded(parts, unpatchify(guess, size, patch), stretches))
         return found
 
     tokens = field.tokens(walk(velocity, field.start(noises), layout.schedule))

@@ -19,7 +19,7 @@ import torch
 from armillary.errors import ConfigError, RequestError
 from armillary.model.memory import Memory
 from armillary.modes import Asked
-from armillary.records import Rollout
+from armillary.records import Array, Rollout
 from armillary.sampling.imagine import imagine_all
 from armillary.sampling.parts import Parts, best_device, best_dtype, find_checkpoint
 from armillary.sampling.requests import Request, check_request
@@ -84,18 +84,23 @@ class Omni:
         *,
         on_progress: Callable[[float], None] | None = None,
         cancel: Callable[[], bool] | None = None,
+        on_look: Callable[[int, Array], None] | None = None,
     ) -> list[Rollout]:
         """Rollouts of many requests, in order: each a mapping of ``mode`` and the fields of ``imagine``.
 
         Requests of one layout run as one batch; a request gives the same in company as alone, to rounding.
-        All are checked before any is begun. Warns (``UntrainedWarning``) where the checkpoint's makers say that its
-        generator has not been trained: what it imagines is then noise.
+        ``on_look`` is now and then shown what a film looks like so far: the request's number, frames uint8 t h w 3;
+        it costs at most a sixth of the time. All are checked before any is begun. Warns (``UntrainedWarning``) where
+        the checkpoint's makers say that its generator has not been trained: what it imagines is then noise.
         """
         checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
         pictured = [i for i, request in enumerate(checked) if request.mode.name != "reason"]
         if pictured and self.parts.defaults.untrained:
             warnings.warn(self.parts.defaults.untrained, UntrainedWarning, stacklevel=2)
-        imagined = imagine_all(self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel)
+        look = None if on_look is None else lambda number, film: on_look(pictured[number], film)
+        imagined = imagine_all(
+            self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel, on_look=look
+        )
         found = dict(zip(pictured, imagined, strict=True))
         return [found[i] if i in found else self._reasoned(request) for i, request in enumerate(checked)]
 

@@ -237,6 +237,11 @@ class Jobs:
             for job in jobs:
                 db.execute(JOBS.update().where(_held(job)).values(progress=min(99, int(100 * share))))
 
+    def show(self, job: Job, key: str) -> None:
+        """There is something to see of a job that is not finished, in the file of that key."""
+        with self._write() as db:
+            db.execute(JOBS.update().where(_held(job)).values(result=json.dumps({"preview": key})))
+
     def say(self, job: Job, number: int, text: str) -> None:
         """Keep a piece of an answer that grows."""
         with self._write() as db:

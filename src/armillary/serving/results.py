@@ -22,6 +22,7 @@ TYPES = {  # of a job's files -> what they are called in an answer
     "video.mp4": "video/mp4",
     "image.png": "image/png",
     "thumbnail.webp": "image/webp",
+    "look.webp": "image/webp",
     "spritesheet.jpg": "image/jpeg",
     "actions.json": "application/json",
     "provenance.json": "application/json",
@@ -98,6 +99,11 @@ def small(picture: Array, side: int) -> Array:
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((side, side))
     return np.asarray(image)
+
+
+def preview(film: Array) -> bytes:
+    """What is not finished yet: the middle of a film, as WebP."""
+    return encoded(small(film[len(film) // 2], THUMBNAIL_SIDE), "WEBP")
 
 
 def sprites(film: Array) -> Array:

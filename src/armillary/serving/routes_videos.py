@@ -20,7 +20,7 @@ from armillary.serving.routes_service import caller_of, desk_of, form_body, json
 router = APIRouter()
 KIND = "video"
 VARIANTS = {"video": "video.mp4", "image": "image.png", "thumbnail": "thumbnail.webp", "spritesheet": "spritesheet.jpg",
-            "actions": "actions.json", "provenance": "provenance.json"}  # fmt: skip
+            "actions": "actions.json", "provenance": "provenance.json", "preview": "look.webp"}  # fmt: skip
 _BODY = VideoBody.model_json_schema()
 _TAKES = {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY},
                                                         "multipart/form-data": {"schema": _BODY}}}}  # fmt: skip
@@ -175,11 +175,13 @@ async def delete(video_id: str, request: Request) -> JSONResponse:
     responses=refuses(400, 401, 404),
 )
 async def content(video_id: str, request: Request, variant: str = "video", number: int = Query(0, ge=0)) -> Response:
-    """A file of a completed job: video, image, thumbnail, spritesheet, actions or provenance."""
+    """A completed job's video, image, thumbnail, spritesheet, actions or provenance; a running one's preview."""
     desk = desk_of(request)
     job = await own_job(request, video_id, KIND)
     if variant not in VARIANTS:
         raise bad(f"variant={variant[:80]!r}: it must be one of {', '.join(VARIANTS)}.", "variant", "invalid_value")
+    if variant == "preview" and "preview" in job.result:
+        return await _sent(desk, job.result["preview"], "look.webp", "no-store")
     if job.status != "completed":
         raise Problem(404, "not_completed", f"the job is {job.status}: its files are there once it is completed.")
     made = job.result["all"]
@@ -188,11 +190,15 @@ async def content(video_id: str, request: Request, variant: str = "video", numbe
         there = [word for word, file in VARIANTS.items() if number < len(made) and file in made[number]]
         raise Problem(404, "no_such_variant", f"this job has no {variant}, but {', '.join(there) or 'fewer results'}.",
                       param="variant")  # fmt: skip
+    return await _sent(desk, made[number][name], name, "private, max-age=3600")
+
+
+async def _sent(desk: Desk, key: str, name: str, caching: str) -> Response:
     try:
-        body = await run_in_threadpool(desk.files.read, made[number][name])
+        body = await run_in_threadpool(desk.files.read, key)
     except DataError as gone:
         raise Problem(404, "not_found", str(gone)) from gone
-    return Response(body, media_type=TYPES[name], headers={"Cache-Control": "private, max-age=3600"})
+    return Response(body, media_type=TYPES[name], headers={"Cache-Control": caching})
 
 
 async def told(desk: Desk, job: Job) -> dict[str, Any]:
@@ -219,6 +225,7 @@ async def told(desk: Desk, job: Job) -> dict[str, Any]:
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
         "mode": job.mode,
         "variants": [word for word, name in VARIANTS.items() if name in job.result.get("files", {})],
+        "preview": "preview" in job.result,
         "notice": job.result.get("notice"),
     }
     if "action" in job.result:

@@ -29,7 +29,7 @@ from armillary.serving.bell import WorkerBell
 from armillary.serving.decode import open_film, open_picture
 from armillary.serving.files import Files
 from armillary.serving.jobs import LEASE_SECONDS, Job, Jobs
-from armillary.serving.results import keep_piece, keep_result
+from armillary.serving.results import keep_piece, keep_result, preview
 from armillary.serving.settings import Limits, ServeSettings, chosen_checkpoint
 
 LOG = logging.getLogger("armillary.worker")
@@ -110,11 +110,19 @@ class Worker:
             return
         running = [job for job, _ in asked]
         watch = _Watch(self.jobs, self.bell, running)
+        owners = [job for job, requests in asked for _ in requests]
+
+        def look(number: int, film: Array) -> None:
+            job = owners[number]
+            self.files.write(f"{job.id}/{job.attempt}/look.webp", preview(film))
+            self.jobs.show(job, f"{job.id}/{job.attempt}/look.webp")
+            self.bell.ring(job.id)
+
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UntrainedWarning)  # told by /v1/models and with every result
                 flat = [request for _, requests in asked for request in requests]
-                rollouts = iter(self.omni.imagine_many(flat, on_progress=watch.tell, cancel=watch.stop))
+                rollouts = iter(self.omni.imagine_many(flat, on_progress=watch.tell, cancel=watch.stop, on_look=look))
         except CancelledError:
             for job in running:
                 self.bell.ring(job.id)

@@ -152,7 +152,7 @@ function stateOf(job) {
 }
 
 function draw(card, job) {
-  const sign = JSON.stringify([job.status, job.progress, job.queue_position, compared.has(job.id), job.previews]);
+  const sign = JSON.stringify([job.status, job.progress, job.queue_position, compared.has(job.id), job.preview]);
   if (card.dataset.sign === sign) return;
   const rebuild = card.dataset.status !== job.status;
   card.dataset.sign = sign;
@@ -161,6 +161,7 @@ function draw(card, job) {
     card.querySelector(".state").textContent = stateOf(job);
     const bar = card.querySelector("progress");
     if (bar) bar.value = job.progress;
+    if (job.preview) glimpse(card, job);
     return;
   }
   const over = !["queued", "in_progress"].includes(job.status);
@@ -182,6 +183,13 @@ function draw(card, job) {
   const picture = make("div", { class: "none" });
   card.replaceChildren(picture, what, tools);
   if (job.variants.includes("thumbnail")) content(job, "thumbnail").then((url) => picture.replaceWith(make("img", { src: url, alt: "" }))).catch(() => {});
+}
+
+async function glimpse(card, job) {  // what there is so far
+  const blob = await ask(`/v1/videos/${job.id}/content?variant=preview`).then((answer) => answer.blob()).catch(() => null);
+  const place = card.querySelector(".none, img");
+  if (blob && place && card.dataset.status === "in_progress")
+    place.replaceWith(make("img", { src: URL.createObjectURL(blob), alt: "what it looks like so far" }));
 }
 
 async function content(job, variant) {
