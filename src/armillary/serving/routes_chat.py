@@ -16,7 +16,7 @@ from armillary.serving.inbound import as_input
 from armillary.serving.jobs import Job, NewJob, new_id
 from armillary.serving.keys import Caller
 from armillary.serving.problems import of_job
-from armillary.serving.routes_service import caller_of, desk_of, json_body, refuses
+from armillary.serving.routes_service import caller_of, desk_of, json_body, refuses, sends
 from armillary.serving.talk import Apart, ChatBody, manner_of, pieces_of, stops_of, unnested
 
 router = APIRouter()
@@ -24,7 +24,10 @@ router = APIRouter()
 
 @router.post(
     "/v1/chat/completions",
-    responses=refuses(400, 401, 404, 408, 413, 415, 429, 503, 504),
+    responses={
+        **refuses(400, 401, 404, 408, 413, 415, 429, 503, 504),
+        **sends("application/json", "text/event-stream"),
+    },
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {
         "schema": ChatBody.model_json_schema()}}}},
 )  # fmt: skip

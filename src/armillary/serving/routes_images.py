@@ -12,7 +12,7 @@ from armillary.serving.desk import Desk, Wanted
 from armillary.serving.forms import SPELLINGS, ImageBody, parsed
 from armillary.serving.inbound import Input, as_input
 from armillary.serving.problems import bad
-from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, refuses
+from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, refuses, takes_form
 
 router = APIRouter()
 _REFUSES = refuses(400, 401, 404, 408, 413, 415, 429, 503, 504)
@@ -30,7 +30,8 @@ async def generations(request: Request) -> JSONResponse:
     return await _pictures(request, "text-to-image", body, {})
 
 
-@router.post("/v1/images/edits", responses=_REFUSES)
+@router.post("/v1/images/edits", responses=_REFUSES,
+             openapi_extra=takes_form(image="binary", prompt="", size="", seed="", n=""))  # fmt: skip
 async def edits(request: Request) -> JSONResponse:
     """A picture changed as the prompt says, where the checkpoint can do that."""
     desk = desk_of(request)

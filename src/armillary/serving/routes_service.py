@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -34,6 +34,19 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def refuses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """What a route may answer besides what was asked for, as OpenAPI tells it."""
     return {code: REFUSALS[code] for code in codes}
+
+
+def sends(*types: str) -> dict[int | str, dict[str, Any]]:
+    """That a route answers with files of these types."""
+    return {200: {"description": "what was asked for", "content": {kind: {} for kind in types}}}
+
+
+def takes_form(**fields: str) -> dict[str, Any]:
+    """The form that a route takes, as OpenAPI tells it: each field's format, binary for a file."""
+    told = {name: {"type": "string", **({"format": kind} if kind else {})} for name, kind in fields.items()}
+    files = [name for name, kind in fields.items() if kind == "binary"]
+    schema = {"type": "object", "properties": told, "required": files, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def desk_of(request: Request) -> Desk:
@@ -151,7 +164,7 @@ def resting(body: Embodiment) -> list[float]:
     return rest
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_class=PlainTextResponse)
 async def healthz() -> Response:
     """The process answers (for openpi's clients)."""
     return Response("OK", media_type="text/plain")
@@ -172,7 +185,7 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=refuses(401), response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus' page."""
     desk = desk_of(request)
@@ -180,7 +193,8 @@ async def metrics(request: Request) -> Response:
     return Response(page, media_type="text/plain; version=0.0.4")
 
 
-@router.post("/v1/files", responses=refuses(400, 401, 408, 413, 415, 429))
+@router.post("/v1/files", responses=refuses(400, 401, 408, 413, 415, 429),
+             openapi_extra=takes_form(file="binary", purpose=""))  # fmt: skip
 async def upload(request: Request) -> JSONResponse:
     """Keep a picture or a film, to be named by its id in later requests."""
     desk, caller = desk_of(request), caller_of(request)

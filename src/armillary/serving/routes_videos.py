@@ -15,7 +15,7 @@ from armillary.serving.jobs import Job
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, bad
 from armillary.serving.results import TYPES
-from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, own_job, refuses
+from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, own_job, refuses, sends
 
 router = APIRouter()
 KIND = "video"
@@ -34,7 +34,8 @@ async def create(request: Request) -> JSONResponse:
     return JSONResponse(await told(desk_of(request), job))
 
 
-@router.post("/v1/videos/sync", responses={**_REFUSES, **refuses(504)}, openapi_extra=_TAKES)
+@router.post("/v1/videos/sync", openapi_extra=_TAKES, response_class=Response,
+             responses={**_REFUSES, **refuses(504), **sends(*TYPES.values())})  # fmt: skip
 async def sync(request: Request) -> Response:
     """Wait for the film and send it; where the mode makes none, its actions as JSON."""
     desk = desk_of(request)
@@ -172,7 +173,8 @@ async def delete(video_id: str, request: Request) -> JSONResponse:
 
 @router.get(
     "/v1/videos/{video_id}/content",
-    responses=refuses(400, 401, 404),
+    response_class=Response,
+    responses={**refuses(400, 401, 404), **sends(*TYPES.values())},
 )
 async def content(video_id: str, request: Request, variant: str = "video", number: int = Query(0, ge=0)) -> Response:
     """A completed job's video, image, thumbnail, spritesheet, actions or provenance; a running one's preview."""
