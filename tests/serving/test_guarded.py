@@ -6,8 +6,12 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
+import websockets.sync.client
 from servers import Server, running, told
+
+from armillary.serving.wire import pack, unpack
 
 ANN, BOB = "ann-0123456789abcdef", "bob-0123456789abcdef"
 SMALL = {"prompt": "the arm moves", "size": "64x64", "num_frames": 5, "num_inference_steps": 2}
@@ -92,10 +96,26 @@ def test_slow_clients_are_hung_up_on(guarded):
     with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a head that never ends
         raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n")
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a second head that never ends
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert raw.recv(1024).startswith(b"HTTP/1.1 200")
+        raw.sendall(b"GET /healthz HT")
+        assert raw.recv(64).startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a body that never ends
         raw.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ANN}\r\nContent-Length: 500\r\n"
                     "Content-Type: application/json\r\n\r\n{".encode())  # fmt: skip
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
+
+
+def test_a_robot_that_thinks_long_is_not_hung_up_on(guarded):
+    """Heads must come within a third of ``body_seconds``; a socket that was opened has no such limit."""
+    where = f"ws://127.0.0.1:{guarded.port}/?steps=1&horizon=4"
+    headers = {"Authorization": f"Api-Key {ANN}"}
+    with websockets.sync.client.connect(where, compression=None, additional_headers=headers, open_timeout=60) as robot:
+        robot.recv(60)
+        time.sleep(3)
+        robot.send(pack({"image": np.zeros((8, 8, 3), np.uint8), "prompt": "go"}))
+        assert unpack(robot.recv(60))["actions"].shape == (4, 10)
 
 
 def test_everything_asked_and_refused_is_in_the_audit_log_without_keys(guarded):

@@ -1,8 +1,8 @@
 """The server does what its own description says: schemathesis asks what is allowed and what is not.
 
-``ARMILLARY_SCHEMA_CASES`` and ``ARMILLARY_SCHEMA_SECONDS`` say how many cases of each operation, and for how long (a few,
-unless told). One check is told more than its
-default: a body may fit its schema and still be refused with a 400, since a model cannot make 18 frames of 4k+1.
+``ARMILLARY_SCHEMA_CASES`` and ``ARMILLARY_SCHEMA_SECONDS`` say how many cases of each operation, and for how long (a
+few, unless told). One check is told more than its default: a body may fit its schema and still be refused with a 400,
+since a model cannot make 18 frames of 4k+1.
 """
 
 import importlib.util
@@ -26,8 +26,9 @@ expected-statuses = ["2xx", "400", "401", "404", "413", "415", "429", "503", "50
 @pytest.mark.skipif(importlib.util.find_spec("schemathesis") is None, reason="pip install schemathesis")
 def test_everything_described_is_done_as_described(server, tmp_path):
     (tmp_path / "schemathesis.toml").write_text(TOLD)
-    line = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(tmp_path / "schemathesis.toml"), "run",
-            f"{server.url}/openapi.json", "--phases", "examples,coverage,fuzzing", "--checks", "all", "--request-timeout", "120",
-            "--warnings", "off", "--max-time", SECONDS]  # fmt: skip
+    how = ["--phases", "examples,coverage,fuzzing", "--checks", "all", "--request-timeout", "120", "--warnings", "off"]
+    config = ["--config-file", str(tmp_path / "schemathesis.toml")]
+    line = [sys.executable, "-m", "schemathesis.cli", *config, "run", f"{server.url}/openapi.json", *how]
+    line += ["--max-time", SECONDS]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=540)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]

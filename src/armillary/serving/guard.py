@@ -137,8 +137,19 @@ def patient(seconds: float) -> type[H11Protocol]:
             super().connection_made(transport)
             self._late = self.loop.call_later(seconds, self._give_up)
 
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._late.cancel()
+            self._late = self.loop.call_later(seconds, self._give_up)
+
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            self._late.cancel()  # from now on the line speaks another protocol
+            super().handle_websocket_upgrade(event)
+
         def _give_up(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
+            begun = self.cycle is not None and not self.cycle.response_complete
+            idle = self.cycle is not None and not self.conn.trailing_data[0]  # uvicorn hangs up on these itself
+            if not begun and not idle and not self.transport.is_closing():
                 problem = Problem(408, "too_slow", f"no request came within {seconds:g} s.")
                 body = json.dumps(problem.envelope()).encode()
                 head = f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
