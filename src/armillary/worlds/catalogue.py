@@ -16,6 +16,7 @@ class Entry:
     ``make()`` gives the ``World``. ``record(seed, kind, size=(height, width))`` gives an ``Episode``; where ``square``,
     ``size`` is one side. ``kinds`` are the controllers' names. ``alike`` are states of at most one axis whose length is
     the same in every episode: LeRobot's ``observation.state`` is made of them. ``extra`` names the optional install.
+    ``foreign`` worlds are others' environments, whose packages may be missing.
     ``chart(episode)`` gives a scenario map, uint8 t h w 3, where the world has one.
     """
 
@@ -26,6 +27,7 @@ class Entry:
     square: bool = False
     extra: str = ""
     chart: str = ""
+    foreign: bool = False
 
 
 ENTRIES = {
@@ -41,9 +43,25 @@ ENTRIES = {
         make="physics:Physics", record="physics_record:record_physics", kinds="physics_record:KINDS",
         alike=("camera",),
     ),
+    "spatial": Entry(
+        make="spatial:Spatial", record="spatial_record:record_spatial", kinds="spatial_record:KINDS",
+        alike=("camera",),
+    ),
     "driving": Entry(
         make="driving:Driving", record="driving_record:record_driving", kinds="driving_drivers:KINDS",
         alike=("ego", "nearest", "signal", "progress"), chart="driving_chart:scenario_film",
+    ),
+    "warehouse": Entry(
+        make="warehouse:Warehouse", record="warehouse_record:record_warehouse", kinds="warehouse_drivers:KINDS",
+        alike=("robot", "gap", "contact_seconds", "near_miss", "collision", "goal"),
+    ),
+    "metaworld": Entry(
+        make="metaworld:MetaWorld", record="metaworld:record_metaworld", kinds="metaworld:KINDS",
+        alike=("hand", "fingers", "thing", "goal"), foreign=True,
+    ),
+    "highway": Entry(
+        make="highway:Highway", record="highway:record_highway", kinds="highway:KINDS", alike=("ego",), foreign=True,
+        extra="highway",
     ),
 }  # fmt: skip
 

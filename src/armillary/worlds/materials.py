@@ -230,7 +230,9 @@ def _check(side: int, rng: np.random.Generator) -> Field:
 
 
 def _veins(side: int, rng: np.random.Generator) -> Field:
-    return 1 - 2.2 * np.exp(-((_clouds(side, rng) / 0.12) ** 2))
+    x, y = _grid(side)
+    bend = sum(np.cos(2 * np.pi * (a * x + b * y + rng.random())) for a, b in ((1, 1), (2, -1), (1, 2)))
+    return np.asarray(0.8 - 1.8 * np.exp(-((bend / 0.3) ** 2)))
 
 
 def _bricks(side: int, rng: np.random.Generator) -> Field:

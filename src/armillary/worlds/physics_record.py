@@ -47,6 +47,7 @@ class Operator:
 def record_physics(
     seed: int, kind: str = "still", *, size: tuple[int, int] = SPEC.size, views: tuple[str, ...] = SPEC.cameras,
     extras: tuple[str, ...] = ("depth", "segmentation", "sound"), family: str | None = None, twin: str | None = None,
+    max_steps: int = SPEC.max_steps,
 ) -> Episode:  # fmt: skip
     """One life with all that is known of it. ``size``: height, width in pixels; ``views`` must hold ``main``.
 
@@ -66,7 +67,7 @@ def record_physics(
         operator = Operator(world, kind, seed)
         lived: list[tuple[Moment, Any]] = []
         calibrations: list[Mapping[str, Any]] = []
-        for pair in live(world, operator, seed, max_steps=SPEC.max_steps):
+        for pair in live(world, operator, seed, max_steps=max_steps):
             lived.append(pair)
             calibrations.append(world.calibrations()["main"])
         if asked not in (None, "any") and world.spell is None:
