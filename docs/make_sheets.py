@@ -14,6 +14,7 @@ from PIL import Image
 from armillary.worlds.catalogue import ENTRIES, found
 
 SIDE, SEEDS, STEPS = 192, 12, 18
+LOOK_AFTER = {"physics": 8, "spatial": 2}  # steps, where 18 would be too late to see what it is about
 
 
 def sheet(world: str, *, steps: int = STEPS, side: int = SIDE) -> Image.Image:
@@ -31,7 +32,7 @@ def main(worlds: list[str]) -> None:
     folder = Path(__file__).parent / "worlds"
     folder.mkdir(exist_ok=True)
     for world in worlds:
-        sheet(world).save(folder / f"{world}.jpg", quality=82)
+        sheet(world, steps=LOOK_AFTER.get(world, STEPS)).save(folder / f"{world}.jpg", quality=82)
 
 
 if __name__ == "__main__":
