@@ -40,7 +40,7 @@ def attend(
     v: Float[Tensor, "b g m e"],
     *,
     causal: bool = False,
-    mask: Bool[Tensor, "b #n m"] | None = None,
+    mask: Bool[Tensor, " b #n m"] | None = None,
 ) -> Float[Tensor, "b n d"]:
     """Grouped-query attention; each key-value head serves k/g query heads. ``mask`` is True where one may look.
 

@@ -43,14 +43,14 @@ class DomainLinear(nn.Module):
         self.fc = nn.Embedding(domains, inputs * outputs)
         self.bias = nn.Embedding(domains, outputs)
 
-    def forward(self, x: Float[Tensor, "b n i"], domain: Int[Tensor, "b"]) -> Float[Tensor, "b n o"]:
+    def forward(self, x: Float[Tensor, "b n i"], domain: Int[Tensor, " b"]) -> Float[Tensor, "b n o"]:
         weight = self.fc(domain).view(-1, self.inputs, self.outputs).to(x.dtype)
         return torch.baddbmm(self.bias(domain)[:, None].to(x.dtype), x, weight)
 
 
 def level_vectors(
     embedder: TimeEmbedder, level: Float[Tensor, "b n"], dtype: torch.dtype
-) -> Float[Tensor, "b #n d"] | Float[Tensor, "b n d"]:
+) -> Float[Tensor, " b #n d"] | Float[Tensor, "b n d"]:
     """Each token's vector of its noise level, exact zeros where it is given (level 0).
 
     When the hidden tokens of each sample share one level, as they mostly do, it is computed once a sample.
@@ -96,6 +96,6 @@ def action_positions(count: int, *, fps: float) -> Float[Tensor, "n 3"]:
     return torch.stack((seconds, torch.zeros(count), torch.zeros(count)), dim=-1)
 
 
-def channel_weights(width: int, action_dim: int) -> Float[Tensor, "a"]:
+def channel_weights(width: int, action_dim: int) -> Float[Tensor, " a"]:
     """1 for the channels an embodiment uses, 0 for the padding behind them."""
     return (torch.arange(action_dim) < width).float()

@@ -27,7 +27,7 @@ Grid = tuple[int, int, int]  # frame pairs, rows, columns, counted in patches
 def segment_ids(
     modality: str,
     positions: Float[Tensor, "b n 3"],
-    lengths: Int[Tensor, "b"],
+    lengths: Int[Tensor, " b"],
     *,
     fps: float | Tensor,
     config: ModelConfig,
@@ -50,7 +50,7 @@ def segment_ids(
 
 def text_ids(
     mask: Bool[Tensor, "b m"], visual_at: Bool[Tensor, "b m"] | None, grids: Sequence[Grid], *, merge: int
-) -> tuple[Int[Tensor, "b m 3"], Int[Tensor, "b"]]:
+) -> tuple[Int[Tensor, "b m 3"], Int[Tensor, " b"]]:
     """Rotary ids of the reasoner's tokens, and each sample's next free position.
 
     ``visual_at`` is True where a picture's token stands; ``grids`` are the pictures in order of appearance over

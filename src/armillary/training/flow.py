@@ -24,7 +24,7 @@ def waver(uniform: Tensor) -> Tensor:
     return 1 - uniform - 1.29 * (torch.cos(math.pi / 2 * uniform).square() - 1 + uniform)
 
 
-def sample_levels(samples: int, *, shift: float, generator: torch.Generator, image: bool = False) -> Float[Tensor, "b"]:
+def sample_levels(samples: int, *, shift: float, generator: torch.Generator, image: bool = False) -> Float[Tensor, " b"]:
     """One noise level a sample: logit-normal for pictures, waver for films, then shifted."""
     if image:
         level = torch.sigmoid(torch.randn(samples, generator=generator))
@@ -45,7 +45,7 @@ def flow_loss(
     velocity: Float[Tensor, "b n d"],
     target: Float[Tensor, "b n d"],
     hidden: Bool[Tensor, "b n"],
-    weight: Float[Tensor, "#b #n #d"] | Float[Tensor, "d"],
+    weight: Float[Tensor, "#b #n #d"] | Float[Tensor, " d"],
 ) -> Float[Tensor, ""]:
     """Mean over samples of the weighted mean square error; given elements count in the denominator (5.4).
 
