@@ -63,6 +63,9 @@ ENTRIES = {
         make="highway:Highway", record="highway:record_highway", kinds="highway:KINDS", alike=("ego",), foreign=True,
         extra="highway",
     ),
+    "humans": Entry(
+        make="humans:Humans", record="humans_record:record_humans", kinds="humans_record:KINDS", alike=("camera",),
+    ),
 }  # fmt: skip
 
 

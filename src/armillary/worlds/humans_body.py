@@ -21,7 +21,7 @@ from armillary.worlds.materials import COLOURS, MATERIALS, Rgb, add_material
 Array = NDArray[np.float64]
 SIDES = ("left", "right")
 THIGH, SHIN, ANKLE, HIP_OUT = 0.43, 0.43, 0.08, 0.09  # of somebody 1.75 m tall
-STANDING = THIGH + SHIN + ANKLE - 0.012  # height of the hips: the knees are never quite straight
+STANDING = THIGH + SHIN + ANKLE - 0.014  # height of the hips: the knees are never quite straight
 SKINS: tuple[Rgb, ...] = ((0.93, 0.76, 0.64), (0.8, 0.6, 0.46), (0.6, 0.42, 0.3), (0.38, 0.26, 0.19))
 HAIRS: tuple[Rgb, ...] = ((0.12, 0.09, 0.08), (0.32, 0.2, 0.12), (0.7, 0.56, 0.3), (0.55, 0.55, 0.55))
 

@@ -96,7 +96,7 @@ def _height(ground: Array, yaw: Array, feet: Mapping[str, Array], scale: float) 
         out = sign * HIP_OUT * scale
         hip = ground + np.stack([-np.sin(yaw) * out, np.cos(yaw) * out], axis=1)
         away = np.hypot(*(feet[side][:, :2] - hip).T)
-        leg = 0.998 * (THIGH + SHIN) * scale
+        leg = 0.985 * (THIGH + SHIN) * scale
         limit = np.minimum(limit, feet[side][:, 2] + np.sqrt(np.maximum(leg**2 - away**2, 0.01)))
     return np.minimum(limit, _smooth(limit, 0.06))
 

@@ -1,0 +1,170 @@
+"""Who drives the robot: an expert that finds a way and gives way, a clumsy one, one that ignores the words, chance.
+
+    in    a world (drivers may see its state, a policy may not) and a seed
+    out   a ``Policy``: a moment in, nine numbers out
+
+The expert's way is the shortest on a grid around shelves and things (A*; Hart, Nilsson and Raphael 1968); it stops
+for whoever will be near it within two seconds.
+"""
+
+import heapq
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from armillary.errors import RequestError
+from armillary.records import Moment
+from armillary.worlds.driving_map import Line
+from armillary.worlds.driving_traffic import gap_between
+from armillary.worlds.warehouse import FASTER, FASTEST, TURN, Warehouse
+from armillary.worlds.warehouse_scene import HALL, SHELF_FROM, SHELF_TO, SHELF_WIDE, SHELF_X, SIZES, STEP
+
+KINDS = ("expert", "clumsy", "random", "wordless")
+CELL, ROOM, PATIENCE = 0.3, 0.68, 10  # metres, metres, steps until the way is looked for again
+Array = NDArray[np.float64]
+Cell = tuple[int, int]
+
+
+def way(world: Warehouse, goal: Array) -> Line:
+    """The shortest line from where the robot is to ``goal``, around all that stands; straight if there is none."""
+    start, end = _cell(world.robot[:2]), _cell(goal)
+    free = _free(world)
+    free[start] = free[end] = True
+    waiting: list[tuple[float, float, Cell, Cell | None]] = [(0.0, 0.0, start, None)]
+    came: dict[Cell, Cell | None] = {}
+    while waiting and end not in came:
+        _, cost, here, before = heapq.heappop(waiting)
+        if here in came:
+            continue
+        came[here] = before
+        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+            there = (here[0] + dx, here[1] + dy)
+            if free.get(there, False) and there not in came:
+                far = cost + math.hypot(dx, dy)
+                heapq.heappush(waiting, (far + math.hypot(there[0] - end[0], there[1] - end[1]), far, there, here))
+    if end not in came:
+        return Line([(world.robot[0], world.robot[1]), (goal[0], goal[1])])
+    points, cell = [goal], came[end]
+    while cell is not None and cell != start:
+        points.append(np.array(cell) * CELL)
+        cell = came[cell]
+    return Line(np.array([*points, world.robot[:2]])[::-1])
+
+
+def _cell(place: Array) -> Cell:
+    return round(float(place[0]) / CELL), round(float(place[1]) / CELL)
+
+
+def _free(world: Warehouse) -> dict[Cell, bool]:
+    """Where the robot's middle may be: ``ROOM`` from shelves, walls, things, and whoever stands still."""
+    wide, front, back = HALL
+    middle, depth = (SHELF_FROM + SHELF_TO) / 2, (SHELF_TO - SHELF_FROM) / 2
+    blocks = [(x, middle, SHELF_WIDE / 2, depth) for x in SHELF_X]
+    blocks += [(*b.place[:2], *b.half[:2]) for b in world.hall.floor]
+    for mover in world.hall.movers:
+        if not mover.velocity().any():
+            half = mover.size[0] / 2 if abs(math.cos(mover.place()[2])) > 0.5 else mover.size[1] / 2
+            blocks.append((*mover.place()[:2], half + 0.1, mover.size[1] / 2 + 0.1))
+    xs, ys = (
+        np.arange(-round(wide / CELL), round(wide / CELL) + 1),
+        np.arange(round(front / CELL), round(back / CELL) + 1),
+    )
+    x, y = np.meshgrid(xs * CELL, ys * CELL, indexing="ij")
+    good = (abs(x) < wide - 1.0) & (y > front + 0.9) & (y < back - 1.0)
+    for a, b, half, deep in blocks:
+        good &= (abs(x - a) > half + ROOM) | (abs(y - b) > deep + ROOM)
+    return {(int(xs[i]), int(ys[k])): bool(good[i, k]) for i in range(len(xs)) for k in range(len(ys))}
+
+
+class Driver:
+    """Goes where the words say, or to a place of its own choice (``wordless``).
+
+    ``shaky``: drifts, and half of the time overlooks who comes.
+    """
+
+    def __init__(self, world: Warehouse, *, seed: int = 0, wordless: bool = False, shaky: bool = False) -> None:
+        self._world, self._seed, self._wordless, self._shaky = world, seed, wordless, shaky
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget; the next moment is a new episode's first."""
+        self._rng = np.random.default_rng([self._seed, 71])
+        self._line: Line | None = None
+        self._goal: Array | None = None
+        self._age = 0
+        self._drift, self._asleep = 0.0, self._shaky and bool(self._rng.random() < 0.5)
+
+    def __call__(self, moment: Moment) -> Array:
+        """Nine numbers of the embodiment."""
+        world = self._world
+        if self._goal is None:
+            goals = list(world.hall.goals.values())
+            self._goal = goals[self._rng.integers(len(goals))] if self._wordless else world.goal
+        if self._line is None or self._age % PATIENCE == 0:
+            self._line = way(world, self._goal)
+        self._age += 1
+        along, _ = self._line.nearest(world.robot)
+        left = self._line.length - along
+        target = self._line.at(min(along + 0.7, self._line.length))[:2] - world.robot[:2]
+        off = math.atan2(target[1], target[0]) - world.robot[2]
+        off = (off + math.pi) % (2 * math.pi) - math.pi
+        if math.hypot(*target) < 0.25:
+            off = 0.0
+        wish = 0.0 if abs(off) > 0.7 else FASTEST * max(0.25, 1 - abs(off))
+        wish = min(wish, math.sqrt(2 * 1.2 * max(left - 0.1, 0.0)))
+        here = math.hypot(*(self._goal - world.robot[:2])) < 0.36
+        if here or (not self._asleep and self._somebody_near()):
+            wish = 0.0
+        speed = float(np.clip(wish, max(world.speed - FASTER, 0.0), world.speed + 0.15))
+        turn = float(np.clip(0.5 * off, -TURN, TURN))
+        if self._shaky:
+            self._drift = 0.92 * self._drift + float(self._rng.normal(0, 0.02))
+            turn = float(np.clip(turn + self._drift, -TURN, TURN))
+        return world.action_for(speed * STEP, turn)
+
+    def _somebody_near(self) -> bool:
+        """Whether the robot, going on for up to two seconds, comes within 0.6 m of anybody (0.2 m of who stands)."""
+        world, size = self._world, SIZES["robot"][:2]
+        assert self._line is not None
+        along, _ = self._line.nearest(world.robot)
+        for mover in world.hall.movers:
+            now = gap_between(world.robot, size, mover.place(), mover.size)
+            if now > 6:
+                continue
+            goes = bool(mover.velocity().any())
+            room = 0.6 if goes else 0.2
+            for soon in (0.3, 0.7, 1.1, 1.6, 2.1):
+                mine = self._line.at(min(along + max(world.speed, 0.7) * soon, self._line.length))
+                gap = gap_between(mine, size, mover.place(soon if goes else 0.0), mover.size)
+                if gap < room and gap < now:
+                    return True
+        return False
+
+
+class Random:
+    """Goes and turns by chance."""
+
+    def __init__(self, world: Warehouse, *, seed: int) -> None:
+        self._world, self._seed = world, seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin the same chance again."""
+        self._rng = np.random.default_rng([self._seed, 73])
+        self._turn, self._speed = 0.0, 0.5
+
+    def __call__(self, moment: Moment) -> Array:
+        """Nine numbers of the embodiment."""
+        if self._rng.random() < 0.12:
+            self._turn, self._speed = float(self._rng.uniform(-0.12, 0.12)), float(self._rng.uniform(0, 1.4))
+        return self._world.action_for(self._speed * STEP, self._turn)
+
+
+def driver(world: Warehouse, kind: str, *, seed: int = 0) -> Driver | Random:
+    """Who drives; ``RequestError`` names the kinds there are."""
+    if kind == "random":
+        return Random(world, seed=seed)
+    if kind not in KINDS:
+        raise RequestError(f"controller {kind!r} is unknown: it must be one of {', '.join(KINDS)}.")
+    return Driver(world, seed=seed, wordless=kind == "wordless", shaky=kind == "clumsy")
