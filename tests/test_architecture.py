@@ -13,6 +13,7 @@ GROUND = {"records", "modes", "embodiments", "media", "prompts", "controls", "er
 MAY_IMPORT = {
     "worlds": set(),
     "datasets": {"worlds"},
+    "factory": {"worlds", "datasets"},
     "tokenizers": set(),
     "model": set(),
     "training": {"datasets", "tokenizers", "model"},

@@ -21,7 +21,7 @@ from typing import Literal
 import tyro
 
 import armillary
-from armillary.cli_data import controls, export, inspect, simulate, worlds
+from armillary.cli_data import controls, export, factory, inspect, simulate, worlds
 from armillary.cli_parts import Json, Size, progress, write_text
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
@@ -249,6 +249,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export,
     "inspect": inspect,
     "controls": controls,
+    "factory": factory,
     "train": train,
     "imagine": imagine,
     "ask": ask,

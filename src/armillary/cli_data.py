@@ -13,11 +13,16 @@ from armillary.errors import RequestError
 
 def worlds() -> None:
     """List the worlds there are, with their bodies, cameras and controllers."""
-    from armillary.worlds import WORLDS, make_world
+    from armillary.errors import ConfigError
+    from armillary.worlds import OTHERS, WORLDS, make_world
     from armillary.worlds.lives import controllers
 
-    for name in WORLDS:
-        spec = make_world(name).spec
+    for name in (*WORLDS, *OTHERS):
+        try:
+            spec = make_world(name).spec
+        except ConfigError as missing:
+            print(f"{name}: not here; {missing}")
+            continue
         print(f"{name}: {', '.join(controllers(name))} may act; embodiment {spec.embodiment}, {spec.fps:g} moments a "
               f"second, at most {spec.max_steps} steps, cameras {', '.join(spec.cameras)}")  # fmt: skip
 
@@ -155,3 +160,65 @@ def controls(
 
     made = write_controls(path, out, kinds, episode=episode, camera=camera, strength=strength)
     print(f"{out}: {', '.join(file.name for file in made)}")
+
+
+def factory(
+    scenario: str,
+    out: Path,
+    /,
+    *,
+    episodes: int = 20,
+    world: str | None = None,
+    seed: int = 0,
+    controller: str | None = None,
+    size: Size | None = None,
+    form: Form = "lerobot",
+    workers: int = 1,
+    tries: int = 10,
+    failures: bool = False,
+    licence: str = "Apache-2.0",
+    plan: bool = False,
+) -> None:
+    """Make a labelled data set from words: seeds are found, lives lived, only good ones kept, and all of it traced.
+
+    A word that is not understood is named. Killed and started again, it goes on where it was. Reasons for what was left
+    out, recipes and hashes lie in OUT/factory. Example: armillary factory "a red van in the rain at night" data/vans
+
+    Args:
+        scenario: What every episode must show, in words; or a .txt file with a scenario a line.
+        out: A folder: a new one, or one that this verb began and did not finish.
+        episodes: How many of each scenario.
+        world: A name from `armillary worlds`; without it, the one world that knows all the words.
+        seed: The first seed that is tried.
+        controller: Who acts where the words do not say so.
+        size: Height and width of the pictures, in pixels.
+        form: lerobot (LeRobotDataset v3.0), lerobot-v2.1, webdataset or jsonl.
+        workers: Processes that live side by side; the episodes are the same whatever their number.
+        tries: How many lives may be lived for each episode kept.
+        failures: Also keep episodes in which the expert does not succeed.
+        licence: Of the data, as the manifest states it.
+        plan: Only say how the words are understood, and the first seeds that fit.
+    """
+    from itertools import islice
+
+    from armillary.factory.gate import Gate
+    from armillary.factory.produce import Order, produce, understood
+    from armillary.factory.seeds import fitting
+
+    given: tuple[str, ...] = (scenario,)
+    if scenario.endswith(".txt"):
+        given = tuple(line.strip() for line in Path(scenario).read_text(encoding="utf-8").splitlines() if line.strip())
+    order = Order(
+        scenarios=given, episodes=episodes, world=world, seed=seed, controller=controller, size=size, form=form,
+        licence=licence, tries=tries, gate=Gate(success=not failures),
+    )  # fmt: skip
+    if plan:
+        for one in understood(order):
+            seeds = ", ".join(str(choice.seed) for choice in islice(fitting(one, seed), min(episodes, 5)))
+            wants = "; ".join(want.told() for want in one.wants) or "anything"
+            print(f"{one.words}\n  in {one.world}, acted by {one.controller or controller or 'its first controller'}: "
+                  f"{wants}\n  first seeds: {seeds}")  # fmt: skip
+        return
+    made = produce(order, out, workers=workers, report=lambda line: print(line, file=sys.stderr, flush=True))
+    left = "".join(f"\n  left out {count}: {reason}" for reason, count in made.reasons.items())
+    print(f"{out}: {made.kept} episodes kept of {made.lived} lived{left}")

@@ -52,6 +52,8 @@ def effort_of(actions: Array, body: Embodiment) -> Array:
     columns = [i for i, channel in enumerate(body.channels) if channel.name != gripper]
     if body.channels[columns[0]].frame == "absolute":
         return np.asarray(np.linalg.norm(np.diff(actions[:, columns], axis=0, prepend=actions[:1, columns]), axis=1))
+    if body.rotation == "none":
+        return np.asarray(np.linalg.norm(actions[:, columns], axis=1))
     moves = np.linalg.norm(actions[:, :3], axis=1)
     turns = np.linalg.norm(actions[:, 3:9] - np.array([1, 0, 0, 0, 1, 0]), axis=1)
     return np.asarray(moves / max(moves.std(), 1e-9) + turns / max(turns.std(), 1e-9))

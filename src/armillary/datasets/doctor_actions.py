@@ -52,6 +52,8 @@ def idle_share(actions: Array, body: Embodiment, fps: float) -> float:
     if body.channels[0].frame == "absolute":
         span = np.maximum(np.ptp(actions, axis=0), 1e-9)
         still = np.abs(np.diff(actions, axis=0, prepend=actions[:1])).max(1, initial=0) < 1e-3 * span.max()
+    elif body.rotation == "none":
+        still = np.abs(actions).max(axis=1, initial=0) < 1e-3
     else:
         turn = matrix_from_rot6d(actions[:, 3:9].astype(np.float64))
         angle = np.arccos(np.clip((np.trace(turn, axis1=-2, axis2=-1) - 1) / 2, -1, 1))

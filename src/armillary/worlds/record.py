@@ -5,6 +5,7 @@ out   ``Episode``: frames, actions, states, true words, and the recipe that make
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,13 @@ AFTER_SUCCESS, LEAST_STEPS = 4, 16  # steps that are still recorded; a window of
 
 
 def live(
-    world: World, policy: Policy, seed: int, *, max_steps: int, least_steps: int = 0
+    world: World, policy: Policy, seed: int, *, max_steps: int, least_steps: int = 0, instruction: str | None = None
 ) -> Iterator[tuple[Moment, Any]]:
     """Yield (moment, the action that led to it; None for the first) until it is over or ``max_steps`` are done.
 
     After success the controller goes on for a few steps, at least until ``least_steps``.
     """
-    moment = world.reset(seed)
+    moment = world.reset(seed) if instruction is None else world.reset(seed, instruction)
     policy.reset()
     yield moment, None
     end = max_steps
@@ -56,6 +57,24 @@ def record_tabletop(
     try:
         lived = list(live(world, policy, seed, max_steps=max_steps, least_steps=LEAST_STEPS))
         return _episode(world, lived, seed=seed, kind=kind, detour=detour, extras=extras)
+    finally:
+        world.close()
+
+
+def record_asked(
+    seed: int, kind: str = "expert", *, instruction: str, size: tuple[int, int] = SPEC.size
+) -> Episode:  # fmt: skip
+    """One tabletop episode with this instruction in place of the drawn one; everything else as ``record_tabletop``."""
+    if kind not in KINDS:
+        raise RequestError(f"controller {kind!r} is unknown: it must be one of {', '.join(KINDS)}.")
+    extras = ("depth", "segmentation", "sound")
+    world = Tabletop(size=size, extras=extras)
+    policy = tabletop_controller(world, kind, seed=seed)
+    lasting = {"max_steps": SPEC.max_steps, "least_steps": LEAST_STEPS}
+    try:
+        lived = list(live(world, policy, seed, instruction=instruction, **lasting))
+        made = _episode(world, lived, seed=seed, kind=kind, detour=0, extras=extras)
+        return replace(made, recipe={**made.recipe, "instruction": instruction})
     finally:
         world.close()
 
