@@ -11,6 +11,7 @@ The balance follows the direction seen from the camera, loudness the distance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,7 @@ def _ears(place: NDArray[np.float64], ear: NDArray[np.float64]) -> NDArray[np.fl
     return near * np.sqrt([1 - share, share])
 
 
+@lru_cache(maxsize=64)
 def _tones(hz: float, fade: float, length: int) -> NDArray[np.float64]:
     clock = np.arange(length) / SOUND_HZ
     out = np.zeros(length)
