@@ -1,6 +1,7 @@
 """How long something takes, told with its circumstances: one line in ``results.jsonl`` for each measurement.
 
     measure(run) -> median and middle half in milliseconds, and the processor time that the median run used
+    alternate(one, other) -> the same of two, in turns: what neighbours do to one they do to the other
     report(name, timing, **circumstances) -> prints the line and appends it
 
 On a shared machine the wall clock tells about the neighbours too; the processor time does so less. Compare two
@@ -37,23 +38,35 @@ class Timing:
 
 def measure(run: Callable[[], object], *, warmup: int = 3, repeats: int = 15) -> Timing:
     """Time ``run`` once warm, device work included."""
+    spent = [_once(run) for _ in range(warmup + repeats)]
+    return _timing(spent[warmup:])
+
+
+def alternate(*runs: Callable[[], object], warmup: int = 0, repeats: int = 5) -> list[Timing]:
+    """Time several in turns."""
+    rounds = [[_once(run) for run in runs] for _ in range(warmup + repeats)]
+    return [_timing([one[number] for one in rounds[warmup:]]) for number in range(len(runs))]
+
+
+def _once(run: Callable[[], object]) -> tuple[float, float]:
+    """Milliseconds by the clock and by the processor, device work included."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    walls, processor = [], []
-    for number in range(warmup + repeats):
-        wait()
-        start, busy = time.perf_counter(), time.process_time()
-        run()
-        wait()
-        if number >= warmup:
-            walls.append((time.perf_counter() - start) * 1e3)
-            processor.append((time.process_time() - busy) * 1e3)
-    low, median, high = statistics.quantiles(walls, n=4)
+    wait()
+    start, busy = time.perf_counter(), time.process_time()
+    run()
+    wait()
+    return (time.perf_counter() - start) * 1e3, (time.process_time() - busy) * 1e3
+
+
+def _timing(spent: list[tuple[float, float]]) -> Timing:
+    walls, processor = zip(*spent, strict=True)
+    low, median, high = statistics.quantiles(walls, n=4) if len(walls) > 1 else walls * 3
     return Timing(
         median_ms=round(median, 2),
         low_ms=round(low, 2),
         high_ms=round(high, 2),
         processor_ms=round(statistics.median(processor), 2),
-        repeats=repeats,
+        repeats=len(walls),
     )
 
 

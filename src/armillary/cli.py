@@ -23,6 +23,7 @@ import tyro
 import armillary
 from armillary.cli_data import controls, export, factory, inspect, simulate, worlds
 from armillary.cli_parts import Json, Size, progress, write_text
+from armillary.cli_plan import plan
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
 from armillary.serving.settings import ServeSettings
@@ -233,10 +234,10 @@ def doctor(*, review: bool = False, folder: Path = Path()) -> None:
         review: Also list every package needed with its licence, what goes over the network, and what is stored.
         folder: Where results would be written; its disk is looked at.
     """
-    from armillary import plan
+    from armillary import doctor as looks
 
     missing = False
-    for finding in [*plan.examine(folder), *(plan.review() if review else ())]:
+    for finding in [*looks.examine(folder), *(looks.review() if review else ())]:
         missing |= finding.needed and bool(finding.remedy)
         print(f"{finding.name}: {finding.value}" + (f"\n  -> {finding.remedy}" if finding.remedy else ""), flush=True)
     if missing:
@@ -256,6 +257,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "serve": serve,
     "demo": demo,
+    "plan": plan,
     "doctor": doctor,
 }  # in the order of the data's way
 

@@ -1,204 +1,350 @@
-"""What this machine can do, measured rather than assumed, and what a careful reader wants to know before using it.
+"""What a request will cost, before anything loads: memory, seconds, money, and what would make it fit.
 
-examine(folder)   ->  findings: torch, threads, arithmetic, drawing, films, disk; each with a remedy if it fails
-review()          ->  findings: every package this one needs with its licence, network use, what is stored
+    request_of(checkpoint, mode, ...)  ->  Job       sizes out of the configuration files; no weights are opened
+    work_of(job)                       ->  Work      weights, activations and arithmetic, counted
+    this_machine(job) | Machine(...)   ->  Machine   how fast: measured here in a second or two, or as you say
+    foresee(work, machine)             ->  Plan      peak memory, seconds, and advice where it does not fit
+
+Arithmetic of the towers is counted by formula (cosmos3.md 11), that of the video tokenizer by running its code on
+the meta device, where tensors have shapes and no numbers; so is its peak of memory.
 """
 
-import ast
-import os
-import platform
-import re
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import metadata
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import armillary
+from armillary.errors import ConfigError
+from armillary.model.family import member
+from armillary.model.layouts import load_config, read_json
+from armillary.model.names import tower_of
+from armillary.model.sizes import ModelConfig
+from armillary.model.tower import Layer, Transformer
+from armillary.modes import Mode, mode_named
+from armillary.tokenizers.published import WAN22
+from armillary.tokenizers.streaming import AT_ONCE, decode_film
+from armillary.tokenizers.video import SPACE, TIME, VideoVAE, VideoVAEConfig, canvas_for
 
-PACKAGE = Path(armillary.__file__).parent
-NETWORK = {
-    "socket",
-    "ssl",
-    "http",
-    "urllib",
-    "urllib3",
-    "requests",
-    "httpx",
-    "aiohttp",
-    "ftplib",
-    "smtplib",
-    "websockets",
-}
-ENOUGH_BYTES = 2 * 2**30
-_DRAW = "import mujoco; c = mujoco.GLContext(64, 64); c.make_current(); c.free(); print(mujoco.__version__)"
-_SIDE, _TIMES = 512, 5  # of the matrices that are multiplied, how often
+GIB = 2**30
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_REPEATS = 3
+_LONGEST_SAMPLE = 2048  # tokens a layer is timed with
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at. ``remedy``: what would help, empty where all is well. ``needed``: nothing works without."""
+class Job:
+    """One request, with everything that decides its cost. ``text``: tokens of the prompt."""
 
-    name: str
-    value: str
-    remedy: str = ""
-    needed: bool = False
+    config: ModelConfig
+    vae: VideoVAEConfig
+    mode: Mode
+    frames: int
+    size: tuple[int, int]
+    steps: int
+    guidance: float
+    text: int
+    dtype: torch.dtype
+    decode: bool
 
+    @property
+    def branches(self) -> int:
+        """How often each step runs: twice with guidance."""
+        return 2 if self.guidance != 1.0 else 1
 
-def examine(folder: Path) -> Iterator[Finding]:
-    """Look at this machine, one finding after the other; ``folder`` is where results would be written."""
-    yield Finding(name="armillary", value=f"{armillary.__version__}, Python {platform.python_version()}")
-    yield from _arithmetic()
-    yield _drawing()
-    yield from _films()
-    yield _disk(folder)
-    yield _checkpoints()
+    @property
+    def tokens(self) -> int:
+        """The generator's tokens, of film and actions."""
+        cells = [-(-side // SPACE // self.config.latent_patch) for side in self.size]
+        actions = self.frames - 1 if self.mode.action != "none" else 0
+        return self.latent_frames * cells[0] * cells[1] + actions
 
+    @property
+    def latent_frames(self) -> int:
+        """How many latent frames the film has."""
+        return 1 + (self.frames - 1) // TIME
 
-def review() -> Iterator[Finding]:
-    """Licences of everything that is needed, what goes over the network, what is stored where."""
-    yield Finding(name="licence", value="Apache-2.0: this code, and the weights that come with it")
-    needs = sorted(dependencies("armillary"), key=str.casefold)
-    if not needs:
-        yield Finding(
-            name="needs", value="unknown", remedy="Install armillary with pip: from a bare folder none are listed."
-        )
-    for name in needs:
-        yield Finding(name=f"needs {name} {metadata.version(name)}", value=licence(name))
-    strays = [f"{path.relative_to(PACKAGE)} ({', '.join(sorted(names))})" for path, names in network_imports()]
-    network = "none: no file of the package imports a network module" if not strays else "; ".join(strays)
-    yield Finding(name="network", value=network)
-    kept = "only in the folders you name, and demo/ or runs/ where you name none; no telemetry, no cache elsewhere"
-    yield Finding(name="stored", value=kept)
-
-
-def dependencies(package: str) -> set[str]:
-    """The names of all installed packages that this one needs, and those that they need, extras aside."""
-    found: set[str] = set()
-    waiting = [package]
-    while waiting:
-        try:
-            lines = metadata.requires(waiting.pop()) or []
-        except metadata.PackageNotFoundError:
-            continue
-        for line in lines:
-            name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
-            if "extra ==" not in line and name not in found and _installed(name):
-                found.add(name)
-                waiting.append(name)
-    return found
+    @property
+    def given_frames(self) -> int:
+        """How many frames are encoded."""
+        if self.mode.video == "given":
+            return self.frames
+        return 1 + TIME * (self.mode.given_latent_frames - 1) if self.mode.video == "first" else 0
 
 
-def licence(package: str) -> str:
-    """The licence that an installed package states of itself."""
-    about = metadata.metadata(package)
-    lines = [line.strip() for name in ("License-Expression", "License") for line in about.get_all(name) or []]
-    stated = next((line.split("\n")[0] for line in lines if line), "")
-    classes = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
-    return stated if stated and len(stated) < 80 else ", ".join(classes) or "not stated: see its home page"
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a job takes, by stage: bytes that stay, bytes at most besides, floating-point operations."""
+
+    weights: int
+    memory: int
+    stages: dict[str, tuple[int, float]]  # name -> bytes besides, operations
+    job: Job
 
 
-def network_imports() -> Iterator[tuple[Path, set[str]]]:
-    """The files of this package that import a module for networks, and which."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        names: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
-        if names & NETWORK:
-            yield path, names & NETWORK
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine: operations a second of towers and of the tokenizer, bytes of memory, bytes taken by Python itself."""
+
+    towers: float
+    codec: float
+    room: int
+    taken: int = 0
+    measured: bool = False
 
 
-def _arithmetic() -> Iterator[Finding]:
-    import torch
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The answer. ``peak`` in bytes, ``seconds`` by stage, ``advice`` in sentences, empty where all is well."""
 
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    threads = torch.get_num_threads()
-    yield Finding(name="torch", value=f"{torch.__version__}, {threads} threads on {cores} cores")
-    speeds = {kind: _gigaflops(kind) for kind in ("float32", "bfloat16")}
-    told = ", ".join(f"{kind} {speed:.0f} GFLOP/s"
-                     for kind, speed in speeds.items())  # fmt: skip
-    slow = speeds["bfloat16"] < speeds["float32"]
-    yield Finding(name="arithmetic", value=told, remedy="bfloat16 is slow here: say --dtype float32." if slow else "")
-    if torch.cuda.is_available():
-        about = torch.cuda.get_device_properties(0)
-        yield Finding(name="gpu", value=f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
-    else:
-        yield Finding(name="gpu", value="none that torch sees: the bundled model does not need one")
+    peak: int
+    seconds: dict[str, float]
+    advice: tuple[str, ...]
+    fits: bool
+
+    @property
+    def total_seconds(self) -> float:
+        """All stages together."""
+        return sum(self.seconds.values())
 
 
-def _gigaflops(kind: str) -> float:
-    import torch
+def request_of(
+    checkpoint: str | Path, mode: str, *, frames: int | None = None, size: tuple[int, int] | None = None, **more: Any
+) -> Job:
+    """The job of a request to a bundled name, a folder, or a model of the family that is not here at all.
 
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[kind]
-    matrix = torch.ones(_SIDE, _SIDE, dtype=dtype)
-    spent = []
-    for _ in range(_TIMES):
-        start = time.perf_counter()
-        matrix @ matrix
-        spent.append(time.perf_counter() - start)
-    return 2 * _SIDE**3 / min(spent) / 1e9
-
-
-def _drawing() -> Finding:
-    """Draw in a child process: a broken GL library ends the process that loads it."""
-    place = os.environ | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl" if sys.platform == "linux" else "")}
-    tried = subprocess.run([sys.executable, "-c", _DRAW], capture_output=True, text=True, env=place, check=False)
-    if tried.returncode == 0:
-        return Finding(name="drawing", value=f"MuJoCo {tried.stdout.strip()} draws without a screen")
-    last = (tried.stderr.strip().splitlines() or ["no message"])[-1]
-    return Finding(
-        name="drawing", value=f"MuJoCo cannot draw ({last})", needed=True,
-        remedy="Install libegl1 libegl-mesa0 libgl1-mesa-dri (Debian's names): worlds need them.",
-    )  # fmt: skip
-
-
-def _films() -> Iterator[Finding]:
-    import av
-
-    for name, mode, use, needed in (
-        ("libx264", "w", "writing films", True),
-        ("aac", "w", "writing sound", True),
-        ("h264", "r", "reading films", True),
-        ("av1", "r", "reading AV1 recordings", False),
-    ):
-        try:
-            av.codec.Codec(name, mode)  # type: ignore[arg-type]
-            yield Finding(name=name, value=f"there, for {use}")
-        except av.codec.codec.UnknownCodecError:
-            remedy = f"Install the package av from its own wheel: it brings {name}."
-            yield Finding(name=name, value=f"missing, for {use}", remedy=remedy, needed=needed)
-
-
-def _disk(folder: Path) -> Finding:
-    place = next(one for one in (folder.resolve(), *folder.resolve().parents) if one.is_dir())
-    free = shutil.disk_usage(place).free
-    low = free < ENOUGH_BYTES
-    return Finding(
-        name="disk",
-        value=f"{free / 2**30:.1f} GiB free at {place}",
-        remedy="Make room: recordings are large." if low else "",
+    ``more``: steps, guidance, text (tokens of the prompt), dtype, decode. Raises ``ConfigError`` for an unknown
+    model, dtype or setting, ``RequestError`` for an unknown mode.
+    """
+    known = {"steps", "guidance", "text", "dtype", "decode"}
+    if unknown := set(more) - known:
+        raise ConfigError(f"{sorted(unknown)[0]!r} is no setting of a plan: known are {', '.join(sorted(known))}.")
+    dtype = more.get("dtype") or "bfloat16"
+    if dtype not in _DTYPES:
+        raise ConfigError(f"dtype={dtype!r} is not computed in: take {' or '.join(_DTYPES)}.")
+    task = mode_named(mode)
+    if task.name == "reason":
+        raise ConfigError("plan counts what imagining costs: give a mode with pictures, such as text-to-video.")
+    config, vae, usual = _sizes(checkpoint)
+    asked, guidance = more.get("steps"), more.get("guidance")
+    return Job(
+        config=config,
+        vae=vae,
+        mode=task,
+        frames=(task.frames if task.frames == 1 else usual["frames"]) if frames is None else frames,
+        size=usual["size"] if size is None else size,
+        steps=task.steps if asked is None else asked,
+        guidance=task.guidance if guidance is None else guidance,
+        text=more.get("text") or 90,
+        dtype=_DTYPES[dtype],
+        decode=task.video in ("hidden", "first") if more.get("decode") is None else more["decode"],
     )
 
 
-def _checkpoints() -> Finding:
-    found = sorted(path.parent for path in PACKAGE.glob("checkpoints/*/model_index.json"))
-    sizes = [sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20 for folder in found]
-    told = ", ".join(f"{folder.name} ({size:.0f} MiB)" for folder, size in zip(found, sizes, strict=True))
-    return Finding(
-        name="bundled models", value=told or "none",
-        remedy="" if found else "Install the package whole: its folder checkpoints is missing.", needed=not found,
-    )  # fmt: skip
+def work_of(job: Job) -> Work:
+    """Count what a job takes."""
+    tower, item = job.config.tower, job.dtype.itemsize
+    reader, generator, ports = _parameters(job.config)
+    weights = (tower.layers * (reader[0] + generator[0]) + ports + _codec_parameters(job.vae)) * item
+    kept = 2 * tower.layers * tower.kv_heads * tower.head_width * job.text * job.branches * item
+    wide, n = tower.heads * tower.head_width, job.tokens * job.branches
+    inner = tower.mlp_width * (3 if tower.mlp == "silu" else 2)
+    live = n * (3 * tower.width + max(inner, 2 * wide + 4 * tower.kv_heads * tower.head_width)) * item
+    seen = 4.0 * n * (job.tokens + job.text) * wide
+    step = tower.layers * (2.0 * n * generator[1] + seen)
+    read = tower.layers * job.branches * (2.0 * job.text * reader[1] + 2.0 * job.text**2 * wide)
+    stages = {"read": (0, read), "walk": (live, step * job.steps)}
+    if job.given_frames:
+        height, width = job.size if job.mode.action == "none" else canvas_for(*job.size)
+        stages["encode"] = _encoding(job.vae, job.dtype, job.given_frames, (height, width))
+    if job.decode:
+        stages["decode"] = _decoding(job.vae, job.dtype, job.latent_frames, job.size)
+    return Work(weights=weights, memory=kept, stages=stages, job=job)
 
 
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+def this_machine(job: Job) -> Machine:
+    """How fast this machine is at such work: one layer and a small piece of film are computed and timed."""
+    taken = _resident()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        room, taken = torch.cuda.get_device_properties(0).total_memory, 600 * 2**20
+    else:
+        room = _memory_there()
+    n = min(job.tokens * job.branches, _LONGEST_SAMPLE)
+    with torch.inference_mode():
+        layer = Layer(job.config.tower).to(device, job.dtype)
+        towers = _rate(lambda: _one_layer(layer, job, n, device))
+        small = replace(job.vae, base_dim=min(job.vae.base_dim, 64), decoder_base_dim=min(job.vae.decoder_base_dim, 64))
+        vae = VideoVAE(small).to(device, job.dtype)
+        latents = torch.zeros(1, job.vae.z_dim, min(job.latent_frames, 3), 8, 8, device=device)
+        codec = _rate(lambda: vae.decode(latents))
+    return Machine(towers=towers, codec=codec, room=room, taken=taken, measured=True)
+
+
+def foresee(work: Work, machine: Machine) -> Plan:
+    """Peak memory, seconds of each stage, and what to switch on where it does not fit."""
+    besides = max(live for live, _ in work.stages.values())
+    peak = machine.taken + work.weights + work.memory + besides
+    rates = {name: machine.codec if name in ("encode", "decode") else machine.towers for name in work.stages}
+    seconds = {name: operations / rates[name] for name, (_, operations) in work.stages.items()}
+    fits = peak <= machine.room
+    return Plan(peak=peak, seconds=seconds, advice=() if fits else _advice(work, machine), fits=fits)
+
+
+def _advice(work: Work, machine: Machine) -> tuple[str, ...]:
+    """What helps, one at a time: each change is planned, and named if it would fit; else how near the best comes."""
+    job = work.job
+    changes = {
+        'say outputs=("actions",): nothing is decoded': replace(job, decode=job.decode and job.mode.action != "hidden"),
+        "compute in bfloat16": replace(job, dtype=torch.bfloat16),
+        "say guidance=1": replace(job, guidance=1.0),
+        "ask for half the frames": replace(job, frames=1 + TIME * ((job.latent_frames - 1) // 2)),
+        "ask for half the size": replace(job, size=(max(32, job.size[0] // 64 * 32), max(32, job.size[1] // 64 * 32))),
+    }
+    peaks = {}
+    for words, other in changes.items():
+        if other != job:
+            again = work_of(other)
+            peaks[words] = machine.taken + again.weights + again.memory + max(live for live, _ in again.stages.values())
+    enough = tuple(f"{words}: {peak / GIB:.1f} GiB." for words, peak in peaks.items() if peak <= machine.room)
+    if enough or not peaks:
+        return enough
+    words, peak = min(peaks.items(), key=lambda one: one[1])
+    return (
+        f"no single change is enough: most comes of this one, {words}: {peak / GIB:.1f} GiB. Take a smaller model.",
+    )
+
+
+def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[str, Any]]:
+    """Sizes of the model and its video tokenizer, and the usual film."""
+    for folder in (Path(armillary.__file__).parent / "checkpoints" / checkpoint, Path(checkpoint)):
+        if (folder / "transformer").is_dir():
+            vae = VideoVAEConfig.from_dict(read_json(folder / "vae/config.json"))
+            said = read_json(folder / "defaults.json") if (folder / "defaults.json").is_file() else {}
+            usual = {"size": tuple(said.get("size", (128, 128))), "frames": said.get("frames", 17)}
+            return load_config(folder), vae, usual
+    return member(str(checkpoint)).config, WAN22, {"size": (480, 832), "frames": 189}
+
+
+def _parameters(config: ModelConfig) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Of a reasoner's layer and of a generator's all parameters and those of matrices; and all else that loads."""
+    with torch.device("meta"):
+        net = Transformer(replace(config, tower=replace(config.tower, layers=1)))
+    counts = {"reasoner": [0, 0], "generator": [0, 0]}
+    rest = 0
+    for name, parameter in net.named_parameters():
+        if name.startswith("layers."):
+            counts[tower_of(name)][0] += parameter.numel()
+            counts[tower_of(name)][1] += parameter.numel() if parameter.ndim == 2 else 0
+        elif name not in ("lm_head.weight", "norm.weight"):
+            rest += parameter.numel()
+    reader, generator = (tuple(counts[name]) for name in ("reasoner", "generator"))
+    return (reader[0], reader[1]), (generator[0], generator[1]), rest
+
+
+def _meta_codec(config: VideoVAEConfig, dtype: torch.dtype) -> VideoVAE:
+    with torch.device("meta"):
+        return VideoVAE(config).to(dtype)
+
+
+@lru_cache(maxsize=8)
+def _codec_parameters(config: VideoVAEConfig) -> int:
+    return sum(parameter.numel() for parameter in _meta_codec(config, torch.float32).parameters())
+
+
+@lru_cache(maxsize=32)
+def _encoding(config: VideoVAEConfig, dtype: torch.dtype, frames: int, size: tuple[int, int]) -> tuple[int, float]:
+    """Bytes at most and operations of encoding a clip."""
+    vae = _meta_codec(config, dtype)
+    return _on_meta(lambda: vae.encode(torch.empty(1, 3, frames, *size, device="meta", dtype=dtype)))
+
+
+@lru_cache(maxsize=32)
+def _decoding(config: VideoVAEConfig, dtype: torch.dtype, frames: int, size: tuple[int, int]) -> tuple[int, float]:
+    """The same of decoding latent frames. All pieces of a long film cost what its second one does."""
+    if frames > 2 * AT_ONCE:
+        (_, one), (most, two) = (_decoding(config, dtype, count * AT_ONCE, size) for count in (1, 2))
+        film = 4 * 3 * TIME * (frames - 2 * AT_ONCE) * size[0] * size[1]
+        return most + film, two + (two - one) * (frames - 2 * AT_ONCE) / AT_ONCE
+    vae = _meta_codec(config, dtype)
+    cells = (size[0] // SPACE, size[1] // SPACE)
+    return _on_meta(lambda: decode_film(vae, torch.empty(1, config.z_dim, frames, *cells, device="meta", dtype=dtype)))
+
+
+class _Meter(TorchDispatchMode):
+    """Watches the bytes of the tensors that are alive, and keeps the most there were at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.users: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                if key not in self.users:
+                    self.now += size
+                    self.most = max(self.most, self.now)
+                self.users[key] = self.users.get(key, 0) + 1
+                weakref.finalize(tensor, self._gone, key, size)
+        return out
+
+    def _gone(self, key: int, size: int) -> None:
+        self.users[key] -= 1
+        if not self.users[key]:
+            del self.users[key]
+            self.now -= size
+
+
+def _on_meta(run: Callable[[], object]) -> tuple[int, float]:
+    """Bytes at most, and operations, of code that runs on meta tensors."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Meter() as meter:
+        run()
+    return meter.most, float(counter.get_total_flops())
+
+
+def _one_layer(layer: Layer, job: Job, n: int, device: torch.device) -> None:
+    tower = job.config.tower
+    x = torch.zeros(1, n, tower.width, dtype=job.dtype, device=device)
+    turn = torch.zeros(1, n, 1, tower.head_width, dtype=job.dtype, device=device)
+    kept = torch.zeros(1, tower.kv_heads, job.text, tower.head_width, dtype=job.dtype, device=device)
+    layer.generate(x, (turn, turn), (kept, kept), None)
+
+
+def _rate(run: Callable[[], object]) -> float:
+    """Operations a second, of the quickest of a few runs after a first one."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    spent = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - start)
+    return counter.get_total_flops() / min(spent)
+
+
+def _resident() -> int:
+    """Bytes that this process holds already; 300 MiB where the system does not say."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * 4096 if path.is_file() else 300 * 2**20
+
+
+def _memory_there() -> int:
+    """Bytes of memory that programs may take now; 8 GiB where the system does not say."""
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return 8 * GIB
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024 + _resident()

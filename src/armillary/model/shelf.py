@@ -46,6 +46,10 @@ class Shelf:
             self._kept.popitem(last=False)
         return memory
 
+    def forget(self) -> None:
+        """Keep nothing: the next prompt is read anew."""
+        self._kept.clear()
+
     def batch(self, prompts: Sequence[Sequence[int]]) -> Memory:
         """The memories of several prompts as one batch, in order."""
         first = tuple(prompts[0])

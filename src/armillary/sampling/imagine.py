@@ -22,6 +22,7 @@ from armillary.sampling.pictures import to_numbers, to_pixels
 from armillary.sampling.requests import Request
 from armillary.sampling.solver import walk
 from armillary.sampling.stretches import Layout, Made, Stretch, count_stretches, unfold
+from armillary.tokenizers.streaming import decode_film
 from armillary.tokenizers.video import SPACE, on_canvas
 
 LOOK_SHARE = 5  # between two looks at what is not finished passes at least so many times what one look costs
@@ -193,7 +194,7 @@ def _decoded(parts: Parts, latents: Tensor, stretches: Sequence[Stretch]) -> lis
     wanted = [i for i, stretch in enumerate(stretches) if stretch.decode]
     films: list = [None] * len(stretches)
     if wanted:
-        for i, film in zip(wanted, to_pixels(parts.vae.decode(latents[wanted])), strict=True):
+        for i, film in zip(wanted, to_pixels(decode_film(parts.vae, latents[wanted])), strict=True):
             films[i] = film
     return films
 

@@ -21,6 +21,7 @@ from armillary.model.shelf import Shelf
 from armillary.model.sizes import VisionConfig
 from armillary.model.two_towers import TwoTowers
 from armillary.model.weights import load_config, load_model
+from armillary.sampling.hub import fetch, is_hub_id
 from armillary.sampling.requests import Defaults
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import VideoVAE
@@ -29,13 +30,15 @@ CHECKPOINTS = Path(armillary.__file__).parent / "checkpoints"
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a bundled name, or the folder itself; ``CheckpointError`` if there is none."""
+    """The folder of a bundled name, the folder itself, or that of a hub id; ``CheckpointError`` if there is none."""
     for folder in (CHECKPOINTS / name, Path(name)):
         if (folder / "model_index.json").is_file():
             return folder
+    if is_hub_id(name):
+        return fetch(str(name))
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/model_index.json"))
     raise CheckpointError(
-        f"{str(name)!r} is no checkpoint: give a folder with model_index.json, or a bundled name "
+        f"{str(name)!r} is no checkpoint: give a folder with model_index.json, a hub id (owner/name) or a bundled name "
         f"({', '.join(known) or 'none is bundled'})."
     )
 

@@ -9,7 +9,7 @@ values, with hashes in place of pictures, are kept as ``Request.record`` and tra
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ _TALK = {"prompt", "image", "video", "seed", "outputs"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
-    """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, and the
-    task it was told in training where the actions said everything.
+    """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, how many
+    frames it makes in one walk, and the task it was told in training where the actions said everything.
 
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     Kept in the folder's ``defaults.json``; without the file these values hold.
@@ -44,6 +44,7 @@ class Defaults:
 
     size: tuple[int, int] = (128, 128)
     fps: float = 10.0
+    frames: int = 17
     task: str = ""
     untrained: str = ""
 
@@ -56,7 +57,8 @@ class Defaults:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             size = (int(found["size"][0]), int(found["size"][1]))
-            return cls(size=size, fps=float(found["fps"]), task=str(found.get("task", "")),
+            frames = int(found.get("frames", 17))
+            return cls(size=size, fps=float(found["fps"]), frames=frames, task=str(found.get("task", "")),
                        untrained=str(found.get("untrained", "")))  # fmt: skip
         except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as broken:
             raise CheckpointError(
@@ -102,6 +104,8 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     given = {key: value for key, value in asked.items() if value is not None}
     _refuse_unused(mode, given)
     defaults = Defaults.load(folder)
+    if mode.frames > 1:
+        mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
     embodiment = _embodiment(given, folder)
     fps = _number(given, "fps", embodiment.rate_hz if embodiment else defaults.fps, above=0.0, most=1000.0)
     size = _size(mode, given, defaults)

@@ -29,6 +29,8 @@ from armillary.tokenizers.wan_blocks import (
     repeat_up,
 )
 
+AT_ONCE = 8  # latent frames: longer films are decoded in pieces of so many
+
 
 class StreamEncoder:
     """Encodes a film as it comes. ``push`` gives normalised latents, float32 b z n y x, of the frames pushed."""
@@ -93,12 +95,19 @@ def encode_in_pieces(
 
 
 def decode_in_pieces(
-    vae: VideoVAE, latents: Float[Tensor, "b z n y x"], *, frames: int = 4
+    vae: VideoVAE, latents: Float[Tensor, "b z n y x"], *, frames: int = AT_ONCE
 ) -> Iterator[Float[Tensor, "b 3 t h w"]]:
     """What ``vae.decode`` gives, as pieces of ``frames`` latent frames; put them together along time."""
     stream = StreamDecoder(vae)
     for piece in latents.split(frames, dim=2):
         yield stream.push(piece)
+
+
+def decode_film(vae: VideoVAE, latents: Float[Tensor, "b z n y x"]) -> Float[Tensor, "b 3 t h w"]:
+    """What ``vae.decode`` gives; a long film piece by piece, so that its memory is that of one piece and the film."""
+    if latents.shape[2] <= AT_ONCE:
+        return vae.decode(latents)
+    return torch.cat(list(decode_in_pieces(vae, latents)), dim=2)
 
 
 class _Walk:

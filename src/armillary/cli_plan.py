@@ -1,0 +1,64 @@
+"""The verb that says what a request will cost before anything loads."""
+
+from typing import Literal
+
+from armillary.cli_parts import Size
+from armillary.errors import RequestError
+
+
+def plan(
+    checkpoint: str,
+    mode: str = "text-to-video",
+    /,
+    *,
+    frames: int | None = None,
+    size: Size | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    text: int | None = None,
+    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    decode: bool | None = None,
+    memory_gib: float | None = None,
+    tflops: float | None = None,
+    price_per_hour: float | None = None,
+) -> None:
+    """Say what a request will cost before anything loads: memory, seconds, money, and what would make it fit.
+
+    Args:
+        checkpoint: A bundled name, a folder, or a published model that is not here, such as nano or edge.
+        mode: A mode of `armillary imagine`, such as text-to-video or policy.
+        frames: How long the film is: 4k+1.
+        size: Height and width in pixels.
+        steps: Evaluations of the generator.
+        guidance: 1 runs the generator once a step, anything else twice.
+        text: Tokens of the prompt.
+        dtype: What is computed in.
+        decode: Whether frames are decoded; with actions one may do without.
+        memory_gib: Memory of another machine than this one.
+        tflops: Arithmetic it really reaches, in TFLOP/s; say both, or nothing for this machine.
+        price_per_hour: What an hour of the machine costs, in any money.
+    """
+    if (memory_gib is None) != (tflops is None):
+        raise RequestError("--memory-gib and --tflops describe another machine together: say both, or neither.")
+    from armillary import plan as planner
+
+    more = {"steps": steps, "guidance": guidance, "text": text, "dtype": dtype, "decode": decode}
+    job = planner.request_of(checkpoint, mode, frames=frames, size=size, **more)
+    work = planner.work_of(job)
+    if memory_gib is None or tflops is None:
+        machine = planner.this_machine(job)
+    else:
+        machine = planner.Machine(towers=tflops * 1e12, codec=tflops * 1e12, room=int(memory_gib * planner.GIB))
+    told = planner.foresee(work, machine)
+    gib = planner.GIB
+    print(f"asked    {job.mode.name}, {job.frames} frames of {job.size[0]}x{job.size[1]}, {job.steps} steps, guidance "
+          f"{job.guidance:g}: {job.tokens} tokens")  # fmt: skip
+    print(f"memory   {told.peak / gib:.2f} GiB at most, of which weights {work.weights / gib:.2f}; "
+          f"there are {machine.room / gib:.2f}: it {'fits' if told.fits else 'does not fit'}")  # fmt: skip
+    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in told.seconds.items())
+    kind = "measured here just now" if machine.measured else "as you say"
+    print(f"seconds  {told.total_seconds:.2f} ({stages}); arithmetic {machine.towers / 1e12:.3g} TFLOP/s, {kind}")
+    if price_per_hour is not None:
+        print(f"cost     {told.total_seconds / 3600 * price_per_hour:.4g}")
+    for words in told.advice:
+        print(f"advice   {words}")

@@ -1,0 +1,109 @@
+"""A plan knows what a request takes: its counts are those of the model, and what it advises helps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import small_checkpoint
+
+from armillary import plan
+from armillary.errors import ConfigError, RequestError
+from armillary.model import FAMILY
+from armillary.model.weights import load_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return small_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+def machine(gib, speed=1e12):
+    return plan.Machine(towers=speed, codec=speed, room=int(gib * plan.GIB))
+
+
+def test_weights_are_those_that_imagining_loads(folder):
+    job = plan.request_of(folder, "text-to-video", dtype="bfloat16")
+    model = load_model(folder, towers=("generator",))
+    vae = plan.VideoVAE(job.vae)
+    count = sum(p.numel() for p in model.parameters()) + sum(p.numel() for p in vae.parameters())
+    assert plan.work_of(job).weights == 2 * count
+
+
+@pytest.mark.parametrize("mode", ["text-to-video", "policy", "text-to-image", "inverse-dynamics"])
+def test_tokens_and_stages_follow_the_request(folder, mode):
+    job = plan.request_of(folder, mode, size=(64, 96))
+    work = plan.work_of(job)
+    film = 6 if job.frames == 1 else 5 * 6
+    assert job.tokens == film + (16 if mode in ("policy", "inverse-dynamics") else 0)
+    assert ("decode" in work.stages) == (mode != "inverse-dynamics")
+    assert ("encode" in work.stages) == (mode in ("policy", "inverse-dynamics"))
+
+
+def test_twice_the_steps_and_guidance_take_twice_the_walk(folder):
+    job = plan.request_of(folder, "text-to-video", steps=4, guidance=1.0)
+    walk = plan.work_of(job).stages["walk"][1]
+    assert plan.work_of(replace(job, steps=8)).stages["walk"][1] == 2 * walk
+    assert plan.work_of(replace(job, guidance=3.0)).stages["walk"][1] == 2 * walk
+
+
+def test_arithmetic_of_the_published_model_is_that_of_its_design():
+    """cosmos3.md 11: Nano, 256p, 189 frames: a step 4.7e13, decoding 2.12e14 operations."""
+    job = plan.request_of("nano", "text-to-video", size=(192, 320), frames=189, steps=1, guidance=1.0, text=1500)
+    assert job.tokens == 2880
+    work = plan.work_of(job)
+    assert work.stages["walk"][1] == pytest.approx(4.7e13, rel=0.02)
+    assert work.stages["decode"][1] == pytest.approx(2.12e14, rel=0.05)
+    assert work.weights == pytest.approx(2 * (15.17e9 - 0.62e9 + 0.705e9), rel=0.01)
+
+
+def test_what_does_not_fit_says_what_would():
+    job = plan.request_of("edge", "text-to-video", size=(480, 832), frames=121, dtype="float32")
+    work = plan.work_of(job)
+    peak = plan.foresee(work, machine(1000)).peak
+    tight = plan.foresee(work, machine(0.8 * peak / plan.GIB))
+    assert not tight.fits and any("bfloat16" in words for words in tight.advice)
+    hopeless = plan.foresee(work, machine(1))
+    assert len(hopeless.advice) == 1 and "Take a smaller model" in hopeless.advice[0]
+    assert plan.foresee(work, machine(1000)).advice == ()
+
+
+def test_seconds_are_operations_over_speed(folder):
+    work = plan.work_of(plan.request_of(folder, "text-to-video"))
+    slow, fast = (plan.foresee(work, machine(8, speed)) for speed in (1e9, 2e9))
+    assert slow.total_seconds == pytest.approx(2 * fast.total_seconds)
+
+
+def test_this_machine_is_measured(folder):
+    found = plan.this_machine(plan.request_of(folder, "text-to-video", dtype="float32"))
+    assert found.measured and found.towers > 1e6 and found.codec > 1e6 and found.room > found.taken > 0
+
+
+def test_the_meter_counts_what_lives_at_once():
+    def run():
+        first = torch.empty(1000, device="meta")
+        second = first + 1  # two live at once
+        del first
+        return second * 2  # and again two
+
+    most, _ = plan._on_meta(run)
+    assert most == 2 * 4000
+
+
+def test_every_model_of_the_family_can_be_planned():
+    for name in FAMILY:
+        assert plan.request_of(name, "text-to-image").tokens > 0
+
+
+def test_what_cannot_be_planned_is_said(folder):
+    with pytest.raises(ConfigError, match="dtype='int8' is not computed in"):
+        plan.request_of(folder, "policy", dtype="int8")
+    with pytest.raises(ConfigError, match="'step' is no setting"):
+        plan.request_of(folder, "policy", step=3)
+    with pytest.raises(ConfigError, match="choose from pico, edge"):
+        plan.request_of("gigantic", "policy")
+    with pytest.raises(RequestError, match="mode"):
+        plan.request_of(folder, "dream")
+    with pytest.raises(ConfigError, match="a mode with pictures"):
+        plan.request_of(folder, "reason")
+    assert Path(folder).is_dir()
