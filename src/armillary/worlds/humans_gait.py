@@ -17,8 +17,8 @@ from armillary.worlds.humans_body import ANKLE, HIP_OUT, SHIN, SIDES, STANDING, 
 
 Array = NDArray[np.float64]
 GAIT_HZ = 50
-STRIDE_METRES, STEP_SECONDS, IN_THE_AIR = 0.62, 0.5, 0.8  # of somebody 1.75 m tall; share of a step that is swing
-LIFT_METRES, ARM_SWING = 0.075, 0.5
+STRIDE_METRES, STEP_SECONDS, IN_THE_AIR = 0.57, 0.5, 0.8  # of somebody 1.75 m tall; share of a step that is swing
+LIFT_METRES, ARM_SWING, HANG = 0.075, 0.5, 0.25  # metres, radians, radians
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +31,7 @@ class Gait:
     feet: Mapping[str, Array]
     turns: Mapping[str, Array]
     planted: Mapping[str, NDArray[np.bool_]]
+    pitches: Mapping[str, Array]  # toes hang while a foot is in the air
     swing: Array  # -1 to 1, positive when the left foot is ahead
 
     @property
@@ -43,7 +44,8 @@ class Gait:
         arms = {"left shoulder flex": -ARM_SWING * self.swing, "right shoulder flex": ARM_SWING * self.swing,
                 "left elbow": elbow, "right elbow": elbow, "left shoulder out": np.full(len(self.yaw), 0.1),
                 "right shoulder out": np.full(len(self.yaw), 0.1)}  # fmt: skip
-        return place_rows(self.pelvis, self.yaw, self.feet, self.turns, arms | dict(bends or {}), scale=self.scale)
+        return place_rows(self.pelvis, self.yaw, self.feet, self.turns, arms | dict(bends or {}), scale=self.scale,
+                          pitches=self.pitches)  # fmt: skip
 
 
 def walk(line: Array, seconds: float, *, begin: float = 0.0, scale: float = 1.0, pace: float = 1.0) -> Gait:
@@ -75,7 +77,8 @@ def walk(line: Array, seconds: float, *, begin: float = 0.0, scale: float = 1.0,
     ground, heading = _on_line(line, lengths, middle, 0.0)
     pelvis = np.concatenate([ground, _height(ground, heading, feet, scale)[:, None]], axis=1)
     swing = np.clip((along["left"] - along["right"]) / stride, -1, 1)
-    return Gait(scale=scale, pelvis=pelvis, yaw=heading, feet=feet, turns=turns, planted=planted,
+    pitches = {side: -HANG * lift[side] / (LIFT_METRES * scale) for side in SIDES}
+    return Gait(scale=scale, pelvis=pelvis, yaw=heading, feet=feet, turns=turns, planted=planted, pitches=pitches,
                 swing=_smooth(swing, 0.1))  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def _height(ground: Array, yaw: Array, feet: Mapping[str, Array], scale: float) 
         out = sign * HIP_OUT * scale
         hip = ground + np.stack([-np.sin(yaw) * out, np.cos(yaw) * out], axis=1)
         away = np.hypot(*(feet[side][:, :2] - hip).T)
-        leg = 0.985 * (THIGH + SHIN) * scale
+        leg = 0.99 * (THIGH + SHIN) * scale
         limit = np.minimum(limit, feet[side][:, 2] + np.sqrt(np.maximum(leg**2 - away**2, 0.01)))
     return np.minimum(limit, _smooth(limit, 0.06))
 
