@@ -15,7 +15,7 @@ import armillary
 from armillary.errors import ArmillaryError
 from armillary.serving import policy_socket, realtime, routes_chat, routes_images, routes_service, routes_videos, studio
 from armillary.serving.desk import Desk
-from armillary.serving.guard import Audit, Guard, patient
+from armillary.serving.guard import Guard, patient
 from armillary.serving.problems import Problem, problem_of
 from armillary.serving.settings import ServeSettings
 from armillary.serving.supervisor import Supervisor
@@ -44,7 +44,7 @@ def make_app(settings: ServeSettings) -> FastAPI:
     for room in (routes_service, routes_chat, routes_videos, routes_images, policy_socket, realtime, studio):
         app.include_router(room.router)
     app.add_middleware(Guard, keys=desk.keys, limits=settings.limits, metrics=desk.metrics,
-                       audit=Audit(settings.folder / "audit.jsonl"))  # fmt: skip
+                       audit=desk.audit, loopback=not settings.open_to_others)  # fmt: skip
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(ArmillaryError, _ours)
     app.add_exception_handler(HTTPException, _http)

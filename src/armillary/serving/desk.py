@@ -22,8 +22,8 @@ from armillary.sampling.requests import Defaults, Request, check_request
 from armillary.serving.bell import Bell
 from armillary.serving.fetch import Fetcher
 from armillary.serving.files import Files
-from armillary.serving.forms import SPELLINGS
-from armillary.serving.inbound import Input, as_input, from_data_url
+from armillary.serving.guard import Audit
+from armillary.serving.inbound import Input, from_data_url
 from armillary.serving.jobs import Job, Jobs, NewJob, new_id
 from armillary.serving.keys import Caller, Keys
 from armillary.serving.metrics import Metrics
@@ -31,7 +31,8 @@ from armillary.serving.problems import Problem, bad, of_job, problem_of
 from armillary.serving.settings import ServeSettings, chosen_checkpoint
 from armillary.serving.words import WordList
 
-BYTES_A_PIXEL = 160  # of what is imagined, at the worst moment of decoding; measured with Pico, see docs/serving.md
+BYTES_A_PIXEL = 160  # of what is imagined, at the worst moment: 155 and 136 were measured with Pico, docs/serving.md
+TOGETHER_PIXELS = 1_000_000  # what is larger is computed alone: a batch would gain little and take much memory
 LOOK_SECONDS = 0.5
 
 
@@ -58,6 +59,7 @@ class Desk:
         self.fetcher = Fetcher(settings.fetch_from, settings.limits)
         self.words = WordList.of(settings.refuse_words)
         self.metrics = Metrics()
+        self.audit = Audit(settings.folder / "audit.jsonl")
         self.open_sockets = 0
         self.when_put: Callable[[], None] = lambda: None  # rings the workers' bell
 
@@ -213,7 +215,7 @@ class Desk:
         first = settled[0]
         new = NewJob(
             id=new_id(), owner=caller.name, kind=kind, mode=first.mode.name, request={"asks": asks, "piece": piece},
-            cost=sum(cost_of(one) for one in settled), batch_key=batch_key(kind, first), priority=caller.priority,
+            cost=sum(cost_of(one) for one in settled), batch_key=batch_key(kind, settled), priority=caller.priority,
             deadline=None if deadline_seconds is None else time.time() + deadline_seconds, hidden=hidden,
             idempotency_key=idempotency_key,
         )  # fmt: skip
@@ -270,16 +272,6 @@ class Desk:
             self.files.remove(name)
 
 
-def client_name(field: str, called: Mapping[str, str]) -> str:
-    """What the client called a field of ``Asked``."""
-    return called.get(field, next((k for k, v in SPELLINGS.items() if v == field), field))
-
-
-def as_wanted_input(data: bytes, field: str) -> Input:
-    """Bytes of either kind."""
-    return as_input(data, field)
-
-
 def cost_of(request: Request) -> float:
     """Work of a request: millions of pixels times evaluations of the model."""
     steps = len(request.schedule.stops) if request.schedule is not None else 1
@@ -287,8 +279,11 @@ def cost_of(request: Request) -> float:
     return max(request.frames, 1) * request.size[0] * request.size[1] * steps * branches / 1e6
 
 
-def batch_key(kind: str, request: Request) -> str:
-    """Requests with equal keys are computed together."""
+def batch_key(kind: str, requests: Sequence[Request]) -> str:
+    """Jobs with equal keys are computed together; what is large has a key of its own."""
+    if sum(max(one.frames, 1) * one.size[0] * one.size[1] for one in requests) > TOGETHER_PIXELS:
+        return new_id()
+    request = requests[0]
     steps = len(request.schedule.stops) if request.schedule is not None else 0
     words = (request.mode.name, kind, request.size, request.frames, steps, request.guidance != 1.0, request.outputs)
     return "|".join(str(word) for word in words)[:128]

@@ -6,17 +6,18 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from armillary.serving.keys import Caller, Keys
 from armillary.serving.metrics import Metrics
 from armillary.serving.problems import Problem
-from armillary.serving.settings import Limits
+from armillary.serving.settings import LOOPBACK, Limits
 
 LOG = logging.getLogger("armillary.serve")
 Scope = MutableMapping[str, Any]
@@ -27,20 +28,29 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = {"/", "/health", "/healthz", "/v1/health/live", "/v1/health/ready", "/openapi.json"}
 _PLAIN = re.compile(r"[\w.-]{1,64}")
+_NAME = re.compile(r":\d+$|[\[\]]")  # what surrounds the name in a Host header
 _ID = re.compile(r"(job|session)_[0-9a-f]+")
 
 
 class Guard:
     """ASGI middleware. Puts ``caller`` and ``request_id`` into the scope's state."""
 
-    def __init__(self, app: App, *, keys: Keys, limits: Limits, metrics: Metrics, audit: "Audit") -> None:
+    def __init__(
+        self, app: App, *, keys: Keys, limits: Limits, metrics: Metrics, audit: "Audit", loopback: bool
+    ) -> None:
         self._app, self._keys, self._limits, self._metrics, self._audit = app, keys, limits, metrics, audit
+        self._loopback = loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope.get("headers", ())}
+        if scope["type"] == "websocket" and (wrong := foreign(headers, loopback=self._loopback)) is not None:
+            self._metrics.refusals.labels(wrong.code).inc()
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": wrong.code})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         offered = headers.get("x-request-id", "")
         request_id = offered if _PLAIN.fullmatch(offered) else f"req_{uuid.uuid4().hex}"
         begun, status = time.perf_counter(), 500
@@ -57,12 +67,17 @@ class Guard:
         try:
             if scope["path"] not in OPEN_PATHS and not scope["path"].startswith("/studio"):
                 state["caller"] = self._keys.caller(headers.get("authorization"))
+            if (wrong := foreign(headers, loopback=self._loopback)) is not None:
+                raise wrong
             self._check_length(headers)
             await self._app(scope, self._measured(receive), tell)
         except Problem as problem:
+            self._metrics.refusals.labels(problem.code).inc()
             await answer(tell, problem)
         finally:
-            route = _ID.sub("{id}", scope["path"]) if status != 404 else "unknown"
+            route = (
+                _ID.sub("{id}", scope["path"]) if status < 400 else "refused"
+            )  # paths that strangers invent are not kept
             self._metrics.answers.labels(route, str(status)).inc()
             self._metrics.http_seconds.labels(route).observe(time.perf_counter() - begun)
             if scope["path"] not in OPEN_PATHS and (scope["method"] != "GET" or status >= 400):
@@ -100,6 +115,28 @@ class Guard:
             return message
 
         return measured
+
+
+def foreign(headers: Mapping[str, str], *, loopback: bool) -> Problem | None:
+    """A 403 for what another site's page sends through somebody's browser; None for everybody else.
+
+    Browsers say where a page came from (Origin). A server that listens on this machine alone is also asked by its own
+    name only, so that no name of a stranger's can lead here (DNS rebinding).
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if origin is not None and _place(origin) != host:
+        return Problem(403, "foreign_origin", "another site's page asks: open the studio of this server itself.")
+    if loopback and host and _NAME.sub("", host) not in LOOPBACK:
+        return Problem(403, "foreign_host", f"this server is not {host[:80]!r}: ask it as 127.0.0.1 or localhost.")
+    return None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 async def answer(send: Send, problem: Problem) -> None:
