@@ -185,7 +185,14 @@ def _lives(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting: deque[tuple[Chosen, Future[Episode]]] = deque()
         try:
-            for choice in chosen:
+            while True:
+                try:
+                    choice = next(chosen)
+                except RequestError:  # no more seeds fit: what is being lived still counts
+                    while waiting:
+                        first, life = waiting.popleft()
+                        yield first, life.result()
+                    raise
                 waiting.append((choice, pool.submit(_lived, plan, choice)))
                 if len(waiting) > workers:
                     first, life = waiting.popleft()

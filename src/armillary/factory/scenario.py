@@ -85,6 +85,9 @@ def read(words: str, world: str | None = None) -> Scenario:
         if unknown:
             raise RequestError(_complaint(unknown, vocabulary(world)))
         return scenario
+    nothing = f"{words!r} asks for nothing in particular: name the world, and something to be there."
+    if not set(split(words)) - FILLERS:
+        raise RequestError(nothing)
     tried = {name: _understood(words, vocabulary(name)) for name in WORLDS}
     fitting = [
         name for name, (scenario, unknown) in tried.items() if not unknown and (scenario.wants or scenario.controller)
@@ -95,9 +98,7 @@ def read(words: str, world: str | None = None) -> Scenario:
         raise RequestError(f"{words!r} can be had in {' and in '.join(fitting)}: name the world.")
     best = min(tried, key=lambda name: len(tried[name][1]))
     if not tried[best][1]:
-        raise RequestError(
-            f"{words!r} asks for nothing in particular: name the world, and something that is to be there."
-        )
+        raise RequestError(nothing)
     raise RequestError(_complaint(tried[best][1], vocabulary(best)))
 
 
