@@ -170,7 +170,7 @@ def test_an_impact_is_heard_within_one_physics_step_and_on_its_side():
 
 
 def test_the_camera_goes_where_its_actions_carry_it():
-    episode = record_physics(4, "orbit", size=(48, 48), views=("main",), extras=())
+    episode = record_physics(4, "orbit", size=(48, 48), extras=())
     poses = np.array(episode.cameras["main"]["poses"])
     for before, after, action in zip(poses, poses[1:], episode.actions, strict=False):
         np.testing.assert_allclose(pose_after(before, action), after, atol=1e-6)

@@ -45,24 +45,22 @@ class Operator:
 
 
 def record_physics(
-    seed: int, kind: str = "still", *, size: tuple[int, int] = SPEC.size, views: tuple[str, ...] = SPEC.cameras,
+    seed: int, kind: str = "still", *, size: tuple[int, int] = SPEC.size,
     extras: tuple[str, ...] = ("depth", "segmentation", "sound"), family: str | None = None, twin: str | None = None,
     max_steps: int = SPEC.max_steps,
 ) -> Episode:  # fmt: skip
-    """One life with all that is known of it. ``size``: height, width in pixels; ``views`` must hold ``main``.
+    """One life with all that is known of it. ``size``: height, width in pixels. Both cameras are drawn.
 
     ``family`` and ``twin`` fix what the seed would draw; a twin is the conjurer's, whatever ``kind`` says. Raises
     ``RequestError`` for an unknown controller, family or twin, or if nothing of that kind can happen in this life.
     """
     if kind not in KINDS:
         raise RequestError(f"controller {kind!r} is unknown: it must be one of {', '.join(KINDS)}.")
-    if "main" not in views:
-        raise RequestError(f"views {views} came: words are made from what the camera main sees, so it must be there.")
     asked, conjured = twin, kind == "conjurer" or twin is not None
     if kind == "conjurer" and twin is None and np.random.default_rng([seed, 29]).random() >= UNTOUCHED:
         twin = "any"
     wanted = tuple(dict.fromkeys((*extras, "segmentation")))
-    world = Physics(size=size, views=views, extras=wanted, family=family, twin=twin)
+    world = Physics(size=size, extras=wanted, family=family, twin=twin)
     try:
         operator = Operator(world, kind, seed)
         lived: list[tuple[Moment, Any]] = []

@@ -10,7 +10,7 @@ structured, report   captions and situation reports as one line of JSON (fields 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
 
@@ -82,19 +82,31 @@ def clock(seconds: float) -> str:
     return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
 
 
-def structured(
-    *, scene: str, story: str, subjects: Sequence[Mapping[str, str]], actions: Sequence[tuple[float, float, str]],
-    camera: str, size: tuple[int, int], frames: int, fps: float, extra: Mapping[str, Any] | None = None,
-) -> str:  # fmt: skip
-    """A structured caption (cosmos3.md 9.4) as one line of JSON; only fields that are known, none guessed.
+class Known(TypedDict):
+    """What is known of a film, as ``structured`` takes it.
 
-    ``actions``: from and to in seconds, and what happens then. ``size`` is height and width in pixels. ``extra``
-    adds fields such as ``lighting``, ``background_setting``, ``audio_description``.
+    ``actions``: from and to in seconds, and what happens then. ``size``: height and width in pixels. ``extra`` adds
+    fields such as ``lighting``, ``background_setting``, ``audio_description``.
     """
-    fields: dict[str, Any] = {"scene_imagination": scene, "temporal_caption": story, "subjects": list(subjects)}
-    fields |= {"cinematography": {"camera_motion": camera}, "style_medium": "simulation"}
-    fields |= dict(extra or {})
-    fields["actions"] = [{"time": f"{clock(a)}-{clock(b)}", "description": words} for a, b, words in actions]
+
+    scene: str
+    story: str
+    subjects: Sequence[Mapping[str, str]]
+    actions: Sequence[tuple[float, float, str]]
+    camera: str
+    size: tuple[int, int]
+    frames: int
+    fps: float
+    extra: NotRequired[Mapping[str, Any] | None]
+
+
+def structured(**known: Unpack[Known]) -> str:
+    """A structured caption (cosmos3.md 9.4) as one line of JSON; only fields that are known, none guessed."""
+    size, frames, fps = known["size"], known["frames"], known["fps"]
+    fields: dict[str, Any] = {"scene_imagination": known["scene"], "temporal_caption": known["story"]}
+    fields |= {"subjects": list(known["subjects"]), "cinematography": {"camera_motion": known["camera"]}}
+    fields |= {"style_medium": "simulation"} | dict(known.get("extra") or {})
+    fields["actions"] = [{"time": f"{clock(a)}-{clock(b)}", "description": words} for a, b, words in known["actions"]]
     shapes = {(1, 1): "1,1", (4, 3): "4,3", (3, 4): "3,4", (16, 9): "16,9", (9, 16): "9,16"}
     near = min(shapes, key=lambda shape: abs(shape[0] / shape[1] - size[1] / size[0]))
     fields |= {"duration": f"{int(frames / fps)}s", "fps": float(fps), "resolution": {"H": size[0], "W": size[1]}}
