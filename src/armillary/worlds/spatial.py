@@ -148,15 +148,11 @@ def furnish(rng: np.random.Generator, half_room: tuple[float, float]) -> list[Th
     count, nouns, colours = int(rng.integers(5, 9)), list(KINDS), [c for c in COLOURS if c != "white"]
     some = [nouns[i] for i in rng.permutation(len(nouns))[: int(rng.integers(3, 6))]]  # so that some come twice
     chosen = ["figure", *(some[int(rng.integers(len(some)))] for _ in range(count))]
-    while True:  # a whole room at a time: a crowded beginning is given up
-        things: list[Thing] = []
-        for noun in chosen:
-            thing = _placed(noun, things, rng, half_room, colours)
-            if thing is None:
-                break
+    things: list[Thing] = []
+    for noun in chosen:
+        thing = _placed(noun, things, rng, half_room, colours) or _placed("ball", things, rng, half_room, colours)
+        if thing is not None:  # where nothing more fits, the room stays as it is
             things.append(thing)
-        if len(things) == len(chosen):
-            break
     if rng.random() < HANGING:
         number = int(rng.integers(1, len(things)))
         x, y, z = things[number].place
