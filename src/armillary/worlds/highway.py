@@ -4,6 +4,7 @@ in    a seed, then 2 numbers a step (acceleration, steering)
 out   moments: the road from above, the car and its neighbours in metres and metres a second
 """
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +26,11 @@ INSTRUCTION = "Drive on without touching anybody."
 
 
 class Highway(GymWorld):
-    """highway-v0 with pedal and wheel; ``size`` is height and width in pixels. Success: nobody was touched."""
+    """highway-v0 with pedal and wheel; ``size`` is height and width in pixels. Success: on the road, nobody touched."""
 
     def __init__(self, *, size: tuple[int, int] = SPEC.size) -> None:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
             import gymnasium
             import highway_env  # noqa: F401 - it registers its environments
@@ -39,7 +42,7 @@ class Highway(GymWorld):
                             "vehicles_count": NEIGHBOURS + 1},
             "action": {"type": "ContinuousAction", "acceleration_range": [-ACCELERATION, ACCELERATION],
                        "steering_range": [-STEERING, STEERING]},
-            "lanes_count": 3, "vehicles_count": 20, "duration": SPEC.max_steps * SPEC.step_seconds,
+            "lanes_count": 3, "vehicles_count": 20, "duration": (SPEC.max_steps - 0.5) * SPEC.step_seconds,
             "simulation_frequency": 10, "policy_frequency": 10, "screen_width": size[1], "screen_height": size[0],
             "scaling": size[1] / METRES_SHOWN, "offscreen_rendering": True, "show_trajectories": False,
         }  # fmt: skip
@@ -49,7 +52,8 @@ class Highway(GymWorld):
     def step(self, action: Array) -> Moment:
         """One tenth of a second."""
         moment = super().step(action)
-        return replace(moment, success=moment.over and not self.env.unwrapped.vehicle.crashed)
+        car = self.env.unwrapped.vehicle
+        return replace(moment, success=moment.over and bool(car.on_road) and not car.crashed)
 
 
 class Driver:
