@@ -221,6 +221,9 @@ def serve(settings: tyro.conf.OmitArgPrefixes[ServeSettings] = _AS_SHIPPED) -> N
     """Serve: chat, films as jobs, a policy socket for robots, and a studio in the browser, at http://HOST:PORT/.
 
     Example: armillary serve --checkpoint pico --port 8000. docs/serving.md says how it is asked, and what it refuses.
+
+    Args:
+        settings: Where to listen, which model, where jobs are kept, who may ask; each is a flag of its own.
     """
     from armillary.serving.app import serve as begin
 

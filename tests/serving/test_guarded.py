@@ -23,7 +23,7 @@ def guarded(checkpoint, tmp_path_factory) -> Iterator[Server]:
     (folder / "keys").write_text(f"# who may ask\nann {ANN}\nbob {BOB} 5\n")
     (folder / "words").write_text("forbidden thing\n")
     flags = ("--keys", str(folder / "keys"), "--refuse-words", str(folder / "words"), "--queue-of-one", "3",
-             "--body-seconds", "6", "--steps", "100")  # fmt: skip
+             "--body-seconds", "9", "--steps", "100")  # fmt: skip
     with running(checkpoint, folder / "run", *flags) as one:
         yield one
 
