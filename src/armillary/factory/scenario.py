@@ -103,7 +103,8 @@ def read(words: str, world: str | None = None) -> Scenario:
 
 
 def _complaint(unknown: list[str], known: Vocabulary) -> str:
-    near = {word: difflib.get_close_matches(word, known.known, n=2, cutoff=0.7) for word in unknown}
+    others = {word: known.known - {word} for word in unknown}  # it may be a part of a phrase and mean nothing alone
+    near = {word: difflib.get_close_matches(word, others[word], n=2, cutoff=0.7) for word in unknown}
     told = "; ".join(f"{word!r}" + (f" (near: {', '.join(found)})" if found else "") for word, found in near.items())
     values = ", ".join(sorted(known.values)[:40]) or "none"
     return (
@@ -126,21 +127,21 @@ class _Reader:
         at = 0
         deed: list[str] | None = None
         while at < len(words):
-            width = self._phrase(words, at)
             word = words[at]
-            if deed is not None:
-                if word in self.known.deeds or word in self.known.names:
-                    deed.append(word)
-                elif word not in FILLERS and word not in self.known.lists:
-                    self.unknown.append(word)
+            if deed is not None and (word in self.known.deeds or word in self.known.names):
+                deed.append(word)
                 at += 1
-            elif word in self.known.verbs:
+            elif deed is None and word in self.known.verbs:
                 deed = [word]
                 at += 1
-            elif width:
+            elif width := self._phrase(words, at):
                 at += width
-            else:
+            elif deed is None:
                 at += self._thing(words, at)
+            else:
+                if word not in FILLERS and word not in self.known.lists:
+                    self.unknown.append(word)
+                at += 1
         if deed is not None:
             self.wants.append(Want(kind="instruction", words=tuple(deed)))
 
