@@ -94,15 +94,15 @@ def test_a_deadline_is_kept(guarded):
 
 def test_slow_clients_are_hung_up_on(guarded):
     with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a head that never ends
-        raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n")
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n")
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a second head that never ends
-        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert raw.recv(1024).startswith(b"HTTP/1.1 200")
         raw.sendall(b"GET /healthz HT")
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a body that never ends
-        raw.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ANN}\r\nContent-Length: 500\r\n"
+        raw.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ANN}\r\nContent-Length: 500\r\n"
                     "Content-Type: application/json\r\n\r\n{".encode())  # fmt: skip
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
 

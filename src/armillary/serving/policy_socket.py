@@ -77,7 +77,7 @@ class admitted:
     """A socket's caller, counted while it is open; a ``Problem`` if it may not be."""
 
     def __init__(self, desk: Desk, socket: WebSocket, kind: str) -> None:
-        self._desk, self._socket, self._kind = desk, socket, kind
+        self._desk, self._socket = desk, socket
         self._gauge = desk.metrics.sockets.labels(kind)
 
     async def __aenter__(self) -> Caller:
@@ -87,7 +87,8 @@ class admitted:
         if self._desk.open_sockets >= self._desk.limits.sockets:
             raise Problem(429, "too_many_sockets", f"{self._desk.open_sockets} sockets are open: ask again later.")
         client = self._socket.client.host if self._socket.client else ""
-        self._desk.audit.write(caller=caller.name, client=client, socket=self._kind, path=self._socket.url.path)
+        path = self._socket.url.path
+        self._desk.audit.write(caller=caller.name, client=client, status=101, method="SOCKET", path=path)
         self._desk.open_sockets += 1
         self._gauge.inc()
         return caller
