@@ -102,8 +102,8 @@ def test_slow_clients_are_hung_up_on(guarded):
         raw.sendall(b"GET /healthz HT")
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", guarded.port), 30) as raw:  # a body that never ends
-        raw.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ANN}\r\nContent-Length: 500\r\n"
-                    "Content-Type: application/json\r\n\r\n{".encode())  # fmt: skip
+        raw.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ANN}\r\n"
+                    "Content-Length: 500\r\nContent-Type: application/json\r\n\r\n{".encode())  # fmt: skip
         assert raw.recv(64).startswith(b"HTTP/1.1 408")
 
 

@@ -15,13 +15,12 @@ import armillary
 from armillary.errors import ArmillaryError
 from armillary.serving import policy_socket, realtime, routes_chat, routes_images, routes_service, routes_videos, studio
 from armillary.serving.desk import Desk
-from armillary.serving.guard import Guard, patient
+from armillary.serving.guard import HEAD_BYTES, Guard, patient
 from armillary.serving.problems import Problem, problem_of
 from armillary.serving.settings import ServeSettings
 from armillary.serving.supervisor import Supervisor
 from armillary.serving.worker import work
 
-HEAD_BYTES = 32 * 1024
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 

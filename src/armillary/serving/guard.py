@@ -26,6 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+HEAD_BYTES = 32 * 1024
 OPEN_PATHS = {"/", "/health", "/healthz", "/v1/health/live", "/v1/health/ready", "/openapi.json"}
 _PLAIN = re.compile(r"[\w.-]{1,64}")
 _NAME = re.compile(r":\d+$|[\[\]]")  # what surrounds the name in a Host header
@@ -69,6 +70,8 @@ class Guard:
                 state["caller"] = self._keys.caller(headers.get("authorization"))
             if (wrong := foreign(headers, loopback=self._loopback)) is not None:
                 raise wrong
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES:
+                raise Problem(431, "headers_too_large", f"the headers have more than {HEAD_BYTES} bytes: send fewer.")
             self._check_length(headers)
             await self._app(scope, self._measured(receive), tell)
         except Problem as problem:
