@@ -1,0 +1,83 @@
+"""How long a large checkpoint takes to load, and how much memory at most, beside reading its bytes with safetensors.
+
+    python -m benchmarks.loading [--layers 28] [--repeats 3]
+
+A checkpoint of Edge's sizes (with 28 layers 7.7 GB) is written with zeros and loaded by both in turns, each time in a
+fresh process on one thread. The peak is what the system says was resident at most, less what the process held before.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from benchmarks.measure import RESULTS, commit, machine
+
+from armillary.model import EDGE, TwoTowers, save_model
+
+_CHILD = """
+import sys, time, torch
+from pathlib import Path
+from safetensors import safe_open
+from armillary.model import load_model
+def held(name):
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
+folder, who = Path(sys.argv[1]), sys.argv[2]
+before = held("VmRSS")
+start, busy = time.perf_counter(), time.process_time()
+if who == "ours":
+    model = load_model(folder, dtype=torch.bfloat16)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+else:
+    kept = {}
+    for file in sorted(folder.rglob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            kept |= {name: tensors.get_tensor(name).clone() for name in tensors.keys()}
+    size = sum(t.numel() * t.element_size() for t in kept.values())
+print(time.perf_counter() - start, time.process_time() - busy, held("VmHWM") - before, size)
+"""
+
+
+def main(layers: int = 28, repeats: int = 3) -> None:
+    """Write the checkpoint, load it in turns, write a line."""
+    config = replace(EDGE, tower=replace(EDGE.tower, layers=layers))
+    with tempfile.TemporaryDirectory() as room:
+        with torch.device("meta"):
+            model = TwoTowers(config)
+        save_model(room, model.to_empty(device="cpu").to(torch.bfloat16).apply(_zero))
+        del model
+        found = {who: [_load(Path(room), who) for _ in range(repeats)] for who in ("ours", "safetensors")}
+    line: dict[str, object] = {"name": "loading_edge_layout", "layers": layers, "repeats": repeats, "dtype": "bfloat16"}
+    line["gigabytes"] = round(found["ours"][0][3] / 1e9, 2)
+    for who, runs in found.items():
+        line[f"{who}_seconds"] = round(statistics.median(run[0] for run in runs), 2)
+        line[f"{who}_processor_seconds"] = round(statistics.median(run[1] for run in runs), 2)
+        line[f"{who}_peak_over_weights"] = round(max(run[2] / run[3] for run in runs), 3)
+    text = json.dumps({**line, **machine(), "commit": commit()})
+    print(text)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def _zero(module: torch.nn.Module) -> None:
+    for parameter in module.parameters(recurse=False):
+        parameter.data.zero_()
+
+
+def _load(folder: Path, who: str) -> tuple[float, ...]:
+    """Seconds by the clock and by the processor, bytes at most and bytes of weights, of one load in a fresh process."""
+    done = subprocess.run([sys.executable, "-c", _CHILD, str(folder), who], capture_output=True, text=True, check=True)
+    return tuple(float(number) for number in done.stdout.split())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=EDGE.tower.layers)
+    parser.add_argument("--repeats", type=int, default=3)
+    main(**vars(parser.parse_args()))
