@@ -9,7 +9,7 @@ from PIL import Image
 
 import armillary
 from armillary.errors import CheckpointError, ConfigError, RequestError
-from armillary.modes import MODES
+from armillary.modes import MODES, mode_named
 from armillary.sampling.pictures import at_rate, fit_picture
 from armillary.sampling.requests import check_request, offers
 from armillary.sampling.stretches import unfold
@@ -123,10 +123,11 @@ def test_what_nobody_says_the_checkpoint_says(tmp_path):
     """Size, rate and the task of a request without words come from the folder, where it tells them."""
     plain = check_request("forward-dynamics", GOOD["forward-dynamics"], tmp_path)
     assert (plain.size, plain.prompt) == ((128, 128), "")
-    told = {"size": [64, 96], "fps": 5, "task": "Move the arm."}
+    told = {"size": [64, 96], "fps": 5, "task": "Move the arm.", "steps": {"forward-dynamics": 2}}
     (tmp_path / "defaults.json").write_text(json.dumps(told))
     request = check_request("forward-dynamics", GOOD["forward-dynamics"], tmp_path)
     assert (request.size, request.prompt, request.fps) == ((64, 96), "Move the arm.", 10.0)
+    assert request.record["steps"] == 2 and plain.record["steps"] == mode_named("forward-dynamics").steps
     film = check_request("text-to-video", GOOD["text-to-video"], tmp_path)
     assert (film.size, film.prompt, film.fps) == ((64, 96), "a cube", 5.0)
     (tmp_path / "defaults.json").write_text("{}")

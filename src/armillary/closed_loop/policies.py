@@ -20,28 +20,29 @@ if TYPE_CHECKING:
 class Chunks:
     """A planner that asks the model: of each planned chunk the first ``execute`` actions are given out.
 
-    ``steps``: of the solver. ``camera``: whose picture the model sees.
+    ``steps``: of the solver; None: as many as the checkpoint takes. ``camera``: whose picture the model sees.
     """
 
     omni: "Omni"
     embodiment: str
     execute: int = 8
-    steps: int = 10
+    steps: int | None = None
     camera: str = "front"
 
     def __post_init__(self) -> None:
-        if self.execute < 1 or self.steps < 1:
+        if self.execute < 1 or (self.steps is not None and self.steps < 1):
             raise ConfigError(f"execute={self.execute}, steps={self.steps}: both must be at least 1.")
 
     def __call__(self, moments: Sequence[Moment], seeds: Sequence[int]) -> list[Array]:
         """The first ``execute`` planned actions of each moment, t a in physical units."""
+        walk = {} if self.steps is None else {"steps": self.steps}
         requests = [
-            {
+            walk
+            | {
                 "mode": "policy",
                 "prompt": moment.instruction,
                 "image": moment.frames[self.camera],
                 "embodiment": self.embodiment,
-                "steps": self.steps,
                 "seed": seed,
                 "outputs": ("actions",),
             }
@@ -55,7 +56,14 @@ class OmniPolicy:
     """One world's policy. ``seed`` makes its noise; ``reset`` forgets the plan and starts the noise anew."""
 
     def __init__(
-        self, omni: "Omni", embodiment: str, *, execute: int = 8, steps: int = 10, camera: str = "front", seed: int = 0
+        self,
+        omni: "Omni",
+        embodiment: str,
+        *,
+        execute: int = 8,
+        steps: int | None = None,
+        camera: str = "front",
+        seed: int = 0,
     ) -> None:
         self._chunks = Chunks(omni=omni, embodiment=embodiment, execute=execute, steps=steps, camera=camera)
         self._seed = seed

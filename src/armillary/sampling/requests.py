@@ -38,6 +38,8 @@ class Defaults:
     """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, how many
     frames it makes in one walk, and the task it was told in training where the actions said everything.
 
+    ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
+
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     Kept in the folder's ``defaults.json``; without the file these values hold.
     """
@@ -47,6 +49,7 @@ class Defaults:
     frames: int = 17
     task: str = ""
     untrained: str = ""
+    steps: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> "Defaults":
@@ -59,8 +62,9 @@ class Defaults:
             size = (int(found["size"][0]), int(found["size"][1]))
             frames = int(found.get("frames", 17))
             return cls(size=size, fps=float(found["fps"]), frames=frames, task=str(found.get("task", "")),
-                       untrained=str(found.get("untrained", "")))  # fmt: skip
-        except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as broken:
+                       untrained=str(found.get("untrained", "")),
+                       steps={str(mode): int(steps) for mode, steps in found.get("steps", {}).items()})  # fmt: skip
+        except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as broken:
             raise CheckpointError(
                 f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."
             ) from broken
@@ -115,7 +119,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     guidance = _number(given, "guidance", mode.guidance, above=None, most=100.0)
     shift, steps = (
         _number(given, "shift", mode.shift, above=0.0, most=1000.0),
-        _whole(given, "steps", mode.steps, 0, 999),
+        _whole(given, "steps", defaults.steps.get(mode.name, mode.steps), 0, 999),
     )
     solver = str(given.get("solver", "unipc"))
     schedule = make_schedule(steps, shift, solver=solver) if mode.name != "reason" else None

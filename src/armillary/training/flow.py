@@ -24,7 +24,9 @@ def waver(uniform: Tensor) -> Tensor:
     return 1 - uniform - 1.29 * (torch.cos(math.pi / 2 * uniform).square() - 1 + uniform)
 
 
-def sample_levels(samples: int, *, shift: float, generator: torch.Generator, image: bool = False) -> Float[Tensor, " b"]:
+def sample_levels(
+    samples: int, *, shift: float, generator: torch.Generator, image: bool = False
+) -> Float[Tensor, " b"]:
     """One noise level a sample: logit-normal for pictures, waver for films, then shifted."""
     if image:
         level = torch.sigmoid(torch.randn(samples, generator=generator))

@@ -72,16 +72,24 @@ def write_checkpoint(
     words: Path,
     embodiments: Sequence[Embodiment] | None = None,
     untrained: str = "",
+    steps: Mapping[str, int] | None = None,
 ) -> None:
     """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder.
 
+    ``steps``: of each mode, where another number than the mode's own is better for this model.
     ``untrained``: one sentence that warns whoever asks the generator, if it has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
     for name, source in (("vae", vae), ("text_tokenizer", words)):
         shutil.copytree(source, folder / name, dirs_exist_ok=True)
     write_model_index(folder)
-    defaults = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": untrained}
+    defaults = {
+        "size": list(PICTURE),
+        "fps": 10.0,
+        "task": ANY_TASK,
+        "untrained": untrained,
+        "steps": dict(steps or {}),
+    }
     (folder / "defaults.json").write_text(json.dumps(defaults, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
     save_embodiments(folder, bodies)
