@@ -74,8 +74,8 @@ def sight_loss(
 ) -> dict[str, Tensor]:
     """Distance to the word vectors (empty cells: to 0) and of places; ``right``: cells whose best word is true."""
     frames, present, places = seen
-    weight = model.visual.patch_embed.proj.weight
-    tokens, extra = model.visual(patchify_images(frames), weight.dtype)
+    dtype = model.transformer.embed_tokens.weight.dtype
+    tokens, extra = model.visual(patchify_images(frames), dtype)
     cells = tokens.float().unflatten(0, present.shape[:2])
     distance = (cells - present @ words).square().sum(dim=-1) / words.square().sum(dim=-1).mean()
     full = present.sum(dim=-1) > 0

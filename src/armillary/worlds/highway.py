@@ -88,6 +88,7 @@ class Driver:
 def record_highway(seed: int, kind: str = "expert", *, size: tuple[int, int] = SPEC.size) -> Episode:
     """One episode. ``RequestError`` for an unknown controller."""
     with Highway(size=size) as world:
+        assert isinstance(world, Highway)
         expert = Driver(world)
         policies: dict[str, Policy] = {
             "expert": expert, "clumsy": Noisy(expert, seed, 0.25), "random": Uniform(SPEC.action_size, seed),
