@@ -166,10 +166,15 @@ def pico_words() -> Run:
 
 def pico_reasoner() -> Run:
     """The bundled reasoner: eyes that speak its words, then talk about what is seen."""
-    eyes = Stage(name="eyes", steps=2200, batch=32, rate=1e-3, warmup=100, weight_decay=0.05, decay=0.4)
-    stage = Stage(name="reasoner", steps=3000, batch=16, rate=6e-4, slower=(("visual.", 0.1),), weight_decay=0.02)
+    eyes = Stage(
+        name="eyes", steps=2000, batch=32, rate=3e-3, muon=True, warmup=100, weight_decay=0.05, decay=0.4, threads=2
+    )
+    stage = Stage(
+        name="reasoner", steps=2400, batch=16, rate=1.5e-3, muon=True, warmup=100, slower=(("visual.", 0.2),),
+        weight_decay=0.02, decay=0.5, threads=2,
+    )  # fmt: skip
     return Reasoner(
-        data=Path("runs/pico/raw"), out=Path("runs/pico/reasoner"), stage=stage, eyes=eyes, longest=160,
+        data=Path("runs/pico/raw"), out=Path("runs/pico/reasoner"), stage=stage, eyes=eyes, longest=288,
         origin=Path("runs/pico/words/checkpoint"),
     )  # fmt: skip
 

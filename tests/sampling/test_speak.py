@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from armillary.errors import RequestError
-from armillary.sampling.pictures import fit_for_eyes
 from armillary.sampling.speak import Manner, choose, hear
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -56,9 +55,9 @@ def test_another_picture_can_change_the_words(omni):
 def test_a_film_is_shown_as_timed_pairs(omni):
     film = np.stack([PICTURE] * 17)
     text, visual = hear(omni.parts, [{"role": "user", "content": [{"type": "video", "video": film, "fps": 10.0}]}])
-    assert visual.grids == ((2, 4, 4),)
+    assert visual.grids == ((2, 16, 16),)
     assert text.count("seconds>") == 2
-    assert text.count("<|video_pad|>") == 8
+    assert text.count("<|video_pad|>") == 128
     assert omni.ask("what happens?", video=film, longest=3) == omni.ask("what happens?", video=film, longest=3)
 
 
@@ -114,10 +113,3 @@ def test_temperature_sharpens_and_flattens():
 def test_a_chat_that_cannot_be_is_refused_before_a_word_is_said(omni, messages, how, words):
     with pytest.raises(RequestError, match=words):
         omni.chat(messages, stream=True, **how)
-
-
-def test_a_picture_for_the_eyes_is_whole_and_small():
-    shown = fit_for_eyes(np.zeros((480, 640, 3), np.uint8), side=128, unit=32)
-    assert shown.shape[0] % 32 == shown.shape[1] % 32 == 0
-    assert shown.shape[0] * shown.shape[1] <= 1.3 * 128 * 128
-    assert fit_for_eyes(PICTURE, side=128, unit=32) is PICTURE

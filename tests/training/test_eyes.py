@@ -19,9 +19,11 @@ def recorded(folder):
 def test_every_thing_seen_is_in_one_cell_at_its_place(tmp_path):
     source = SightSource(recorded(tmp_path / "raw"))
     _, present, places = source.batch(np.random.default_rng(0), 4)
-    assert present.shape == (4, 16, len(source.names)) and set(present.sum(dim=1).flatten().tolist()) <= {0.0, 1.0}
-    assert present.sum() >= 4 and ((places >= 0) & (places < 1)).all()
-    assert not places[present == 0].any()
+    assert present.shape == (4, 64, len(source.names)) and set(present.sum(dim=1).flatten().tolist()) <= {0.0, 1.0}
+    assert present.sum() >= 4 and not places[present == 0].any()
+    _, cell, _ = present.nonzero(as_tuple=True)
+    inside = places[present > 0] + 4 - torch.stack((cell % 8, cell // 8), dim=-1)
+    assert ((inside >= 0) & (inside <= 1)).all()
 
 
 def test_tokens_come_to_look_like_the_words(tmp_path):

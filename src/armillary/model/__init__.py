@@ -21,7 +21,7 @@ from armillary.model.memory import DecodeCache, Memory
 from armillary.model.ports import action_positions, channel_weights, patchify, unpatchify, video_positions
 from armillary.model.sizes import PICO, ModelConfig, TowerConfig, VisionConfig
 from armillary.model.two_towers import TwoTowers
-from armillary.model.vision import Visual, patchify_images, patchify_video
+from armillary.model.vision import Visual, fit_for_eyes, patchify_images, patchify_video
 from armillary.model.weights import load_config, load_model, save_model, save_native, save_reasoner, write_model_index
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Visual",
     "action_positions",
     "channel_weights",
+    "fit_for_eyes",
     "load_config",
     "load_model",
     "patchify",

@@ -149,6 +149,6 @@ class ModelConfig:
 
 PICO = ModelConfig(
     tower=TowerConfig(layers=8, width=256, heads=4, kv_heads=2, head_width=64, mlp_width=768),
-    vision=VisionConfig(depth=4, width=96, heads=3, mlp_width=384, grid_side=8, deepstack=(1,)),
+    vision=VisionConfig(depth=4, width=96, heads=3, mlp_width=384, grid_side=16, deepstack=(1,)),
     vocabulary=2048,
 )

@@ -6,6 +6,7 @@
 into tokens for the reasoner, and into the features that its first layers get besides (DeepStack).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,13 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.errors import DataError
+from armillary.model.attention import attend
 from armillary.model.positions import Grid, Rotation
 from armillary.model.sizes import VisionConfig
+
+LEAST_PIXELS = 256 * 256  # what the published preprocessors enlarge smaller pictures to (cosmos3.md 1.6)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +78,21 @@ def patchify_video(frames: Any, *, patch: int = 16, merge: int = 2, temporal_pat
         film = torch.cat((film, film[-1:].expand(missing, -1, -1, -1)))
     patches, (rows, columns) = _cut(film.unflatten(0, (-1, temporal_patch)), patch, merge)
     return Visual(patches=patches, grids=((len(film) // temporal_patch, rows, columns),))
+
+
+def fit_for_eyes(frames: UInt8[np.ndarray, "t h w 3"], *, most: int, unit: int) -> UInt8[np.ndarray, "t y x 3"]:
+    """Whole pictures as the eyes take them: both sides multiples of ``unit``, the shape kept as nearly as those allow.
+
+    A small picture is enlarged to ``LEAST_PIXELS`` pixels, a large one shrunk to about ``most`` squared.
+    """
+    h, w = frames.shape[1:3]
+    scale = math.sqrt(min(max(h * w, LEAST_PIXELS), max(most**2, LEAST_PIXELS)) / (h * w))
+    rows, columns = (max(1, round(scale * edge / unit)) * unit for edge in (h, w))
+    if (rows, columns) == (h, w):
+        return frames
+    pixels = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float()
+    pixels = functional.interpolate(pixels, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True)
+    return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def _as_tensor(pictures: Any) -> Tensor:
@@ -138,10 +157,10 @@ def look_within(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
     for length, same in groupby(lengths):
         count = len(list(same))
         rows = slice(start, start + count * length)
-        heads = (h[rows].unflatten(0, (count, length)).transpose(1, 2) for h in (q, k, v))  # f k n e
-        seen.append(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(0, 1))  # n k e
+        query, key, value = (h[rows].unflatten(0, (count, length)) for h in (q, k, v))  # f n k e
+        seen.append(attend(query, key.transpose(1, 2), value.transpose(1, 2)).flatten(0, 1))  # n (k e)
         start = rows.stop
-    return torch.cat(seen).flatten(1)
+    return torch.cat(seen)
 
 
 def _turn(x: Tensor, where: Rotation) -> Tensor:

@@ -74,18 +74,6 @@ def fit_film(film: Film, size: tuple[int, int]) -> UInt8[np.ndarray, "t y x 3"]:
     return film if film.shape[1:3] == size else np.stack([fit_picture(frame, size) for frame in film])
 
 
-def fit_for_eyes(picture: UInt8[np.ndarray, "h w 3"], *, side: int, unit: int) -> UInt8[np.ndarray, "y x 3"]:
-    """The whole picture for the reasoner: at most about ``side`` squared pixels, both sides multiples of ``unit``."""
-    h, w = picture.shape[:2]
-    scale = min(1.0, side / math.sqrt(h * w))
-    rows, columns = (max(1, round(scale * edge / unit)) * unit for edge in (h, w))
-    if (rows, columns) == (h, w):
-        return picture
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
-    pixels = functional.interpolate(pixels, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True)
-    return pixels[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-
-
 def to_numbers(film: Film) -> Float[Tensor, "1 3 t h w"]:
     """Frames as the video tokenizer takes them, in [-1, 1]."""
     return torch.from_numpy(np.array(film)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0

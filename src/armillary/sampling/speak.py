@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from armillary.errors import RequestError
-from armillary.model import Visual, patchify_images, patchify_video
+from armillary.model import Visual, fit_for_eyes, patchify_images, patchify_video
 from armillary.prompts import chat_text
 from armillary.sampling.parts import Parts
-from armillary.sampling.pictures import film_from, fit_for_eyes, picture_from
+from armillary.sampling.pictures import film_from, picture_from
 from armillary.tokenizers.chat import Shown, film_moments, film_seconds, widen
 
 _HALF_A_CHARACTER = "\ufffd"
@@ -92,16 +92,15 @@ def _look(parts: Parts, part: Mapping[str, Any]) -> tuple[Visual, Shown]:
     side, unit = max(parts.defaults.size), eyes.patch * eyes.merge
     cut = {"patch": eyes.patch, "merge": eyes.merge, "temporal_patch": eyes.temporal_patch}
     if "image" in part:
-        picture = fit_for_eyes(picture_from(part["image"], "image"), side=side, unit=unit)
-        visual = patchify_images(picture[None], **cut)
+        picture = picture_from(part["image"], "image")
+        visual = patchify_images(fit_for_eyes(picture[None], most=side, unit=unit), **cut)
         return visual, visual.tokens(parts.eyes.merge)[0]
     fps = part.get("fps", parts.defaults.fps)
     if not isinstance(fps, (int, float)) or not fps > 0:
         raise RequestError(f"fps={fps!r} of a film in the chat: frames a second must be a number above 0.")
     film = film_from(part["video"], "video", float(fps))
     moments = film_moments(len(film))
-    frames = [fit_for_eyes(film[i], side=side, unit=unit) for i in moments]
-    visual = patchify_video(torch.stack([torch.from_numpy(f.copy()) for f in frames]), **cut)
+    visual = patchify_video(fit_for_eyes(film[moments], most=side, unit=unit), **cut)
     return visual, list(zip(film_seconds(moments, fps), visual.tokens(parts.eyes.merge), strict=True))
 
 

@@ -5,7 +5,8 @@
 
 A reasoner that reads well answers from habit, and what a fresh vision tower could add never gets through: three runs
 talked for half an hour each and saw nothing (docs/log.md). With tokens that look like words it has read, it uses
-them within a few hundred steps. A linear head that learns places in the cell is thrown away afterwards.
+them within a few hundred steps. A linear head that learns where in the picture the thing of a cell is keeps places
+readable for whoever comes after; the head is thrown away.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.datasets.raw import load_raw, raw_files
-from armillary.model import TwoTowers, patchify_images
+from armillary.model import TwoTowers, fit_for_eyes, patchify_images
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Report, Stage, train_stage
 
-CELL = 32  # pixels a token of the reasoner sees on each side
-PLACE_WEIGHT, EMPTY_WEIGHT = 2.0, 0.5
+UNIT = 32  # pixels, as the eyes see them, of one token on each side
+PLACE_WEIGHT, EMPTY_WEIGHT = 1.0, 0.5
 
 
 class SightSource:
-    """Frames with, for each cell, which things have their middle there (n c k) and where in it (n c k 2)."""
+    """Frames with, for each cell, which things have their middle there (n c k) and where that is (n c k 2)."""
 
     def __init__(self, data: Path, *, camera: str = "front", every: int = 3) -> None:
         frames, found = [], []
@@ -44,22 +45,20 @@ class SightSource:
         self._found = found
 
     def batch(self, rng: np.random.Generator, samples: int) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
-        """Frames b h w 3, presence b c k, places b c k 2 in shares of a cell."""
+        """Frames as the eyes see them b y x 3, presence b c k, places b c k 2 (x, y in cells from the middle)."""
         rows = rng.integers(len(self.frames), size=samples)
-        height, width = self.frames.shape[1:3]
-        columns = width // CELL
-        present = torch.zeros(samples, (height // CELL) * columns, len(self.names))
+        frames = fit_for_eyes(self.frames[rows], most=max(self.frames.shape[1:3]), unit=UNIT)
+        lines, columns = (side // UNIT for side in frames.shape[1:3])
+        present = torch.zeros(samples, lines * columns, len(self.names))
         places = torch.zeros(*present.shape, 2)
+        scale = np.array([columns / self.frames.shape[2], lines / self.frames.shape[1]])
         for i, row in enumerate(rows):
             for name, (left, top, right, bottom) in self._found[row].items():
-                x, y = (left + right) / 2 / CELL, (top + bottom) / 2 / CELL
-                cell, thing = (
-                    min(int(y), height // CELL - 1) * columns + min(int(x), columns - 1),
-                    self.names.index(name),
-                )
+                x, y = scale * ((left + right) / 2, (top + bottom) / 2)
+                cell, thing = min(int(y), lines - 1) * columns + min(int(x), columns - 1), self.names.index(name)
                 present[i, cell, thing] = 1
-                places[i, cell, thing] = torch.tensor((x % 1, y % 1))
-        return self.frames[rows], present, places
+                places[i, cell, thing] = torch.tensor((x - columns / 2, y - lines / 2))
+        return frames, present, places
 
 
 def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str]) -> Float[Tensor, "k d"]:

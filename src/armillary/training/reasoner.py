@@ -1,7 +1,7 @@
 """Stage one: the reasoner learns to read, then to see, then to talk about what it sees.
 
 in    raw episodes, a text tokenizer
-out   a checkpoint folder with the reasoner and its eyes (the generator still as it was initialised)
+out   a checkpoint folder with the reasoner and its eyes; its generator is a copy of the reasoner, or the origin's
 """
 
 import shutil
@@ -31,8 +31,8 @@ KINDS = ("still",) * 7 + ("film",) * 2 + ("prompt",)
 class ReasonerRun:
     """Everything that decides how a reasoner is trained. ``data``: raw episodes; ``out``: the run's folder.
 
-    ``origin``: a checkpoint whose words the reasoner already knows; its eyes begin anew. ``eyes``: the stage in
-    which they are taught to see before the talk begins.
+    ``origin``: a checkpoint whose words the reasoner already knows; its eyes begin anew and its generator is kept
+    as it is. ``eyes``: the stage in which they are taught to see before the talk begins.
     """
 
     data: Path
@@ -89,7 +89,8 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         return values
 
     finished = train_stage(run.stage, run.out, parameters, losses, report)
-    model.init_generator_from_reasoner()
+    if run.origin is None:
+        model.init_generator_from_reasoner()
     save_model(folder, model, dtype=torch.bfloat16)
     return finished
 

@@ -10,6 +10,7 @@ which every word is learnt: that is how the reasoner comes to read what the gene
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from armillary.datasets.raw import load_raw, raw_files
-from armillary.model import TwoTowers, Visual, patchify_images, patchify_video
+from armillary.model import TwoTowers, Visual, fit_for_eyes, patchify_images, patchify_video
 from armillary.prompts import action_prompt, video_prompt
 from armillary.records import Episode
 from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
+from armillary.training.eyes import UNIT
 
 REPORT = "Describe what you see."
 DOING = "What is the robot doing?"
@@ -102,9 +104,9 @@ class TalkSource:
         drawn = [kept[int(rng.integers(len(kept)))] for _ in range(samples)]
         rows = [self._converse(picture, rng) for picture in drawn]
         if kind == "film":
-            visual = Visual.join([patchify_video(picture.frames) for picture in drawn])
+            visual = Visual.join([patchify_video(as_seen(picture.frames)) for picture in drawn])
         else:
-            visual = patchify_images(np.stack([picture.frames for picture in drawn]))
+            visual = patchify_images(as_seen(np.stack([picture.frames for picture in drawn])))
         return _padded(rows, visual)
 
     def _ids(self, text: str) -> list[int]:
@@ -117,8 +119,7 @@ class TalkSource:
         return ids, ids
 
     def _converse(self, picture: Picture, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        height, width = picture.frames.shape[-3:-1]
-        tokens = (height // 32) * (width // 32)
+        tokens = visual_tokens(picture.frames.shape[-3:-1])
         place = VIDEO_PLACE if picture.seconds else IMAGE_PLACE
         shown = [(second, tokens) for second in picture.seconds] if picture.seconds else tokens
         start = widen(f"<|im_start|>user\n{place}", [shown])
@@ -135,6 +136,18 @@ class TalkSource:
             ids += asked + said + close
             labels += [NO_LABEL] * len(asked) + said + [NO_LABEL] * len(close)
         return ids, labels
+
+
+def as_seen(frames: NDArray[Any]) -> NDArray[Any]:
+    """Frames t h w 3 as the eyes take them."""
+    return fit_for_eyes(frames, most=max(frames.shape[1:3]), unit=UNIT)
+
+
+@lru_cache
+def visual_tokens(size: tuple[int, int]) -> int:
+    """How many of the reasoner's tokens a picture of ``size`` (height, width) takes."""
+    height, width = as_seen(np.zeros((1, *size, 3), np.uint8)).shape[1:3]
+    return (height // UNIT) * (width // UNIT)
 
 
 def _padded(rows: Sequence[tuple[list[int], list[int]]], visual: Visual | None) -> Talk:
