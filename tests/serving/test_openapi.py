@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 SECONDS = os.environ.get("ARMILLARY_SCHEMA_SECONDS", "10")
@@ -32,3 +33,11 @@ def test_everything_described_is_done_as_described(server, tmp_path):
     line += ["--max-time", SECONDS]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=540)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
+
+
+def test_what_is_not_done_at_a_path_is_told_with_all_that_is(server):
+    told = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
+    for path, operations in told.items():
+        answer = httpx.options(server.url + path.replace("{", "").replace("}", ""), timeout=60)
+        assert answer.status_code == 405, path
+        assert set(answer.headers["allow"].split(", ")) == {name.upper() for name in operations}, path

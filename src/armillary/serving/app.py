@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 import armillary
@@ -21,6 +22,7 @@ from armillary.serving.settings import ServeSettings
 from armillary.serving.supervisor import Supervisor
 from armillary.serving.worker import work
 
+ROOMS = (routes_service, routes_chat, routes_videos, routes_images, policy_socket, realtime, studio)
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -40,7 +42,7 @@ def make_app(settings: ServeSettings) -> FastAPI:
                   redirect_slashes=False)  # fmt: skip
     app.state.desk, app.state.supervisor = desk, supervisor
     desk.when_put = supervisor.ring
-    for room in (routes_service, routes_chat, routes_videos, routes_images, policy_socket, realtime, studio):
+    for room in ROOMS:
         app.include_router(room.router)
     app.add_middleware(Guard, keys=desk.keys, limits=settings.limits, metrics=desk.metrics,
                        audit=desk.audit, loopback=not settings.open_to_others)  # fmt: skip
@@ -91,7 +93,16 @@ async def _http(request: Request, wrong: Any) -> Response:
     answer = _answer(request, problem)
     if wrong.headers:
         answer.headers.update(wrong.headers)
+    if wrong.status_code == 405 and (done := methods_at(request.url.path)):
+        answer.headers["Allow"] = ", ".join(done)
     return answer
+
+
+def methods_at(path: str) -> list[str]:
+    """Every method of a path, for ``Allow`` (RFC 9110, 10.2.1): a route of FastAPI's knows only its own."""
+    routes = [route for room in ROOMS for route in room.router.routes if isinstance(route, APIRoute)]
+    first = next((route.path for route in routes if route.path_regex.match(path)), None)
+    return sorted({method for route in routes if route.path == first for method in route.methods or ()})
 
 
 async def _schema(request: Request, wrong: Any) -> Response:

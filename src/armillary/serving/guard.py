@@ -147,8 +147,6 @@ async def answer(send: Send, problem: Problem) -> None:
     body = json.dumps(problem.envelope()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    if problem.status in (408, 413):
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -177,8 +175,17 @@ def patient(seconds: float) -> type[H11Protocol]:
             super().connection_made(transport)
             self._late = self.loop.call_later(seconds, self._give_up)
 
+        def data_received(self, data: bytes) -> None:
+            waiting = bool(self.conn.trailing_data[0])
+            super().data_received(data)
+            if not waiting and self.conn.trailing_data[0] and self.transport.get_protocol() is self:
+                self._again()  # the first bytes of another head, however long the line was still
+
         def on_response_complete(self) -> None:
             super().on_response_complete()
+            self._again()
+
+        def _again(self) -> None:
             self._late.cancel()
             self._late = self.loop.call_later(seconds, self._give_up)
 

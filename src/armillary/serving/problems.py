@@ -47,7 +47,9 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
+        """``Connection: close`` where the rest of the body is not worth waiting for."""
+        told = {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
+        return {**told, "Connection": "close"} if self.status in (408, 413) else told
 
     def envelope(self) -> dict[str, Any]:
         """The body of the answer."""
