@@ -1,6 +1,8 @@
 """A checkpoint folder gives back what was put in, and says everything that is wrong with it at once."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -56,6 +58,14 @@ def test_weights_come_back_to_the_bit_in_bfloat16(folder, tmp_path_factory):
     assert list(model.state_dict()) == list(other.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     assert torch.equal(model.logits(*words()), other.logits(*words()))
+
+
+def test_loading_draws_no_numbers_and_so_brings_in_no_compiler(folder):
+    """The first random number on the meta device makes torch import its compiler: 800 modules, longer than loading."""
+    told = "import sys; from armillary.model import load_model; before = set(sys.modules); load_model(sys.argv[1]); "
+    told += "print(len(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", told, str(folder)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50
 
 
 def test_the_embedder_of_levels_stays_fp32(folder):
