@@ -7,6 +7,8 @@ forms.py     talk.py                bodies of HTTP become the one request of ``m
 jobs.py tables.py files.py bell.py   the job table, the files, and the bell between the processes
 worker.py    results.py             the process that has the model: claims jobs in batches, writes results whole
 app.py       routes_*.py            the HTTP side
+memory.py                           what a request will take, asked before it is taken
+sockets.py                          what all websockets share
 policy_socket.py  wire.py           robots: the openpi protocol, MessagePack without objects
 realtime.py                         a world session: actions in, film out
 studio/                             the page in the browser

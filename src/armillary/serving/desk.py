@@ -26,12 +26,12 @@ from armillary.serving.guard import Audit
 from armillary.serving.inbound import Input, from_data_url
 from armillary.serving.jobs import Job, Jobs, NewJob, new_id
 from armillary.serving.keys import Caller, Keys
+from armillary.serving.memory import Memory
 from armillary.serving.metrics import Metrics
 from armillary.serving.problems import Problem, bad, of_job, problem_of
 from armillary.serving.settings import ServeSettings, chosen_checkpoint
 from armillary.serving.words import WordList
 
-BYTES_A_PIXEL = 160  # of what is imagined, at the worst moment: 155 and 136 were measured with Pico, docs/serving.md
 TOGETHER_PIXELS = 1_000_000  # what is larger is computed alone: a batch would gain little and take much memory
 LOOK_SECONDS = 0.5
 
@@ -58,7 +58,7 @@ class Desk:
         self.keys, self.bell = Keys(settings.keys), Bell()
         self.fetcher = Fetcher(settings.fetch_from, settings.limits)
         self.words = WordList.of(settings.refuse_words)
-        self.metrics = Metrics()
+        self.metrics, self.memory = Metrics(), Memory.of(self.checkpoint, settings.device)
         self.audit = Audit(settings.folder / "audit.jsonl")
         self.open_sockets = 0
         self.when_put: Callable[[], None] = lambda: None  # rings the workers' bell
@@ -139,10 +139,10 @@ class Desk:
         if pixels > self.limits.out_pixels:
             raise bad(f"{frames} frames of {size[1]}x{size[0]} are {pixels} pixels: at most {self.limits.out_pixels} "
                       "are made here.", called.get("size", "size"), "too_large")  # fmt: skip
-        free = available_bytes()
-        if free is not None and pixels * BYTES_A_PIXEL > free:
-            raise Problem(503, "no_memory", f"this needs about {pixels * BYTES_A_PIXEL >> 20} MiB, and {free >> 20} "
-                          "are free: ask for less, or later.", retry_after=30)  # fmt: skip
+        if (lacking := self.memory.lacking(pixels)) is not None:
+            needed, free = (number >> 20 for number in lacking)
+            words = f"this needs about {needed} MiB, and {free} are free: ask for less, or later."
+            raise Problem(503, "no_memory", words, retry_after=30)
 
     def _embodied(self, asked: dict[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
         """Embodiments by name, domain name or domain id, of this checkpoint only: a client's word is never a path."""
@@ -287,15 +287,3 @@ def batch_key(kind: str, requests: Sequence[Request]) -> str:
     steps = len(request.schedule.stops) if request.schedule is not None else 0
     words = (request.mode.name, kind, request.size, request.frames, steps, request.guidance != 1.0, request.outputs)
     return "|".join(str(word) for word in words)[:128]
-
-
-def available_bytes() -> int | None:
-    """Memory that can be had without taking it from others; None where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as told:
-            for line in told:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None

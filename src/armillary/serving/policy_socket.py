@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
 from starlette.concurrency import run_in_threadpool
 
 from armillary.errors import ArmillaryError, RequestError
@@ -21,8 +21,9 @@ from armillary.modes import MODES
 from armillary.serving.desk import Desk, Wanted
 from armillary.serving.inbound import Input
 from armillary.serving.keys import Caller
-from armillary.serving.problems import Problem, problem_of
+from armillary.serving.problems import Problem
 from armillary.serving.results import quick_png
+from armillary.serving.sockets import admit, counted
 from armillary.serving.wire import pack, unpack
 
 router = APIRouter()
@@ -58,53 +59,12 @@ async def vllm_omni(socket: WebSocket) -> None:
 
 
 async def _serve(socket: WebSocket, *, dialect: str) -> None:
-    desk: Desk = socket.app.state.desk
-    await socket.accept()
-    try:
-        async with admitted(desk, socket, "robot") as caller:
-            plan = plan_of(desk, dict(socket.query_params))
-            await socket.send_bytes(pack(metadata(desk, plan, dialect)))
-            await _answer_all(desk, socket, caller, plan, dialect)
-    except (WebSocketDisconnect, asyncio.CancelledError):
-        return
-    except (Problem, ArmillaryError) as wrong:
-        problem = wrong if isinstance(wrong, Problem) else problem_of(wrong)
-        desk.metrics.refusals.labels(problem.code).inc()
-        await end(socket, problem)
+    async def talk(desk: Desk, caller: Caller) -> None:
+        plan = plan_of(desk, dict(socket.query_params))
+        await socket.send_bytes(pack(metadata(desk, plan, dialect)))
+        await _answer_all(desk, socket, caller, plan, dialect)
 
-
-class admitted:
-    """A socket's caller, counted while it is open; a ``Problem`` if it may not be."""
-
-    def __init__(self, desk: Desk, socket: WebSocket, kind: str) -> None:
-        self._desk, self._socket = desk, socket
-        self._gauge = desk.metrics.sockets.labels(kind)
-
-    async def __aenter__(self) -> Caller:
-        offered = self._socket.headers.get("authorization")
-        key = self._socket.query_params.get("key")  # a browser's sockets have no headers
-        caller = self._desk.keys.caller(offered or (f"Bearer {key}" if key else None))
-        if self._desk.open_sockets >= self._desk.limits.sockets:
-            raise Problem(429, "too_many_sockets", f"{self._desk.open_sockets} sockets are open: ask again later.")
-        client = self._socket.client.host if self._socket.client else ""
-        path = self._socket.url.path
-        self._desk.audit.write(caller=caller.name, client=client, status=101, method="SOCKET", path=path)
-        self._desk.open_sockets += 1
-        self._gauge.inc()
-        return caller
-
-    async def __aexit__(self, *_: object) -> None:
-        self._desk.open_sockets -= 1
-        self._gauge.dec()
-
-
-async def end(socket: WebSocket, problem: Problem) -> None:
-    """Tell what is wrong in one text frame, and hang up."""
-    try:
-        await socket.send_json(problem.envelope())
-        await socket.close(1011)
-    except (RuntimeError, WebSocketDisconnect):
-        return
+    await admit(socket, "robot", talk)
 
 
 def plan_of(desk: Desk, options: Mapping[str, str]) -> Plan:
@@ -173,9 +133,7 @@ async def _answer_all(desk: Desk, socket: WebSocket, caller: Caller, plan: Plan,
         except (Problem, ArmillaryError) as wrong:
             if dialect == "openpi":
                 raise
-            problem = wrong if isinstance(wrong, Problem) else problem_of(wrong)
-            desk.metrics.refusals.labels(problem.code).inc()
-            await socket.send_bytes(pack({**problem.envelope()["error"], "type": "error"}))
+            await socket.send_bytes(pack({**counted(desk, wrong).envelope()["error"], "type": "error"}))
             continue
         asked += 1
         infer_ms = (time.perf_counter() - begun) * 1e3

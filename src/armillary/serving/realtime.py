@@ -28,8 +28,8 @@ from armillary.serving.forms import Strict, parsed
 from armillary.serving.inbound import Input, as_input
 from armillary.serving.jobs import Job, NewJob, new_id
 from armillary.serving.keys import Caller
-from armillary.serving.policy_socket import admitted, end
 from armillary.serving.problems import Problem, bad, problem_of
+from armillary.serving.sockets import admit, counted
 
 router = APIRouter()
 START_SECONDS, IDLE_SECONDS = 10.0, 60.0
@@ -245,22 +245,16 @@ def camera_step(pose: Pose) -> list[float]:
 @router.websocket("/v1/realtime/video")
 async def world(socket: WebSocket) -> None:
     """A world session."""
-    desk: Desk = socket.app.state.desk
-    await socket.accept()
-    try:
-        async with admitted(desk, socket, "world") as caller:
-            start: Start = parsed(Start, await _heard(socket, START_SECONDS))
-            session = await Session.opened(desk, caller, start)
-            config = {name: session.state[name] for name in ("prompt", "embodiment", "size", "fps", "num_frames")}
-            await socket.send_json({"type": "video.start", "request_id": session.id, "session_id": session.id,
-                                    "format": "m4s", "codec": "avc1", "config": config})  # fmt: skip
-            await _play(socket, session, start)
-    except (WebSocketDisconnect, asyncio.CancelledError):
-        return
-    except (Problem, ArmillaryError) as wrong:
-        problem = wrong if isinstance(wrong, Problem) else problem_of(wrong)
-        desk.metrics.refusals.labels(problem.code).inc()
-        await end(socket, problem)
+
+    async def talk(desk: Desk, caller: Caller) -> None:
+        start: Start = parsed(Start, await _heard(socket, START_SECONDS))
+        session = await Session.opened(desk, caller, start)
+        config = {name: session.state[name] for name in ("prompt", "embodiment", "size", "fps", "num_frames")}
+        await socket.send_json({"type": "video.start", "request_id": session.id, "session_id": session.id,
+                                "format": "m4s", "codec": "avc1", "config": config})  # fmt: skip
+        await _play(socket, session, start)
+
+    await admit(socket, "world", talk)
 
 
 async def _heard(socket: WebSocket, seconds: float) -> dict[str, Any]:
@@ -334,8 +328,7 @@ async def _make_all(socket: WebSocket, session: Session, queue: asyncio.Queue[An
         try:
             metadata, data = await session.piece(rows)
         except (Problem, ArmillaryError) as wrong:
-            problem = wrong if isinstance(wrong, Problem) else problem_of(wrong)
-            told = problem.envelope()["error"]
+            told = counted(session.desk, wrong).envelope()["error"]
             await socket.send_json({**told, "type": "error", "event_id": event_id, "code": "interaction_failed"})
             continue
         await socket.send_json({**metadata, "event_id": event_id})
