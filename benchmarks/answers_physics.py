@@ -15,6 +15,7 @@ import numpy as np
 from armillary.records import Episode, Question
 from armillary.worlds.physics_laws import broken
 
+CAMERAS = ("main", "high")
 COLOUR_WORDS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black")
 
 
@@ -88,6 +89,11 @@ class Facts:
 
     def when(self, words: str) -> float:
         return next(start for start, _, said in self.episode.events if said == words)
+
+
+def names(episode: Episode) -> list[str]:
+    """Whom and what its questions may name."""
+    return [thing["name"] for thing in episode.recipe["parameters"]["items"]]
 
 
 def wrong(episode: Episode, question: Question) -> str | None:

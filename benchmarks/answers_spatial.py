@@ -57,6 +57,11 @@ class Facts:
         return float(np.degrees(np.arctan2(local[0], -local[1])))
 
 
+def names(episode: Episode) -> list[str]:
+    """Whom and what its questions may name."""
+    return [thing["name"] for thing in episode.recipe["parameters"]["items"]]
+
+
 def wrong(episode: Episode, question: Question) -> str | None:
     """What holds instead of the answer given; None if it is true. ``KeyError`` where no check knows the question."""
     for pattern, check in CHECKS.items():

@@ -5,16 +5,19 @@
     python -m benchmarks.worlds_checks speed physics --count 3         camera frames with all labels, encoded
     python -m benchmarks.worlds_checks twins physics --count 100       impossible twins: found, and equal until then
 
-Each prints what it found and appends one line to ``results.jsonl``; the exit code is 1 if a law is broken.
+``--within 60`` ends after sixty processor seconds, whatever the count. Each prints what it found and appends one line
+to ``results.jsonl``; the exit code is 1 if a law is broken.
 """
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +41,20 @@ def record(world: str, seed: int, kind: str, **more: Any) -> Episode:
     return episode
 
 
-def seeds(world: str, count: int, first: int) -> dict[str, Any]:
+def in_time(numbers: Iterable[int], seconds: float) -> Iterator[int]:
+    """The numbers, until so many processor seconds are spent."""
+    begun = time.process_time()
+    for number in numbers:
+        if time.process_time() - begun > seconds:
+            return
+        yield number
+
+
+def seeds(world: str, count: int, first: int, within: float) -> dict[str, Any]:
     """Simulate ``count`` seeds whole; draw three frames of each. What went wrong, by kind."""
-    kinds, faults = found(ENTRIES[world].kinds), Counter()
-    for seed in range(first, first + count):
+    kinds, faults, done = found(ENTRIES[world].kinds), Counter(), 0
+    for seed in in_time(range(first, first + count), within):
+        done += 1
         episode = record(world, seed, kinds[seed % len(kinds)], extras=())
         for name, values in episode.states.items():
             faults["not finite"] += not np.isfinite(values).all()
@@ -50,17 +63,20 @@ def seeds(world: str, count: int, first: int) -> dict[str, Any]:
         for frames in episode.frames.values():
             three = frames[[0, len(frames) // 2, -1]]
             faults["empty picture"] += int((three.reshape(3, -1).std(axis=1) < 4).any())
-    return {"seeds": count, "faults": {kind: int(n) for kind, n in faults.items() if n}}
+    return {"seeds": done, "faults": {kind: int(n) for kind, n in faults.items() if n}}
 
 
-def answers(world: str, count: int, first: int) -> dict[str, Any]:
+def answers(world: str, count: int, first: int, within: float) -> dict[str, Any]:
     """Check at least ``count`` answers with ``benchmarks.answers_WORLD``; and how often each template says the same."""
     judge, kinds = importlib.import_module(f"benchmarks.answers_{world}"), found(ENTRIES[world].kinds)
     said: dict[str, Counter[str]] = defaultdict(Counter)
-    asked, bad, seed = 0, [], first
-    while asked < count:
-        episode = record(world, seed, kinds[seed % len(kinds)])
-        names = [thing["name"] for thing in episode.recipe["parameters"]["items"]]
+    asked, bad, episodes = 0, [], 0
+    for seed in in_time(itertools.count(first), within):
+        if asked >= count:
+            break
+        episodes += 1
+        episode = record(world, seed, kinds[seed % len(kinds)], views=judge.CAMERAS)
+        names = judge.names(episode)
         for question in episode.questions:
             asked += 1
             truth = judge.wrong(episode, question)
@@ -69,11 +85,10 @@ def answers(world: str, count: int, first: int) -> dict[str, Any]:
             words = template(question.words.split(":")[0] if "Which of these" in question.words else question.words,
                              names)  # fmt: skip
             said[words][template(question.answer) if "box" in question.answer else question.answer] += 1
-        seed += 1
     shares = {words: max(c.values()) / sum(c.values()) for words, c in said.items()
               if sum(c.values()) >= 10 and "box" not in max(c)}  # fmt: skip
     worst = max(shares, key=lambda words: shares[words])
-    return {"answers": asked, "episodes": seed - first, "wrong": len(bad), "examples": bad[:8], "templates": len(said),
+    return {"answers": asked, "episodes": episodes, "wrong": len(bad), "examples": bad[:8], "templates": len(said),
             "most_frequent_share": round(shares[worst], 3), "of_template": worst}  # fmt: skip
 
 
@@ -96,10 +111,11 @@ def speed(world: str, count: int, size: tuple[int, int]) -> dict[str, Any]:
             "frames_a_processor_second": round(frames / work, 1)}  # fmt: skip
 
 
-def twins(world: str, count: int, first: int) -> dict[str, Any]:
+def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
     """Impossible twins of ``count`` seeds: made, found from the state, equal to the partner until the moment."""
-    made, missed, unlike, alarms = 0, 0, 0, 0
-    for seed in range(first, first + count):
+    made, missed, unlike, alarms, done = 0, 0, 0, 0, 0
+    for seed in in_time(range(first, first + count), within):
+        done += 1
         partner = record(world, seed, "still", extras=())
         alarms += bool(broken(partner))
         twin = record(world, seed, "still", extras=(), twin="any")
@@ -111,7 +127,7 @@ def twins(world: str, count: int, first: int) -> dict[str, Any]:
         pictures = all(np.array_equal(partner.frames[c][:until], twin.frames[c][:until]) for c in twin.frames)
         states = all(np.array_equal(partner.states[s][:until], twin.states[s][:until]) for s in twin.states)
         unlike += not (pictures and states)
-    return {"seeds": count, "twins": made, "not_found": missed, "unlike_before": unlike, "false_alarms": alarms}
+    return {"seeds": done, "twins": made, "not_found": missed, "unlike_before": unlike, "false_alarms": alarms}
 
 
 def main() -> None:
@@ -121,13 +137,15 @@ def main() -> None:
     parser.add_argument("world")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--within", type=float, default=1e9, help="stop after so many processor seconds")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128))
     told = parser.parse_args()
     begun = time.perf_counter()
     if told.what == "speed":
         result = speed(told.world, told.count, tuple(told.size))
     else:
-        result = {"seeds": seeds, "answers": answers, "twins": twins}[told.what](told.world, told.count, told.first)
+        look = {"seeds": seeds, "answers": answers, "twins": twins}[told.what]
+        result = look(told.world, told.count, told.first, told.within)
     print(json.dumps(result, indent=1))
     spent = (time.perf_counter() - begun) * 1e3
     timing = Timing(median_ms=spent, low_ms=spent, high_ms=spent, processor_ms=time.process_time() * 1e3, repeats=1)

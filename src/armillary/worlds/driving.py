@@ -1,7 +1,7 @@
 """Driving: a car in town traffic, seen from its windscreen and from above, with words to follow.
 
     in    a seed and, if wanted, an instruction or a scenario; then 9 numbers a step (embodiment ``av``)
-    out   moments: two cameras, depth and segmentation on request, everybody's place and speed in metres
+    out   moments: two cameras; depth, segmentation, sound on request; everybody's place and speed in metres
 
 An action is the step of the front camera's pose, seen from that camera (x right, y down, z ahead; then two columns
 of the rotation). The car does of it what a car can: it turns about its rear axle, and keeps the limits below.
@@ -19,6 +19,7 @@ from armillary.records import Moment, WorldSpec
 from armillary.worlds.camera import calibration, mujoco
 from armillary.worlds.driving_looks import HOURS, WEATHERS, Conditions, RoadViews, build
 from armillary.worlds.driving_scenarios import Scene, draw_scene
+from armillary.worlds.driving_sound import DrivingSound
 from armillary.worlds.driving_traffic import EGO_LENGTH, EGO_WIDTH, PERSON, REAR, SIZES, STEP, gap_between
 from armillary.worlds.driving_weather import fall
 
@@ -45,7 +46,7 @@ MOUNT = _mount()
 
 
 class Driving:
-    """The world. ``views``: which cameras are drawn; ``extras``: of depth, segmentation.
+    """The world. ``views``: which cameras are drawn; ``extras``: of depth, segmentation, sound.
 
     ``scenario``, ``weather``, ``hour`` fix what the seed would draw (``SCENARIOS``, ``WEATHERS``, ``HOURS``).
     """
@@ -59,6 +60,7 @@ class Driving:
         self._size, self._views, self._extras = size, views, extras
         self._fixed = {"scenario": scenario, "weather": weather, "hour": hour}
         self._drawn: RoadViews | None = None
+        self._sound: DrivingSound | None = None
         self.parameters: dict[str, Any] = {}
 
     def reset(self, seed: int, instruction: str | None = None) -> Moment:
@@ -74,6 +76,7 @@ class Driving:
         start = self.scene.start
         self._rear = np.array([*(start[:2] - REAR * np.array([np.cos(start[2]), np.sin(start[2])])), start[2]])
         self.failed = ""
+        self._sound = DrivingSound(self.scene.traffic, seed=seed) if "sound" in self._extras else None
         if self._views:
             self._build(looks)
         self.parameters = {"scenario": self.scene.name, "weather": self.sky.weather, "hour": self.sky.hour,
@@ -99,7 +102,11 @@ class Driving:
         self._rear = self._rear + np.array([ahead * np.cos(along), ahead * np.sin(along), turn])
         self.speed, self._steps = ahead / STEP, self._steps + 1
         self._judge(before)
-        return self._moment()
+        sound = None
+        if self._sound:
+            touched = [gap <= 0.02 for gap in self.gaps().values()]
+            sound = self._sound.collect(self.place(), self.speed, touched, self.camera_pose())
+        return self._moment(sound)
 
     def place(self) -> Array:
         """x, y and heading of the car's middle."""
@@ -205,7 +212,7 @@ class Driving:
             "progress": np.array([self.goal - self.route.nearest(self.place())[0]]),
         }
 
-    def _moment(self) -> Moment:
+    def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
         state, views = self._state(), self._drawn
         looks = {}
         if views is not None:
@@ -221,4 +228,5 @@ class Driving:
             over=bool(success or self.failed),
             depth={v: k.depth for v, k in looks.items()} if "depth" in self._extras else None,
             segmentation={v: k.segmentation for v, k in looks.items()} if "segmentation" in self._extras else None,
+            sound=sound,
         )  # fmt: skip

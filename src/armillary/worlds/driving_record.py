@@ -19,7 +19,7 @@ from armillary.worlds.stacked import stacked
 
 def record_driving(
     seed: int, kind: str = "expert", *, size: tuple[int, int] = SPEC.size, views: tuple[str, ...] = SPEC.cameras,
-    extras: tuple[str, ...] = ("depth", "segmentation"), max_steps: int = SPEC.max_steps,
+    extras: tuple[str, ...] = ("depth", "segmentation", "sound"), max_steps: int = SPEC.max_steps,
     fixed: Mapping[str, str] | None = None,
 ) -> Episode:  # fmt: skip
     """One drive. ``fixed``: scenario, weather, hour, where the seed shall not draw them; size: height, width in pixels.

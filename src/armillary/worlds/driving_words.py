@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from armillary.records import Moment, Question
 from armillary.worlds import questions as q
 from armillary.worlds.driving import SIGNAL_LABEL, Driving
-from armillary.worlds.driving_traffic import STEP
+from armillary.worlds.driving_traffic import PERSON, SIZES, STEP
 from armillary.worlds.labels import Box, box_words, boxes
 
 Event = tuple[float, float, str]
@@ -52,6 +52,15 @@ class Drive:
         camera, place = self.moments[frame].state["camera"], self.place(name, frame)
         way = camera[:3, :3].T @ (np.array([place[0], place[1], 0.8]) - camera[:3, 3])
         return np.array([way[0], way[2]])
+
+    def metres(self, name: str, frame: int) -> float:
+        """From the front camera to the nearest point of somebody's outline on the ground."""
+        traffic, (x, y, yaw) = self.world.scene.traffic, self.place(name, frame)
+        number = self.world.names.index(name)
+        size = SIZES[traffic.vehicles[number].kind][:2] if number < len(traffic.vehicles) else (PERSON, PERSON)
+        east, north = self.moments[frame].state["camera"][:2, 3] - (x, y)
+        c, s = abs(np.cos(yaw) * east + np.sin(yaw) * north), abs(np.cos(yaw) * north - np.sin(yaw) * east)
+        return float(np.hypot(max(c - size[0] / 2, 0), max(s - size[1] / 2, 0)))
 
 
 def events(drive: Drive) -> list[Event]:
@@ -128,12 +137,12 @@ def turned(drive: Drive) -> str:
 
 
 def questions(drive: Drive, happened: Sequence[Event], rng: np.random.Generator) -> list[Question]:
-    """Questions about three frames, and about the whole."""
-    last = len(drive.moments) - 1
+    """Questions about five frames, and about the whole."""
+    last, names = len(drive.moments) - 1, [f"the {name}" for name in drive.world.names]
     asked: list[Question] = []
-    for frame in sorted({0, last // 2, last}):
+    for frame in sorted({0, last // 4, last // 2, 3 * last // 4, last}):
         asked += _of_frame(drive, frame)
-    asked = q.fair(asked, rng, each=2, names=[f"the {name}" for name in drive.world.names])
+    asked = q.fair(q.contrasted(asked, ("viewpoint", "count"), names), rng, each=2, names=names)
     return asked + _of_film(drive, happened, rng)
 
 
@@ -168,20 +177,19 @@ def _of_frame(drive: Drive, frame: int) -> list[Question]:
 
 def _places(drive: Drive, seen: Mapping[str, Box], frame: int) -> list[Question]:
     """Distance, nearer and farther, left and right, and the view of others."""
-    ways = {name: drive.ahead(name, frame) for name in seen}
+    away = {name: drive.metres(name, frame) for name in seen}
     asked = []
-    nearest = q.extreme({name: float(np.hypot(*way)) for name, way in ways.items()}, margin=3.0, largest=False)
-    if nearest is not None and len(ways) > 1:
+    nearest = q.extreme(away, margin=2.0, largest=False)
+    if nearest is not None and len(away) > 1:
         asked.append(q.ask("distance", "Who is nearest to the camera?", f"the {nearest}", frame))
-    for name, way in ways.items():
-        metres = float(np.hypot(*way))
+    for name, metres in away.items():
         if metres < 40 and abs(metres / 5 - round(metres / 5)) < 0.35:
             words = f"How far away is the {name}, to the nearest 5 metres?"
             asked.append(q.ask("distance", words, f"{max(5, 5 * round(metres / 5))} m", frame))
         me, place = drive.moments[frame].state["ego"], drive.place(name, frame)
-        away = me[:2] - place[:2]
-        front = float(away @ (np.cos(place[2]), np.sin(place[2])))
-        left = float(away @ (-np.sin(place[2]), np.cos(place[2])))
+        way = me[:2] - place[:2]
+        front = float(way @ (np.cos(place[2]), np.sin(place[2])))
+        left = float(way @ (-np.sin(place[2]), np.cos(place[2])))
         if abs(abs(front) - abs(left)) > 0.4 * max(abs(front), abs(left)):
             told = (
                 ("in front" if front > 0 else "behind") if abs(front) > abs(left) else "left" if left > 0 else "right"
@@ -203,13 +211,13 @@ def _of_film(drive: Drive, happened: Sequence[Event], rng: np.random.Generator) 
     if world.scene.streets.box:
         asked.append(q.ask("trajectory", "Which way does the car go at the junction?", turned(drive), everything,
                            ("left", "right", "straight on")))  # fmt: skip
-    seen = {name for frame in range(0, len(everything), 4) for name in drive.seen(frame)}
-    for begin, _, words in happened:
-        if any(f"the {name} " in words for name in seen) or words == "the car waits":
-            asked.append(q.ask("when", f"When do we first see this: {words}?", q.clock(begin), everything))
-    frame = int(rng.integers(0, max(1, len(everything) - 11)))
-    if frame + 10 < len(everything):
-        asked.append(q.ask("next", "What does the car do in the next second?", _soon(drive, frame), frame, SPEEDS))
+    for words, begin in _first_seen(drive, happened).items():
+        asked.append(q.ask("when", f"When do we first see this: {words}?", q.clock(begin), everything))
+    does = [_soon(drive, frame) for frame in range(len(everything) - 10)]
+    if does:
+        told = str(rng.choice(sorted(set(does))))  # what is rare is asked as often as what is common
+        frame = int(rng.choice([k for k, one in enumerate(does) if one == told]))
+        asked.append(q.ask("next", "What does the car do in the next second?", told, frame, SPEEDS))
     why = _why(drive)
     if why:
         asked.append(q.ask("common sense", "Why does the car stand still?", why[1], why[0]))
@@ -217,6 +225,18 @@ def _of_film(drive: Drive, happened: Sequence[Event], rng: np.random.Generator) 
         q.ask("plan", f"{drive.moments[0].instruction} What does the car do, step by step?", steps(drive), everything)
     )
     return asked
+
+
+def _first_seen(drive: Drive, happened: Sequence[Event]) -> dict[str, float]:
+    """What happens -> the first second in which it does and whoever does it is in sight."""
+    found: dict[str, float] = {}
+    for begin, end, words in happened:
+        who = [name for name in drive.world.names if f"the {name} " in words]
+        frames = range(round(begin / STEP), round(end / STEP) + 1)
+        shown = [k for k in frames if words == "the car waits" or (who and who[0] in drive.seen(k))]
+        if shown and words not in found:
+            found[words] = round(shown[0] * STEP, 2)
+    return found
 
 
 def _soon(drive: Drive, frame: int) -> str:

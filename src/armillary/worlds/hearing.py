@@ -93,33 +93,40 @@ class Hearing:
         self._noise = [_rumble(tone, rng) for tone, _ in self._rings[:-1]]
         self._hits: list[Hit] = []
         self._rolls: list[NDArray[np.float64]] = []
+        self._gains: dict[int, NDArray[np.float64]] = {}  # of what rolled in the last step, left and right
         self._begun = 0
         self._tail = np.zeros((2, round(RING_SECONDS * SOUND_HZ)), np.float32)
 
-    def listen(self, hits: Sequence[Hit], speeds: NDArray[np.float64]) -> None:
-        """One physics step: the hits that began, and n speeds (m/s) of items that move while touching, else 0."""
+    def listen(self, hits: Sequence[Hit], speeds: NDArray[np.float64] | None = None) -> None:
+        """One physics step: the hits that began, and n speeds (m/s) of items that move while touching, else 0.
+
+        Without speeds only the hits are noted.
+        """
         self._hits += [hit for hit in hits if hit.speed > HEARD_SPEED]
-        self._rolls.append(np.asarray(speeds, np.float64).copy())
+        if speeds is not None:
+            self._rolls.append(np.asarray(speeds, np.float64).copy())
 
     def collect(self, seconds: float, places: NDArray[np.float64], ear: NDArray[np.float64]) -> NDArray[np.float32]:
         """What is heard in the last ``seconds``, float32 2 s. ``places`` n 3 of the items, ``ear`` 4 4 the camera."""
         count, length = round(seconds * SOUND_HZ), self._tail.shape[1]
         heard = np.zeros((2, count + length), np.float32)
         heard[:, :length] += self._tail
-        start = self._begun / SOUND_HZ
+        start, gains = self._begun / SOUND_HZ, dict[int, NDArray[np.float64]]()
         for hit in self._hits:
             begin = min(count - 1, max(0, round((hit.seconds - start) * SOUND_HZ)))
             loud = min(0.5, 0.11 * np.sqrt(hit.speed))
             tones = sum(_tones(*self._rings[number], length) for number in (hit.one, hit.other))
-            heard[:, begin : begin + length] += loud * np.outer(_ears(np.array(hit.place), ear), tones)
+            heard[:, begin : begin + length] += loud * np.outer(ears(np.array(hit.place), ear), tones)
         if self._rolls:
             speeds = np.array(self._rolls)
             clock = np.linspace(0, len(speeds) - 1, count)
-            samples = (self._begun + np.arange(count)) % SOUND_HZ
+            samples, share = (self._begun + np.arange(count)) % SOUND_HZ, np.arange(count) / count
             for number in np.flatnonzero(speeds.max(axis=0) > HEARD_SPEED):
                 loud = 0.02 * np.sqrt(np.interp(clock, np.arange(len(speeds)), speeds[:, number]))
-                heard[:, :count] += np.outer(_ears(places[number], ear), loud * self._noise[number][samples])
-        self._hits, self._rolls, self._begun = [], [], self._begun + count
+                gain = gains[int(number)] = ears(places[number], ear)  # from the last step's to this without a jump
+                between = np.outer(self._gains.get(int(number), gain), 1 - share) + np.outer(gain, share)
+                heard[:, :count] += between * (loud * self._noise[number][samples])
+        self._hits, self._rolls, self._begun, self._gains = [], [], self._begun + count, gains
         self._tail = heard[:, count:].copy()
         return np.clip(heard[:, :count], -1, 1)
 
@@ -128,7 +135,7 @@ def _pace(velocity: NDArray[np.float64], number: int) -> float:
     return float(np.linalg.norm(velocity[number]))
 
 
-def _ears(place: NDArray[np.float64], ear: NDArray[np.float64]) -> NDArray[np.float64]:
+def ears(place: NDArray[np.float64], ear: NDArray[np.float64]) -> NDArray[np.float64]:
     """How loud a place is heard left and right: equal power by direction, weaker with distance."""
     right, _, ahead = (place - ear[:3, 3]) @ ear[:3, :3]
     share = float(np.clip(0.5 + np.arctan2(right, max(float(ahead), 0.1)) / 1.1, 0.04, 0.96))

@@ -1,7 +1,7 @@
 """Humans: one person or two who walk, wave, sit down, bend or carry, in a room, seen by an eye that may move.
 
     in    a seed; then 9 numbers a step (embodiment ``camera_pose``): where the eye goes
-    out   moments: two cameras, depth and segmentation on request, all joints in metres, which foot stands
+    out   moments: two cameras, depth, segmentation, sound on request, all joints in metres, which foot stands
 
 People are not acted upon: what they do is drawn by the seed and worked out beforehand (``humans_acts``). Nothing can
 succeed here, so reward is 0 and a moment is never over.
@@ -22,6 +22,7 @@ from armillary.worlds.humans_acts import ACTS, DOING, SEAT_HIPS, Act, make_act
 from armillary.worlds.humans_body import HINGES, JOINTS, SIDES, Look, add_person, draw_look
 from armillary.worlds.humans_gait import GAIT_HZ
 from armillary.worlds.materials import COLOURS, FLOORS, MATERIALS, WALLS, add_material
+from armillary.worlds.motors import HEEL_SPEED, PERSON_SOURCE, Soundscape, heels
 
 SPEC = WorldSpec(
     name="humans", embodiment="camera_pose", action_size=9, step_seconds=0.1, cameras=("main", "side"),
@@ -36,7 +37,7 @@ Kind = mujoco.mjtGeom
 
 
 class Humans:
-    """The world. ``views``: cameras drawn; ``extras``: of depth, segmentation; ``acts`` fix what the seed draws."""
+    """The world. ``views``: cameras drawn; ``extras``: of depth, segmentation, sound; ``acts`` fix what is drawn."""
 
     spec = SPEC
 
@@ -48,6 +49,7 @@ class Humans:
             raise RequestError(f"acts {acts} came: name one or two of {', '.join(ACTS)}.")
         self._size, self._views, self._extras, self._fixed = size, views, extras, acts
         self._drawn: RoadViews | None = None
+        self._sound: Soundscape | None = None
         self.parameters: dict[str, Any] = {}
 
     def reset(self, seed: int, instruction: str | None = None) -> Moment:
@@ -69,6 +71,9 @@ class Humans:
         labels = {geom: owner.get(int(self._model.body_rootid[self._model.geom_bodyid[geom]]), 0)
                   for geom in range(self._model.ngeom)}  # fmt: skip
         self._drawn = RoadViews(self._model, self._size, labels, fog=False) if self._views else None
+        self._sound = None
+        if "sound" in self._extras:
+            self._sound = Soundscape([PERSON_SOURCE] * len(self.names), self._floor, seed=seed)
         self.parameters = {"acts": list(names), "people": [
             {"name": name, "height": look.height, "trousers": look.trousers, "hand": act.side, "when": act.when}
             for name, look, act in zip(self.names, self.looks, self.acts, strict=True)]}  # fmt: skip
@@ -82,8 +87,8 @@ class Humans:
         step = pose_from_rot6d(action)
         step[:3, 3] *= min(1.0, FARTHEST / max(float(np.linalg.norm(step[:3, 3])), 1e-9))
         self.eye = self.eye @ step
-        self.steps += 1
-        return self._moment()
+        before, self.steps = self.row(), self.steps + 1
+        return self._moment(self._heard(before) if self._sound else None)
 
     def calibrations(self) -> dict[str, Any]:
         """Both cameras' intrinsics, and where they are now."""
@@ -107,6 +112,7 @@ class Humans:
     def _built(self, rng: np.random.Generator) -> Any:
         spec = mujoco.MjSpec.from_file(str(Path(__file__).with_name("humans.xml")))
         floor, wall = str(rng.choice(FLOORS)), str(rng.choice(WALLS))
+        self._floor = floor
         add_material(spec, "floor", MATERIALS[floor], rng, around=False, repeat=(2, 2))
         add_material(spec, "wall", MATERIALS[wall], rng, around=False, repeat=(1, 1))
         spec.worldbody.add_geom(name="floor", type=Kind.mjGEOM_PLANE, size=[5, 5, 1], material="floor", **FLAT)
@@ -148,7 +154,18 @@ class Humans:
         mujoco.mj_comPos(self._model, data)
         mujoco.mj_camlight(self._model, data)
 
-    def _moment(self) -> Moment:
+    def _heard(self, before: int) -> NDArray[np.float32]:
+        """The footfalls since row ``before`` of the acts, float32 2 s, as heard from the eye."""
+        assert self._sound is not None
+        self._put()
+        places = [self._data.body(name).xpos.copy() for name in self.names]
+        for number, (name, act) in enumerate(zip(self.names, self.acts, strict=True)):
+            for row, side in heels(act.planted, before, self.row()):
+                place = self._data.body(f"{name}/{side} ankle").xpos  # it stands where it came down
+                self._sound.strike(number, row / GAIT_HZ, HEEL_SPEED, place)
+        return self._sound.collect(SPEC.step_seconds, np.array(places), np.zeros(len(places)), self.eye)
+
+    def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
         self._put()
         data, row, views = self._data, self.row(), self._drawn
         joints = [[data.body(name if part == "pelvis" else f"{name}/{part}").xpos.copy() for part in JOINTS]
@@ -166,6 +183,7 @@ class Humans:
             reward=0.0, success=False, over=False,
             depth={v: k.depth for v, k in looks.items()} if "depth" in self._extras else None,
             segmentation={v: k.segmentation for v, k in looks.items()} if "segmentation" in self._extras else None,
+            sound=sound,
         )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from armillary.worlds.record import live
 from armillary.worlds.stacked import stacked
 
 KINDS = ("still", "orbit", "approach")
+POSES = ("upright", "not upright")
 Event = tuple[float, float, str]
 
 
@@ -55,7 +56,7 @@ class Eye:
 
 def record_humans(
     seed: int, kind: str = "still", *, size: tuple[int, int] = SPEC.size, views: tuple[str, ...] = SPEC.cameras,
-    extras: tuple[str, ...] = ("depth", "segmentation"), max_steps: int = SPEC.max_steps,
+    extras: tuple[str, ...] = ("depth", "segmentation", "sound"), max_steps: int = SPEC.max_steps,
     acts: tuple[str, ...] | None = None,
 ) -> Episode:  # fmt: skip
     """One scene. ``kind``: how the eye moves, of ``KINDS``; ``acts`` as in ``Humans``.
@@ -125,6 +126,8 @@ def questions(
     asked: list[Question] = []
     for frame in sorted({0, last // 2, last}):
         asked += _of_frame(world, moments[frame], seen[frame], frame)
+    poses = q.contrasted([a for a in asked if a.choices == POSES], ("describe",))  # of who changes it
+    asked = [a for a in asked if a.choices != POSES] + poses
     asked = q.fair(asked, np.random.default_rng([len(moments), 103]), names=world.names)
     everything = tuple(range(len(moments)))
     choices = tuple(DOING.values())
@@ -164,9 +167,7 @@ def _of_frame(world: Humans, moment: Moment, seen: dict[str, Box], frame: int) -
             else ""
         )
         if pose:
-            asked.append(
-                q.ask("describe", f"Is the {name} upright or not upright?", pose, frame, ("upright", "not upright"))
-            )
+            asked.append(q.ask("describe", f"Is the {name} upright or not upright?", pose, frame, POSES))
     if len(seen) == 2:
         ways = [in_camera(joints[world.names.index(name)][chest], view)[0] for name in seen]
         names = list(seen)

@@ -2,6 +2,7 @@
 
 ask        a ``Question`` about one frame or several
 extreme    who is furthest along a scale, if that is clear
+contrasted without questions that a scene answers in one way only
 fair       some of many candidates, so that answers are as even as the scene allows
 template   a question without its names: two questions of one template differ only in what they are about
 structured, report   captions and situation reports as one line of JSON (fields of the field's schema)
@@ -57,6 +58,17 @@ def fair(
         order = [list(answers)[i] for i in rng.permutation(len(answers))]
         chosen += [answers[answer][int(rng.integers(len(answers[answer])))] for answer in order[:each]]
     return chosen
+
+
+def contrasted(asked: Sequence[Question], tasks: Sequence[str], names: Sequence[str] = ()) -> list[Question]:
+    """Leave out questions of these ``tasks`` whose template has one answer only: who guesses the usual one is right.
+
+    With ``fair`` afterwards, no answer to them is more frequent than any other's half.
+    """
+    told: dict[str, set[str]] = {}
+    for question in asked:
+        told.setdefault(template(question.words, names), set()).add(question.answer)
+    return [a for a in asked if a.task not in tasks or len(told[template(a.words, names)]) > 1]
 
 
 def template(words: str, names: Sequence[str] = ()) -> str:

@@ -1,7 +1,7 @@
 """Warehouse: a robot among shelves, fork-lifts and people, seen by a fixed camera and by its own.
 
     in    a seed and, if wanted, an instruction or an incident; then 9 numbers a step (embodiment ``av``)
-    out   moments: two cameras, depth and segmentation on request, everybody's place, gaps and seconds to contact
+    out   moments: two cameras; depth, segmentation, sound on request; everybody's place, gaps and seconds to contact
 
 An action is the step of the robot's camera pose, seen from that camera. The robot turns on the spot and keeps the
 limits below. Near-misses (gap below 0.3 m or contact within 1 s) and collisions are computed from the state, of every
@@ -38,6 +38,7 @@ from armillary.worlds.warehouse_scene import (
     draw_hall,
     robot_contact,
 )
+from armillary.worlds.warehouse_sound import Now, WarehouseSound
 
 SPEC = WorldSpec(
     name="warehouse", embodiment="av", action_size=9, step_seconds=STEP, cameras=("hall", "robot"), size=(128, 128),
@@ -62,7 +63,7 @@ MOUNT = _mount()
 
 
 class Warehouse:
-    """The world. ``views``: cameras drawn; ``extras``: of depth, segmentation; ``incident`` fixes the draw."""
+    """The world. ``views``: cameras drawn; ``extras``: of depth, segmentation, sound; ``incident`` fixes the draw."""
 
     spec = SPEC
 
@@ -72,6 +73,7 @@ class Warehouse:
     ) -> None:  # fmt: skip
         self._size, self._views, self._extras, self._incident = size, views, extras, incident
         self._drawn: RoadViews | None = None
+        self._sound: WarehouseSound | None = None
         self.parameters: dict[str, Any] = {}
 
     def reset(self, seed: int, instruction: str | None = None) -> Moment:
@@ -83,8 +85,13 @@ class Warehouse:
         self.robot, self.speed, self.seconds, self.failed = hall.start.copy(), 0.0, 0.0, ""
         self.names = [m.name for m in hall.movers] + [b.name for b in hall.floor]
         self.names += [hall.falling.name] if hall.falling else []
-        if self._views:
+        if self._views or "sound" in self._extras:
             self._build(np.random.default_rng([seed, 67]))
+        self._sound = None
+        if "sound" in self._extras:
+            self._put()
+            ear = np.array(calibration(self._model, self._data, "hall", self._size)["camera_to_world"])
+            self._sound = WarehouseSound(hall, ear, seed=seed)
         self.parameters = {"incident": hall.incident, "shelves": list(hall.colours), "blocked": hall.blocked,
                            "happens": hall.happens, "movers": [{"name": m.name, "kind": m.kind} for m in hall.movers],
                            "things": [{"name": b.name, "half": b.half} for b in hall.floor]}  # fmt: skip
@@ -99,17 +106,23 @@ class Warehouse:
         turn = float(np.clip(np.arctan2(wanted[1, 0], wanted[0, 0]), -TURN, TURN))
         speed = float(wanted[0, 3] / max(math.cos(turn / 2), 0.2)) / STEP
         speed = float(np.clip(speed, max(self.speed - FASTER, -0.5), min(self.speed + FASTER, FASTEST)))
+        before = [mover.clock for mover in self.hall.movers]
         advance(self.hall.movers, self.robot)
         along = self.robot[2] + turn / 2
         moved = self.robot + np.array([math.cos(along) * speed * STEP, math.sin(along) * speed * STEP, turn])
+        bumped = 0.0
         if self.touches(moved):
             self.failed = self.failed or "ran into something that stands"
-            moved, speed = self.robot.copy(), 0.0
+            bumped, moved, speed = abs(speed), self.robot.copy(), 0.0
         self.robot, self.speed = moved, speed
         self.seconds = round(self.seconds + STEP, 6)
         if not self.failed and any(gap <= 0 for gap, _ in self.contacts("robot").values()):
             self.failed = "collided with somebody"
-        return self._moment()
+        sound = None
+        if self._sound:
+            now = Now(seconds=self.seconds, robot=self.robot, speed=self.speed, bumped=bumped, clocks=before)
+            sound = self._sound.collect(now)
+        return self._moment(sound)
 
     def action_for(self, ahead: float, turn: float) -> Array:
         """The nine numbers for ``ahead`` metres on an arc that turns by ``turn`` radians."""
@@ -163,7 +176,7 @@ class Warehouse:
                  if name != "puddle" or self.hall.incident == "spill"}  # fmt: skip
         labels = {geom: owner.get(int(model.body_rootid[model.geom_bodyid[geom]]), 0) for geom in range(model.ngeom)}
         self._qpos = {name: int(model.joint(f"{name}/root").qposadr[0]) for name in ("robot", *self.names)}
-        self._drawn = RoadViews(model, self._size, labels, fog=False)
+        self._drawn = RoadViews(model, self._size, labels, fog=False) if self._views else None
 
     def _put(self) -> None:
         """Carry everybody's place over to the picture."""
@@ -217,7 +230,7 @@ class Warehouse:
             "goal": np.array([*self.goal, math.hypot(*(self.goal - self.robot[:2]))]),
         }
 
-    def _moment(self) -> Moment:
+    def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
         state, views = self._state(), self._drawn
         looks = {}
         if views is not None:
@@ -229,4 +242,5 @@ class Warehouse:
             reward=float(success), success=bool(success), over=bool(success or self.failed),
             depth={v: k.depth for v, k in looks.items()} if "depth" in self._extras else None,
             segmentation={v: k.segmentation for v, k in looks.items()} if "segmentation" in self._extras else None,
+            sound=sound,
         )  # fmt: skip

@@ -14,20 +14,23 @@ import numpy as np
 
 from armillary.records import Array, Episode, Moment, Question
 from armillary.worlds import questions as q
+from armillary.worlds.driving_traffic import gap_between
 from armillary.worlds.driving_words import spans
 from armillary.worlds.labels import Box, box_words, boxes
 from armillary.worlds.record import LEAST_STEPS, live
 from armillary.worlds.stacked import stacked
-from armillary.worlds.warehouse import PUDDLE_LABEL, SPEC, Warehouse
+from armillary.worlds.warehouse import PUDDLE_LABEL, ROBOT_LABEL, SPEC, Warehouse
 from armillary.worlds.warehouse_drivers import driver
-from armillary.worlds.warehouse_scene import INCIDENTS, NEVER, STEP
+from armillary.worlds.warehouse_scene import INCIDENTS, NEVER, SIZES, STEP
 
+SIDES = ("left", "right")
 Event = tuple[float, float, str]
 
 
 def record_warehouse(
     seed: int, kind: str = "expert", *, size: tuple[int, int] = SPEC.size, views: tuple[str, ...] = SPEC.cameras,
-    extras: tuple[str, ...] = ("depth", "segmentation"), max_steps: int = SPEC.max_steps, incident: str | None = None,
+    extras: tuple[str, ...] = ("depth", "segmentation", "sound"), max_steps: int = SPEC.max_steps,
+    incident: str | None = None,
 ) -> Episode:  # fmt: skip
     """One shift. ``incident`` (of ``INCIDENTS``) where the seed shall not draw it; size: height, width in pixels.
 
@@ -122,6 +125,8 @@ def questions(
     asked: list[Question] = []
     for frame in sorted({0, last // 2, last}):
         asked += _of_frame(world, moments[frame], seen[frame], frame)
+    sides = q.contrasted([a for a in asked if a.choices == SIDES], ("relation",), world.names)
+    asked = [a for a in asked if a.choices != SIDES] + sides
     asked = q.fair(asked, np.random.default_rng([len(moments), 79]), names=world.names)
     everything, incidents = tuple(range(len(moments))), shown(world, happened)
     if len(incidents) == 1:
@@ -152,21 +157,11 @@ def _of_frame(world: Warehouse, moment: Moment, seen: dict[str, Box], frame: int
     workers = [name for name in named if name.startswith("worker")]
     if all(name in seen for name in glimpsed if name.startswith("worker")):
         asked.append(q.ask("count", "How many people can be seen?", q.NUMBERS[len(workers)], frame, q.NUMBERS[:4]))
-    places: dict[str, Array] = {mover.name: moment.state["movers"][k][:2] for k, mover in enumerate(movers)}
-    robot = moment.state["robot"][:2]
-    near = q.extreme({n: math.dist(places[n], robot) for n in named}, margin=0.6, largest=False)
-    if near and len(named) > 1:
-        asked.append(q.ask("distance", "Who is nearest to the white robot?", f"the {near}", frame))
+    places: dict[str, Array] = {mover.name: moment.state["movers"][k][:3] for k, mover in enumerate(movers)}
+    robot = boxes((picture == ROBOT_LABEL).astype(np.int32), ["robot"]).get("robot")
+    if robot is not None:
+        asked += _beside_robot(world, moment, (robot, seen, places), frame)
     for name in named:
-        right = float(places[name][0] - robot[0])
-        if abs(right) > 0.8:
-            told = "right" if right > 0 else "left"
-            words = f"Is the {name} to the left or to the right of the white robot?"
-            asked.append(q.ask("relation", words, told, frame, ("left", "right")))
-        metres = math.dist(places[name], robot)
-        if abs(metres - round(metres)) < 0.3 and 1 <= metres < 9:
-            words = f"How many metres are there between the middles of the {name} and the white robot?"
-            asked.append(q.ask("distance", words, q.NUMBERS[round(metres)], frame))
         column = float(places[name][0])
         shelf = int(np.argmin([abs(column - x) for x in (-6.6, -2.2, 2.2, 6.6)]))
         if abs(column - (-6.6, -2.2, 2.2, 6.6)[shelf]) < 1.3 and name in workers:
@@ -175,4 +170,29 @@ def _of_frame(world: Warehouse, moment: Moment, seen: dict[str, Box], frame: int
                 f"the {c} one" for c in world.hall.colours)))  # fmt: skip
     if world.hall.incident == "spill" and int((picture == PUDDLE_LABEL).sum()) > 40 and world.hall.happens < NEVER:
         asked.append(q.ask("describe", "What is on the floor beside the barrel that lies there?", "a puddle", frame))
+    return asked
+
+
+def _beside_robot(
+    world: Warehouse, moment: Moment, what: tuple[Box, dict[str, Box], dict[str, Array]], frame: int
+) -> list[Question]:
+    """Who is nearest to the white robot (outline to outline), left or right of it (in the picture), how far away."""
+    robot, seen, places = what
+    mine, asked = moment.state["robot"], []
+    gaps = {mover.name: gap_between(mine, SIZES["robot"][:2], places[mover.name], mover.size)
+            for mover in world.hall.movers if mover.name in seen}  # fmt: skip
+    near = q.extreme(gaps, margin=0.6, largest=False)
+    if near and len(gaps) > 1:
+        asked.append(q.ask("distance", "Who is nearest to the white robot?", f"the {near}", frame))
+    for name in gaps:
+        box = seen[name]
+        right = (box[0] + box[2] - robot[0] - robot[2]) / 2
+        if abs(right) > (box[2] - box[0] + robot[2] - robot[0]) / 2:
+            told = "right" if right > 0 else "left"
+            words = f"Is the {name} to the left or to the right of the white robot?"
+            asked.append(q.ask("relation", words, told, frame, SIDES))
+        metres = math.dist(places[name][:2], mine[:2])
+        if abs(metres - round(metres)) < 0.3 and 1 <= metres < 9:
+            words = f"How many metres are there between the middles of the {name} and the white robot?"
+            asked.append(q.ask("distance", words, q.NUMBERS[round(metres)], frame))
     return asked

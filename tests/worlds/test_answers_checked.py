@@ -1,0 +1,62 @@
+"""What is asked about drives, shifts and people is true for code that never saw the words."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from armillary.records import Question
+from armillary.worlds import questions as q
+from armillary.worlds.catalogue import ENTRIES, found
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+LIVES = {"driving": ((3, "expert"), (8, "clumsy")), "warehouse": ((7, "expert"), (3, "random")),
+         "humans": ((3, "still"), (7, "orbit"))}  # fmt: skip
+
+
+def judge(world):
+    """The code that judges answers, as a module."""
+    return importlib.import_module(f"benchmarks.answers_{world}")
+
+
+@pytest.fixture(scope="module", params=LIVES)
+def lived(request):
+    record, views = found(ENTRIES[request.param].record), judge(request.param).CAMERAS
+    return request.param, [record(seed, kind, views=views, max_steps=30) for seed, kind in LIVES[request.param]]
+
+
+def test_every_answer_holds_and_a_lie_is_caught(lived):
+    world, episodes = lived
+    asked, lies = 0, 0
+    for episode in episodes:
+        for question in episode.questions:
+            assert judge(world).wrong(episode, question) is None, question
+            asked += 1
+            others = [choice for choice in question.choices or () if choice != question.answer]
+            if others and question.task not in ("next",):
+                lie = Question(**{**vars(question), "answer": others[-1]})
+                assert judge(world).wrong(episode, lie) is not None, lie
+                lies += 1
+    assert asked > 12 and lies > 2
+
+
+def test_a_question_that_no_check_knows_is_named(lived):
+    world, episodes = lived
+    with pytest.raises(KeyError, match="Why not"):
+        judge(world).wrong(episodes[0], q.ask("plan", "Why not?", "because"))
+
+
+def test_outlines_touch_or_are_as_far_apart_as_their_corners_and_edges():
+    seen = judge("seen")
+    one = seen.corners(np.array([0.0, 0.0, 0.0]), 4.0, 2.0)
+    for place, gap in (((5.0, 0.0, 0.0), 1.0), ((3.0, 0.5, 1.0), 0.0), ((0.0, 4.0, np.pi / 2), 1.0)):
+        assert seen.rectangle_gap(one, seen.corners(np.array(place), 4.0, 2.0)) == pytest.approx(gap, abs=1e-9)
+
+
+def test_a_question_with_one_usual_answer_is_left_out():
+    asked = [q.ask("count", "How many?", "one", k) for k in range(3)] + [q.ask("count", "How few?", "no")]
+    asked += [q.ask("count", "How few?", "two", 1), q.ask("box", "Where is it?", "here")]
+    kept = {one.words for one in q.contrasted(asked, ("count",))}
+    assert kept == {"How few?", "Where is it?"}
