@@ -155,18 +155,25 @@ def test_velocities_of_given_tokens_are_zero_to_the_bit(model):
     assert torch.equal(found[1], torch.zeros(2, 4, 6))
 
 
+def entered(net, memory, segment):
+    """What enters the first layer, b n d."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        plain = net.transformer.layers[0].generate
+        patch.setattr(net.transformer.layers[0], "generate", lambda x, *rest: (seen.append(x), plain(x, *rest))[1])
+        net.velocity(memory, [segment], fps=FPS)
+    return seen[0]
+
+
 def test_given_tokens_get_no_level_and_hidden_ones_do(model):
     other = TwoTowers(TINY).requires_grad_(False)
     other.load_state_dict(model.state_dict())
     other.transformer.time_embedder.linear_2.bias.add_(1.0)  # the vector of every level, 0 too, is another
     memory = model.read(*words(1, 4))
 
-    def entered(net, segment):
-        return net._enter(segment, torch.float32)
-
     segment = film(1, given=2)
-    assert torch.equal(entered(other, segment)[:, :2], entered(model, segment)[:, :2])
-    assert not torch.allclose(entered(other, segment)[:, 2:], entered(model, segment)[:, 2:])
+    assert torch.equal(entered(other, memory, segment)[:, :2], entered(model, memory, segment)[:, :2])
+    assert not torch.allclose(entered(other, memory, segment)[:, 2:], entered(model, memory, segment)[:, 2:])
     assert memory.lengths.tolist() == [4]
 
 
@@ -176,8 +183,8 @@ def test_each_token_may_have_its_own_level(model):
     for start, level in ((0, 0.1), (2, 0.5), (4, 0.9)):
         one = replace(mixed, level=torch.full((1, 6), level))
         close(
-            model._enter(mixed, torch.float32)[:, start : start + 2],
-            model._enter(one, torch.float32)[:, start : start + 2],
+            entered(model, memory, mixed)[:, start : start + 2],
+            entered(model, memory, one)[:, start : start + 2],
         )
     assert not torch.allclose(
         model.velocity(memory, [mixed], fps=FPS)[0], model.velocity(memory, [film(1, given=0)], fps=FPS)[0]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from armillary.errors import RequestError
+from armillary.sampling import speak
 from armillary.sampling.speak import Manner, choose, hear
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -26,6 +27,39 @@ def test_cached_words_are_the_uncached_ones(omni):
             break
         ids.append(token)
     assert omni.parts.text.decode(ids[start:]) == said
+
+
+def test_many_questions_are_answered_as_each_alone(omni):
+    """Of other lengths, with and without pictures, in manners of their own, more than fit one batch."""
+    asked = [{"question": "why " * (1 + i % 5) + "?", "longest": 1 + 3 * i % 7, "seed": i} for i in range(5)]
+    asked[1] |= {"image": PICTURE, "temperature": 1.5}
+    asked[3] |= {"video": np.stack([PICTURE] * 9)}
+    alone = [omni.ask(one["question"], **{k: v for k, v in one.items() if k != "question"}) for one in asked]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speak, "MOST_AT_ONCE", 3)
+        assert omni.ask_many(asked) == alone
+    assert omni.ask_many(asked) == alone
+    assert len(set(alone)) > 2
+    assert omni.ask_many([]) == []
+
+
+def test_many_questions_take_as_many_steps_as_the_longest_answer(omni, monkeypatch):
+    model = omni.parts.model("reasoner")
+    sizes = []
+    plain = model.step
+    monkeypatch.setattr(model, "step", lambda ids, *rest, **how: (sizes.append(len(ids)), plain(ids, *rest, **how))[1])
+    questions = [{"question": "what?", "longest": longest} for longest in (3, 9, 5)]
+    tokens = [len(omni.parts.text.encode(answer)) for answer in omni.ask_many(questions)]
+    assert tokens and len(sizes) <= 9
+    assert sizes[0] == 3
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_what_is_wrong_with_one_question_of_many_is_said_with_its_number(omni):
+    with pytest.raises(RequestError, match="question 1 has no words"):
+        omni.ask_many(["why?", {"image": PICTURE}])
+    with pytest.raises(RequestError, match=r"chat 1: .*no file"):
+        omni.ask_many(["why?", {"question": "what?", "image": "gone.png"}])
 
 
 def test_greedy_words_are_the_same_each_time_and_seeded_chance_too(omni):

@@ -10,6 +10,7 @@ ports        modalities in, velocities out             patchify, unpatchify
 memory       what the reasoner leaves behind           Memory, DecodeCache
 siglip       Edge's eyes
 two_towers   the model                                 TwoTowers
+walk         its velocity from level to level          Walk
 names        what a tensor is called, here and elsewhere
 shards       tensors in files                          one by one, straight into place
 layouts      the configuration files                   load_config, write_model_index
@@ -22,6 +23,7 @@ from armillary.model.ports import action_positions, channel_weights, patchify, u
 from armillary.model.sizes import PICO, ModelConfig, TowerConfig, VisionConfig
 from armillary.model.two_towers import TwoTowers
 from armillary.model.vision import Visual, fit_for_eyes, patchify_images, patchify_video
+from armillary.model.walk import Walk
 from armillary.model.weights import load_config, load_model, save_model, save_native, save_reasoner, write_model_index
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "TwoTowers",
     "VisionConfig",
     "Visual",
+    "Walk",
     "action_positions",
     "channel_weights",
     "fit_for_eyes",

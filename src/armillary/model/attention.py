@@ -75,6 +75,35 @@ def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tens
     return seen.unflatten(2, (heads // g, n)).permute(0, 3, 1, 2, 4).flatten(2)  # b n (g r e)
 
 
+class Joint:
+    """Products of one input with several matrices: one product, once ``lay`` has put the matrices below one another.
+
+    ``lay`` moves weights, it does not copy them: each stays a parameter of its own, a part of the whole. Weights that
+    were moved or exchanged since are found out and multiplied one by one, as they are where nobody ever called it.
+    """
+
+    def __init__(self) -> None:
+        self._laid: dict[tuple[int, ...], tuple[Tensor, list[int]]] = {}  # by the addresses of the parts
+
+    def lay(self, *parts: nn.Linear) -> None:
+        """Put the weights of ``parts``, which are without biases, below one another in memory."""
+        whole = torch.cat([part.weight.detach() for part in parts])
+        rows = [len(part.weight) for part in parts]
+        for part, weight in zip(parts, whole.split(rows), strict=True):
+            part.weight.data = weight
+        self._laid[_addresses(parts)] = (whole, rows)
+
+    def __call__(self, x: Tensor, *parts: nn.Linear) -> tuple[Tensor, ...]:
+        """Each part's product with x."""
+        if not self._laid or (laid := self._laid.get(_addresses(parts))) is None:
+            return tuple(part(x) for part in parts)
+        return functional.linear(x, laid[0]).split(laid[1], dim=-1)
+
+
+def _addresses(parts: tuple[nn.Linear, ...]) -> tuple[int, ...]:
+    return tuple(part.weight.data_ptr() for part in parts)
+
+
 class Attention(nn.Module):
     """The projections of one layer, for both towers; names as in Diffusers."""
 
@@ -95,13 +124,14 @@ class Attention(nn.Module):
         self.to_add_out = nn.Linear(q_width, tower.width, bias=False)
         self.norm_added_q = RMSNorm(tower.head_width, tower.eps)
         self.norm_added_k = RMSNorm(tower.head_width, tower.eps)
+        self.joint = Joint()
 
     def reasoner_heads(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Query b n k e, and key and value b g n e, of the reasoner's tokens; last the keys as the generator sees them.
 
         Those are the same keys, except where they are normalised for the generator alone (Edge).
         """
-        q, raw, v = self._split(self.to_q(x), self.to_k(x), self.to_v(x))
+        q, raw, v = self._split(*self.joint(x, self.to_q, self.to_k, self.to_v))
         q, k = (x if norm is None else norm(x) for norm, x in ((self.norm_q, q), (self.norm_k, raw)))
         k = rotate(k, where).transpose(1, 2)
         shown = k
@@ -109,10 +139,15 @@ class Attention(nn.Module):
             shown = rotate(self.k_norm_und_for_gen(raw), where).transpose(1, 2)
         return rotate(q, where), k, v.transpose(1, 2), shown
 
-    def generator_heads(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Query b n k e, and key and value b g n e, of the generator's tokens."""
-        q, k, v = self._split(self.add_q_proj(x), self.add_k_proj(x), self.add_v_proj(x))
-        q, k = rotate(self.norm_added_q(q), where), rotate(self.norm_added_k(k), where)
+    def generator_heads(self, x: Tensor, where: Rotation, only: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query b n k e, and key and value b g n e, of the generator's tokens; queries of the tokens ``only`` names."""
+        there = where
+        if only is None:
+            q, k, v = self._split(*self.joint(x, self.add_q_proj, self.add_k_proj, self.add_v_proj))
+        else:
+            q, k, v = self._split(self.add_q_proj(x[:, only]), self.add_k_proj(x), self.add_v_proj(x))
+            there = (where[0][:, only], where[1][:, only])
+        q, k = rotate(self.norm_added_q(q), there), rotate(self.norm_added_k(k), where)
         return q, k.transpose(1, 2), v.transpose(1, 2)
 
     def _split(self, *heads: Tensor) -> list[Tensor]:

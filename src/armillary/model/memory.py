@@ -5,7 +5,7 @@ step, seed and chunk.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -76,10 +76,45 @@ def _trimmed(*, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], mask: Tens
 class DecodeCache:
     """What the reasoner has read and said so far, for its next word. ``step`` returns a longer one.
 
-    ``keys`` and ``values`` b g m e of each layer, ``mask`` b m, ``following`` b: the next token's position.
+    ``keys`` and ``values`` b g room e of each layer, filled as far as ``mask`` b m reaches; the rest is room for what
+    is said next, so a longer cache mostly lies in the same memory: only the latest of a line may go on. ``following``
+    b: the next token's position. ``padded``: whether ``mask`` is anywhere False.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     mask: Tensor
     following: Tensor
+    padded: bool
+
+    def longer(self, mask: Tensor, following: Tensor, *, padded: bool) -> "DecodeCache":
+        """Room for the tokens of ``mask`` b n as well; they are written by whoever works them out (``at``)."""
+        seen = torch.cat((self.mask, mask), dim=1)
+        keys, values = self.keys, self.values
+        if seen.shape[1] > keys[0].shape[2]:
+            more = max(keys[0].shape[2], seen.shape[1] - keys[0].shape[2])
+            keys, values = (tuple(functional.pad(x, (0, 0, 0, more)) for x in kind) for kind in (keys, values))
+        return DecodeCache(keys=keys, values=values, mask=seen, following=following, padded=self.padded or padded)
+
+    def at(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values b g m e of a layer, as far as they are taken."""
+        m = self.mask.shape[1]
+        return self.keys[layer][:, :, :m], self.values[layer][:, :, :m]
+
+    def allowed(self, n: int) -> Tensor | None:
+        """Which tokens b n m each of the last ``n`` may see; None: all. A padded one sees itself; nobody reads it."""
+        if n == 1 and not self.padded:
+            return None
+        m = self.mask.shape[1]
+        causal = torch.ones(n, m, dtype=torch.bool, device=self.mask.device).tril(m - n)
+        return (causal & self.mask[:, None]) | causal.triu(m - n)
+
+    def select(self, index: Tensor) -> "DecodeCache":
+        """That of the samples ``index`` names."""
+        return replace(
+            self,
+            keys=tuple(x[index] for x in self.keys),
+            values=tuple(x[index] for x in self.values),
+            mask=self.mask[index],
+            following=self.following[index],
+        )

@@ -89,15 +89,21 @@ def rotation(ids: Num[Tensor, "b n 3"], tower: TowerConfig, dtype: torch.dtype) 
     Frequency i belongs to the row if i % 3 == 1, to the column if i % 3 == 2, as long as that axis has any
     left (``rope_axes``), else to time.
     """
-    half = tower.head_width // 2
-    even = torch.arange(0, tower.head_width, 2, dtype=torch.float32, device=ids.device)
-    frequency = 1.0 / (tower.rope_theta ** (even / tower.head_width))
-    axis = torch.zeros(half, dtype=torch.long, device=ids.device)
-    axis[1 : 3 * tower.rope_axes[1] : 3] = 1
-    axis[2 : 3 * tower.rope_axes[2] : 3] = 2
+    axis, frequency = _frequencies(tower, ids.device)
     angle = ids.float().index_select(-1, axis) * frequency  # b n half
     angle = torch.cat((angle, angle), dim=-1)[:, :, None]  # b n 1 e
     return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)
+def _frequencies(tower: TowerConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The axis each frequency belongs to, and the frequencies, e/2 each."""
+    even = torch.arange(0, tower.head_width, 2, dtype=torch.float32, device=device)
+    axis = torch.zeros(tower.head_width // 2, dtype=torch.long, device=device)
+    axis[1 : 3 * tower.rope_axes[1] : 3] = 1
+    axis[2 : 3 * tower.rope_axes[2] : 3] = 2
+    return axis, 1.0 / (tower.rope_theta ** (even / tower.head_width))
 
 
 def rotate(x: Tensor, where: Rotation) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armillary.model.attention import Attention, RMSNorm, attend
+from armillary.model.attention import Attention, Joint, RMSNorm, attend
 from armillary.model.ports import DomainLinear, TimeEmbedder
 from armillary.model.positions import Rotation
 from armillary.model.sizes import ModelConfig, TowerConfig
@@ -24,11 +24,13 @@ class MLP(nn.Module):
         self.gate_proj = nn.Linear(tower.width, tower.mlp_width, bias=False) if tower.mlp == "silu" else None
         self.up_proj = nn.Linear(tower.width, tower.mlp_width, bias=False)
         self.down_proj = nn.Linear(tower.mlp_width, tower.width, bias=False)
+        self.joint = Joint()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate_proj is None:
             return self.down_proj(functional.relu(self.up_proj(x)).square())
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.joint(x, self.gate_proj, self.up_proj)
+        return self.down_proj(functional.silu(gate) * up)
 
 
 class Layer(nn.Module):
@@ -47,14 +49,15 @@ class Layer(nn.Module):
     def read(
         self, x: Tensor, where: Rotation, past: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The reasoner's layer: x b n d, its keys and values b g m e (those of ``past`` before its own), and the keys
-        that the generator sees of these tokens.
+        """The reasoner's layer: x b n d, its keys and values b g m e, and the keys that the generator sees of these.
 
-        Without ``past`` each token sees the earlier ones. With it ``mask`` b n m says who sees whom.
+        Without ``past`` each token sees the earlier ones. ``past``: keys and values b g m e of earlier tokens with room
+        for these n at the end, which is filled; then ``mask`` b n m says who sees whom (None: everybody everything).
         """
         q, k, v, shown = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
         if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+            past[0][:, :, -k.shape[2] :], past[1][:, :, -k.shape[2] :] = k, v
+            k, v = past
         x = x + self.self_attn.to_out(attend(q, k, v, causal=past is None, mask=mask))
         return x + self.mlp(self.post_attention_layernorm(x)), k, v, shown
 
@@ -63,12 +66,35 @@ class Layer(nn.Module):
         _, _, v, shown = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
         return shown, v
 
-    def generate(self, x: Tensor, where: Rotation, memory: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """The generator's layer: x b n d, looking at the memory's keys and values b g m e and at itself."""
-        q, k, v = self.self_attn.generator_heads(self.input_layernorm_moe_gen(x), where)
+    def generate(
+        self,
+        x: Tensor,
+        where: Rotation,
+        memory: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        only: Tensor | None = None,
+    ) -> Tensor:
+        """The generator's layer: x b n d, looking at the memory's keys and values b g m e and at itself.
+
+        ``only``: the tokens wanted, by number, the same of each sample; the others are looked at and not worked out.
+        """
+        q, k, v = self.self_attn.generator_heads(self.input_layernorm_moe_gen(x), where, only)
         k, v = torch.cat((memory[0].to(k.dtype), k), dim=2), torch.cat((memory[1].to(v.dtype), v), dim=2)
+        x = x if only is None else x[:, only]
         x = x + self.self_attn.to_add_out(attend(q, k, v, mask=mask))
         return x + self.mlp_moe_gen(self.post_attention_layernorm_moe_gen(x))
+
+    def lay_side_by_side(self) -> None:
+        """Make one product of queries, keys and values, and one of gate and up, in each tower that is loaded."""
+        a = self.self_attn
+        groups: list[tuple[Joint, tuple[nn.Linear, ...]]] = [
+            (a.joint, (a.to_q, a.to_k, a.to_v)),
+            (a.joint, (a.add_q_proj, a.add_k_proj, a.add_v_proj)),
+        ]
+        groups += [(m.joint, (m.gate_proj, m.up_proj)) for m in (self.mlp, self.mlp_moe_gen) if m.gate_proj is not None]
+        for joint, parts in groups:
+            if parts[0].weight is not None:
+                joint.lay(*parts)
 
 
 class Transformer(nn.Module):

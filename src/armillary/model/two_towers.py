@@ -13,6 +13,7 @@ statistics and the noise level's vector stay fp32.
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from armillary.errors import CheckpointError, DataError
 from armillary.model.memory import DecodeCache, Memory
@@ -24,6 +25,8 @@ from armillary.model.sizes import ModelConfig
 from armillary.model.tower import Transformer
 from armillary.model.vision import VisionTower, Visual
 from armillary.records import Batch, Segment
+
+ROOM = 256  # tokens: what a chat's cache has room for beyond its prompt, before it is made anew
 
 
 class TwoTowers(nn.Module):
@@ -77,13 +80,14 @@ class TwoTowers(nn.Module):
         self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None
     ) -> Float[Tensor, "b m d"]:
         """The reasoner's last states, after its norm. Errors as for ``read``."""
-        self._need("reasoner")
+        self.need("reasoner")
         x, where, extra, _ = self._embed(ids, mask, visual)
         for number, layer in enumerate(self.transformer.layers):
             x, _, _, _ = layer.read(x, where)
             x = extra(number, x)
         return self.transformer.norm(x)
 
+    @torch.no_grad()
     def step(
         self,
         ids: Int[Tensor, "b n"],
@@ -96,27 +100,27 @@ class TwoTowers(nn.Module):
 
         First the prompt, right-padded with its mask and pictures, without a cache; then one id (or some) a sample.
         """
-        self._need("reasoner")
+        self.need("reasoner")
+        padded = mask is not None and not bool(mask.all())
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
-        before = 0 if cache is None else cache.mask.shape[1]
         x, where, extra, following = self._embed(ids, mask, visual, None if cache is None else cache.following)
-        seen = mask if cache is None else torch.cat((cache.mask, mask), dim=1)
-        causal = torch.ones(ids.shape[1], seen.shape[1], dtype=torch.bool, device=ids.device).tril(before)
-        keys, values = [], []
-        for number, layer in enumerate(self.transformer.layers):
-            if cache is None:
+        if cache is None:
+            keys, values = [], []
+            for number, layer in enumerate(self.transformer.layers):
                 x, k, v, _ = layer.read(x, where)
-            else:
-                # A padded query may see nothing at all; it sees itself, and nobody reads it.
-                allowed = (causal & seen[:, None]) | causal.triu(before)
-                x, k, v, _ = layer.read(x, where, (cache.keys[number], cache.values[number]), allowed)
-            x = extra(number, x)
-            keys.append(k)
-            values.append(v)
+                x = extra(number, x)
+                keys.append(functional.pad(k, (0, 0, 0, ROOM)))
+                values.append(functional.pad(v, (0, 0, 0, ROOM)))
+            cache = DecodeCache(keys=tuple(keys), values=tuple(values), mask=mask, following=following, padded=padded)
+        else:
+            cache = cache.longer(mask, following, padded=padded)
+            allowed = cache.allowed(ids.shape[1])
+            for number, layer in enumerate(self.transformer.layers):
+                x, _, _, _ = layer.read(x, where, cache.at(number), allowed)
+                x = extra(number, x)
         last = (mask.sum(dim=1) - 1).clamp(min=0)
         final = self.transformer.norm(x[torch.arange(len(x), device=x.device), last])
-        longer = DecodeCache(keys=tuple(keys), values=tuple(values), mask=seen, following=following)
-        return self.transformer.lm_head(final), longer
+        return self.transformer.lm_head(final), cache
 
     def velocity(
         self, memory: Memory, segments: "list[Segment] | tuple[Segment, ...]", *, fps: float | Tensor
@@ -126,23 +130,33 @@ class TwoTowers(nn.Module):
         ``fps``: frames a second of the film, one for all or b numbers; it places the tokens. A token is given
         where its level is 0. Raises ``ConfigError`` for a modality without a port, ``DataError`` for wrong widths.
         """
-        self._need("generator")
-        weight = self.transformer.proj_in.weight
-        dtype = _compute_dtype(weight)
-        x = torch.cat([self._enter(segment, dtype) for segment in segments], dim=1)
-        ids = [
-            segment_ids(part.modality, part.positions, memory.lengths, fps=fps, config=self.config) for part in segments
-        ]
-        where = rotation(torch.cat(ids, dim=1), self.config.tower, dtype)
-        mask = None
-        if memory.padded:
-            own = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-            mask = torch.cat((memory.mask, own), dim=1)[:, None]
+        self.need("generator")
+        where, mask = self.places(memory, segments, fps=fps)
+        dtype = self.compute_dtype
+        levels = [level_vectors(self.transformer.time_embedder, part.level, dtype) for part in segments]
+        states = [self.enter(part, part.tokens) + level for part, level in zip(segments, levels, strict=True)]
+        x = torch.cat(states, dim=1)
         for layer, key, value in zip(self.transformer.layers, memory.keys, memory.values, strict=True):
             x = layer.generate(x, where, (key, value), mask)
         x = self.transformer.norm_moe_gen(x)
         parts = x.split([part.tokens.shape[1] for part in segments], dim=1)
-        return [self._leave(part, hidden) for part, hidden in zip(segments, parts, strict=True)]
+        return [
+            self.leave(part, hidden).to(part.tokens.dtype).masked_fill((part.level == 0)[..., None], 0.0)
+            for part, hidden in zip(segments, parts, strict=True)
+        ]
+
+    def places(
+        self, memory: Memory, segments: "list[Segment] | tuple[Segment, ...]", *, fps: float | Tensor
+    ) -> tuple[Rotation, Tensor | None]:
+        """Where the generator's tokens stand, and which keys b 1 m of memory and tokens they may see; None: all."""
+        ids = [
+            segment_ids(part.modality, part.positions, memory.lengths, fps=fps, config=self.config) for part in segments
+        ]
+        where = rotation(torch.cat(ids, dim=1), self.config.tower, self.compute_dtype)
+        if not memory.padded:
+            return where, None
+        own = torch.ones(where[0].shape[:2], dtype=torch.bool, device=memory.mask.device)
+        return where, torch.cat((memory.mask, own), dim=1)[:, None]
 
     def forward(self, batch: Batch, fps: float | Tensor) -> list[Tensor]:
         """Velocities of a batch: ``read`` then ``velocity``. A frozen reasoner is read without gradients."""
@@ -172,13 +186,12 @@ class TwoTowers(nn.Module):
         self, ids: Tensor, mask: Tensor, visual: Visual | None, start: Tensor | None = None
     ) -> "tuple[Tensor, Rotation, Extra, Tensor]":
         """States b m d, their rotation, what DeepStack adds, and the next free positions."""
-        weight = self.transformer.embed_tokens.weight
-        dtype = _compute_dtype(weight)
+        dtype = _compute_dtype(self.transformer.embed_tokens.weight)
         x = self.transformer.embed_tokens(ids).to(dtype)
         at = None
         features: list[Tensor] = []
         if visual is not None:
-            self._need("vision")
+            self.need("vision")
             at = ((ids == self.config.image_pad) | (ids == self.config.video_pad)) & mask
         places, following = text_ids(mask, at, visual.grids if visual else (), merge=self.config.vision.merge)
         if start is not None:
@@ -191,34 +204,40 @@ class TwoTowers(nn.Module):
         where = rotation(places, self.config.tower, dtype)
         return x, where, Extra(index, features), following
 
-    def _enter(self, segment: Segment, dtype: torch.dtype) -> Tensor:
-        """A segment's tokens b n d_in to states b n d, with their noise levels' vectors."""
-        width = self.config.port_width(segment.modality)
-        if segment.tokens.shape[-1] != width:
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The generator's: that of its weights, or autocast's where that is on."""
+        return _compute_dtype(self.transformer.proj_in.weight)
+
+    def enter(self, segment: Segment, tokens: Tensor) -> Tensor:
+        """Tokens b n d_in of a segment's kind to states b n d, without their noise levels' vectors."""
+        width, dtype = self.config.port_width(segment.modality), self.compute_dtype
+        if tokens.shape[-1] != width:
             raise DataError(
-                f"{segment.modality} tokens came with {segment.tokens.shape[-1]} numbers: this model's have {width}."
+                f"{segment.modality} tokens came with {tokens.shape[-1]} numbers: this model's have {width}."
             )
-        net, tokens = self.transformer, segment.tokens.to(dtype)
+        net, tokens = self.transformer, tokens.to(dtype)
         if segment.modality == "video":
-            x = net.proj_in(tokens)
-        elif segment.modality == "action":
-            x = net.action_proj_in(tokens, _domain(segment)) + net.action_modality_embed.to(dtype)
-        else:
-            x = net.audio_proj_in(tokens) + net.audio_modality_embed.to(dtype)
-        return x + level_vectors(net.time_embedder, segment.level, dtype)
+            return net.proj_in(tokens)
+        if segment.modality == "action":
+            return net.action_proj_in(tokens, _domain(segment)) + net.action_modality_embed.to(dtype)
+        return net.audio_proj_in(tokens) + net.audio_modality_embed.to(dtype)
 
-    def _leave(self, segment: Segment, x: Tensor) -> Tensor:
-        """States b n d to velocities b n d_in; zeros where the level is 0."""
-        net = self.transformer
+    def leave(self, segment: Segment, x: Tensor) -> Tensor:
+        """States b n d of a segment's kind, after the norm, to velocities b n d_in."""
         if segment.modality == "video":
-            velocity = net.proj_out(x)
-        elif segment.modality == "action":
-            velocity = net.action_proj_out(x, _domain(segment))
-        else:
-            velocity = net.audio_proj_out(x)
-        return velocity.to(segment.tokens.dtype).masked_fill((segment.level == 0)[..., None], 0.0)
+            return self.transformer.proj_out(x)
+        if segment.modality == "action":
+            return self.transformer.action_proj_out(x, _domain(segment))
+        return self.transformer.audio_proj_out(x)
 
-    def _need(self, tower: str) -> None:
+    def lay_side_by_side(self) -> None:
+        """Lay matrices of one input below one another in memory, for speed; see ``attention.Joint``."""
+        for layer in self.transformer.layers:
+            layer.lay_side_by_side()  # type: ignore[operator]
+
+    def need(self, tower: str) -> None:
+        """Raise ``CheckpointError`` if the model was loaded without ``tower``."""
         if tower not in self.towers:
             raise CheckpointError(
                 f"this model was loaded without its {tower}: it has {', '.join(sorted(self.towers))}. "

@@ -223,11 +223,12 @@ def _whole(model: TwoTowers) -> None:
 
 
 def _stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Tensors as they go to disk."""
-    return {
+    """Tensors as they go to disk, each in memory of its own."""
+    stored = {
         name: tensor.detach().to("cpu", torch.float32 if "time_embedder" in name else dtype).contiguous()
         for name, tensor in module.state_dict().items()
     }
+    return {name: x if x.nbytes == x.untyped_storage().nbytes() else x.clone() for name, x in stored.items()}
 
 
 def _write_beside(root: Path, tensors: dict[str, Tensor], config: dict[str, Any], largest: int) -> None:

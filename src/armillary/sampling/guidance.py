@@ -14,6 +14,7 @@ from torch import Tensor
 
 from armillary.model.memory import Memory
 from armillary.model.two_towers import TwoTowers
+from armillary.model.walk import Walk
 from armillary.records import Modality, Segment
 from armillary.sampling.solver import Stop
 
@@ -45,19 +46,20 @@ class Field:
     def __init__(
         self, model: TwoTowers, memory: Memory, parts: Sequence[Part], *, fps: Tensor, guidance: Tensor | None = None
     ) -> None:
-        self.model, self.memory, self.parts = model, memory, tuple(parts)
+        self.parts = tuple(parts)
         self.guidance = None if guidance is None else guidance[:, None]
         self.moving = [bool(part.hidden.any()) for part in self.parts]
-        self.fps = self._for_both(fps)
-        self._fixed = [
-            (
-                self._for_both(part.tokens),
-                self._for_both(part.positions),
-                self._for_both(part.hidden.float()),
-                None if part.domain is None else self._for_both(part.domain),
+        segments = [
+            Segment(
+                modality=part.modality,
+                tokens=self._for_both(part.tokens),
+                positions=self._for_both(part.positions),
+                level=self._for_both(part.hidden.float()),
+                domain=None if part.domain is None else self._for_both(part.domain),
             )
             for part in self.parts
         ]
+        self._walk = Walk(model, memory, segments, fps=self._for_both(fps))
 
     def start(self, noise: Sequence[Tensor | None]) -> Tensor:
         """The state at level 1: noise b n d where hidden, the given numbers elsewhere, zeros in padding."""
@@ -82,20 +84,7 @@ class Field:
 
     def __call__(self, state: Tensor, stop: Stop) -> Tensor:
         """Velocity b s of the state at a stop; exact zeros where given, and in padding."""
-        segments = []
-        for part, moves, tokens, (given, positions, hidden, domain) in zip(
-            self.parts, self.moving, self.tokens(state), self._fixed, strict=True
-        ):
-            segments.append(
-                Segment(
-                    modality=part.modality,
-                    tokens=self._for_both(tokens) if moves else given,
-                    positions=positions,
-                    level=hidden * stop.embedded,
-                    domain=domain,
-                )
-            )
-        velocities = self.model.velocity(self.memory, segments, fps=self.fps)
+        velocities = self._walk([self._for_both(tokens) for tokens in self.tokens(state)], stop.embedded)
         flat = torch.cat(
             [
                 (v if part.channels is None else v * self._for_both(part.channels)).flatten(1)

@@ -23,7 +23,7 @@ from armillary.records import Array, Rollout
 from armillary.sampling.imagine import imagine_all
 from armillary.sampling.parts import Parts, best_device, best_dtype, find_checkpoint
 from armillary.sampling.requests import Request, check_request
-from armillary.sampling.speak import Manner, speak
+from armillary.sampling.speak import Manner, speak, speak_many
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -102,16 +102,31 @@ class Omni:
             self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel, on_look=look
         )
         found = dict(zip(pictured, imagined, strict=True))
-        return [found[i] if i in found else self._reasoned(request) for i, request in enumerate(checked)]
+        worded = [i for i in range(len(checked)) if i not in found]
+        found |= dict(zip(worded, self._reasoned([checked[i] for i in worded]), strict=True))
+        return [found[i] for i in range(len(checked))]
 
     def ask(self, question: str, *, image: Any = None, video: Any = None, **how: Any) -> str:
         """The answer to a question, about a picture (path, Pillow image, uint8 h w 3) or a film (path, uint8 t h w 3).
 
         ``how``: longest, temperature, top_k, top_p, seed (``speak.Manner``); by default the likeliest words.
         """
-        pictures = [{"type": k, k: v} for k, v in (("image", image), ("video", video)) if v is not None]
-        content: list[dict[str, Any]] = [*pictures, {"type": "text", "text": question}]
-        return self.chat([{"role": "user", "content": content}], **how)
+        return self.chat(_question(question, image=image, video=video), **how)
+
+    def ask_many(self, questions: Sequence[str | Mapping[str, Any]], **how: Any) -> list[str]:
+        """The answers to many questions, in order: each a string, or a mapping of ``question`` and what ``ask`` takes.
+
+        They are answered together, which is faster, and each as it would be alone, to rounding. ``how`` holds for all.
+        """
+        chats, manners = [], []
+        for number, asked in enumerate(questions):
+            fields = {"question": asked} if isinstance(asked, str) else dict(asked)
+            if not isinstance(fields.get("question"), str):
+                raise RequestError(f"question {number} has no words: give 'question', a text.")
+            pictures = {name: fields.pop(name) for name in ("image", "video") if name in fields}
+            chats.append(_question(fields.pop("question"), **pictures))
+            manners.append(Manner.of({**how, **fields}))
+        return speak_many(self.parts, chats, manners)
 
     @overload
     def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **how: Any) -> str: ...
@@ -138,10 +153,22 @@ class Omni:
         except RequestError as wrong:
             raise wrong if count == 1 else RequestError(f"request {number}: {wrong}") from wrong
 
-    def _reasoned(self, request: Request) -> Rollout:
+    def _reasoned(self, requests: Sequence[Request]) -> list[Rollout]:
         """Mode ``reason``: words about what is shown."""
-        film = request.film
-        shown = {} if film is None else {"image": film[0]} if len(film) == 1 else {"video": film}
-        text = self.ask(request.prompt, seed=request.seed, **shown)
-        provenance = self.parts.provenance(request.record)
-        return Rollout(mode=request.mode.name, fps=request.fps, text=text, provenance=provenance)
+        questions: list[Mapping[str, Any]] = []
+        for request in requests:
+            film = request.film
+            shown = {} if film is None else {"image": film[0]} if len(film) == 1 else {"video": film}
+            questions.append({"question": request.prompt, "seed": request.seed, **shown})
+        return [
+            Rollout(
+                mode=request.mode.name, fps=request.fps, text=text, provenance=self.parts.provenance(request.record)
+            )
+            for request, text in zip(requests, self.ask_many(questions), strict=True)
+        ]
+
+
+def _question(question: str, *, image: Any = None, video: Any = None) -> list[dict[str, Any]]:
+    """A chat of one turn: what is shown, then the words."""
+    pictures = [{"type": k, k: v} for k, v in (("image", image), ("video", video)) if v is not None]
+    return [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]

@@ -105,6 +105,7 @@ class Parts:
         if self._model is None or not have.issuperset(towers):
             wanted = tuple(sorted(have.union(towers)))
             self._model = load_model(self.folder, dtype=self.dtype, towers=wanted, device=self.device).eval()
+            self._model.lay_side_by_side()
         return self._model
 
     def memory_of(self, prompt: str) -> Memory:

@@ -1,12 +1,13 @@
 """Speaking: chat turns with pictures in, words out, one at a time.
 
     messages -> ids and pictures -> the reasoner, cached -> token, token, ... until <|im_end|>
+    several chats of any lengths -> one batch, from which each goes when it has ended
 
 Messages are written as for Qwen3-VL: ``content`` is a string, or a list of parts {"type": "text", "text": ...},
 {"type": "image", "image": path, Pillow image or array}, {"type": "video", "video": path or frames, "fps": ...}.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from armillary.errors import RequestError
-from armillary.model import Visual, fit_for_eyes, patchify_images, patchify_video
+from armillary.model import TwoTowers, Visual, fit_for_eyes, patchify_images, patchify_video
 from armillary.prompts import chat_text
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import film_from, picture_from
 from armillary.tokenizers.chat import Shown, film_moments, film_seconds, widen
 
+MOST_AT_ONCE = 32  # chats answered as one batch
 _HALF_A_CHARACTER = "\ufffd"
 
 
@@ -58,12 +60,28 @@ def speak(parts: Parts, messages: Sequence[Mapping[str, Any]], manner: Manner) -
 
     Everything wrong with the messages raises ``RequestError`` here, before the first piece is asked for.
     """
-    text, visual = hear(parts, messages)
-    ids = parts.text.encode(text)
-    room = parts.model("reasoner", *(("vision",) if visual is not None else ())).config.max_positions - len(ids)
-    if room < 1:
-        raise RequestError(f"the chat has {len(ids)} tokens, which leaves no room for a reply: shorten it.")
-    return _pieces(parts, ids, visual, manner, min(manner.longest, room))
+    return _pieces(parts, _attend(parts, messages, manner))
+
+
+def speak_many(parts: Parts, chats: Sequence[Sequence[Mapping[str, Any]]], manners: Sequence[Manner]) -> list[str]:
+    """The replies to several chats, each in its manner: said together, a word of each at a time.
+
+    A chat is answered as it would be alone, to rounding. ``RequestError`` names the chat, before the first word.
+    """
+    heard = []
+    for number, (chat, manner) in enumerate(zip(chats, manners, strict=True)):
+        try:
+            heard.append(_attend(parts, chat, manner))
+        except RequestError as wrong:
+            raise wrong if len(chats) == 1 else RequestError(f"chat {number}: {wrong}") from wrong
+    order = sorted(range(len(heard)), key=lambda i: len(heard[i].ids))  # the alike together: less is padded
+    said: dict[int, list[int]] = {}
+    for start in range(0, len(order), MOST_AT_ONCE):
+        group = order[start : start + MOST_AT_ONCE]
+        said |= {number: [] for number in group}
+        for place, token in _said(parts, [heard[number] for number in group]):
+            said[group[place]].append(token)
+    return [parts.text.decode(said[number]) for number in range(len(heard))]
 
 
 def hear(parts: Parts, messages: Sequence[Mapping[str, Any]]) -> tuple[str, Visual | None]:
@@ -104,10 +122,29 @@ def _look(parts: Parts, part: Mapping[str, Any]) -> tuple[Visual, Shown]:
     return visual, list(zip(film_seconds(moments, fps), visual.tokens(parts.eyes.merge), strict=True))
 
 
-def _pieces(parts: Parts, ids: list[int], visual: Visual | None, manner: Manner, longest: int) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heard:
+    """A chat as the reasoner reads it, how to reply, and in how many tokens at most."""
+
+    ids: list[int]
+    visual: Visual | None
+    manner: Manner
+    longest: int
+
+
+def _attend(parts: Parts, messages: Sequence[Mapping[str, Any]], manner: Manner) -> Heard:
+    text, visual = hear(parts, messages)
+    ids = parts.text.encode(text)
+    room = parts.model("reasoner", *(("vision",) if visual is not None else ())).config.max_positions - len(ids)
+    if room < 1:
+        raise RequestError(f"the chat has {len(ids)} tokens, which leaves no room for a reply: shorten it.")
+    return Heard(ids=ids, visual=visual, manner=manner, longest=min(manner.longest, room))
+
+
+def _pieces(parts: Parts, heard: Heard) -> Iterator[str]:
     said: list[int] = []
     sent = 0
-    for token in _tokens(parts, ids, visual, manner, longest):
+    for _, token in _said(parts, [heard]):
         said.append(token)
         words = parts.text.decode(said)
         if not words.endswith(_HALF_A_CHARACTER):
@@ -118,21 +155,45 @@ def _pieces(parts: Parts, ids: list[int], visual: Visual | None, manner: Manner,
         yield rest
 
 
-def _tokens(parts: Parts, ids: list[int], visual: Visual | None, manner: Manner, longest: int) -> Iterator[int]:
-    """Ids of the reply until it ends. Each step looks at one new token; the rest is remembered."""
-    model = parts.model("reasoner", *(("vision",) if visual is not None else ()))
-    chance = torch.Generator().manual_seed(manner.seed)
-    row = torch.tensor([ids], device=parts.device)
-    shown = None if visual is None else visual.to(parts.device)
+def _said(parts: Parts, heard: Sequence[Heard]) -> Iterator[tuple[int, int]]:
+    eyes = ("vision",) if any(one.visual is not None for one in heard) else ()
+    return say(parts.model("reasoner", *eyes), heard, ends=(parts.text.im_end, parts.text.endoftext))
+
+
+def say(model: TwoTowers, heard: Sequence[Heard], *, ends: Collection[int]) -> Iterator[tuple[int, int]]:
+    """(number of the chat, id) as replies are said, until each has met one of ``ends`` or is as long as it may be.
+
+    A step looks at one new token of each chat that goes on; the rest is remembered.
+    """
+    device = model.transformer.embed_tokens.weight.device
+    visuals = [one.visual for one in heard if one.visual is not None]
+    chances = [torch.Generator().manual_seed(one.manner.seed) for one in heard]
+    left = [one.longest for one in heard]
+    going = list(range(len(heard)))  # which chat each row of the batch belongs to
+    shown = Visual.join(visuals).to(device) if visuals else None
+    lengths = torch.tensor([len(one.ids) for one in heard])
+    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in heard], batch_first=True)
+    mask = torch.arange(rows.shape[1]) < lengths[:, None]
+    how: dict[str, Any] = {"mask": mask.to(device), "visual": shown}
     cache = None
-    for _ in range(longest):
+    while going:
         with torch.inference_mode():
-            scores, cache = model.step(row, cache, visual=shown if cache is None else None)
-        token = choose(scores[0].float().cpu(), manner, chance)
-        if token in (parts.text.im_end, parts.text.endoftext):
-            return
-        yield token
-        row = torch.tensor([[token]], device=parts.device)
+            scores, cache = model.step(rows.to(device), cache, **how)
+        how = {}
+        tokens = [
+            choose(row, heard[number].manner, chances[number])
+            for number, row in zip(going, scores.float().cpu(), strict=True)
+        ]
+        stay = []
+        for place, (number, token) in enumerate(zip(going, tokens, strict=True)):
+            if token not in ends:
+                yield number, token
+                left[number] -= 1
+                stay += [place] if left[number] else []
+        rows = torch.tensor([[tokens[place]] for place in stay])
+        if len(stay) < len(going):
+            going = [going[place] for place in stay]
+            cache = cache.select(torch.tensor(stay, dtype=torch.long, device=device))
 
 
 def choose(scores: Tensor, manner: Manner, chance: torch.Generator) -> int:
