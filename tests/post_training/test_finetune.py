@@ -169,7 +169,7 @@ def test_a_run_that_is_done_again_gives_the_same_figures(run, told):
 
 def test_a_folder_begun_with_other_settings_is_left_alone(run, told):
     before = (run.out / "figures.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"was begun with rate 0\.0005, now it is 0\.5"):
+    with pytest.raises(ConfigError, match=r"was begun with rate 0\.001, now it is 0\.5"):
         finetune(replace(run, rate=0.5), lambda _: None)
     assert (run.out / "figures.json").read_bytes() == before
 

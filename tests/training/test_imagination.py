@@ -9,7 +9,7 @@ from tiny import small_config, small_model
 
 from armillary.model import TwoTowers
 from armillary.prompts import action_prompt
-from armillary.training.imagination import FlowConfig, FlowSource, drawn
+from armillary.training.imagination import PICTURES, FlowConfig, FlowSource, drawn
 from armillary.training.latents import FRAMES, Windows
 
 SIZE = (5, 4, 4)  # latent frames, rows, columns: 4 tokens a frame
@@ -89,9 +89,17 @@ def test_films_give_the_frames_their_mode_says(made, mode, given, frames):
     config = FlowConfig(action_share=0.0, films={mode: 1.0})
     assert set(losses(made, 1, config)) == {"loss", "video"}
     (pictures,) = made[0].seen[1]
-    level = pictures.level.reshape(6, frames, 4)
+    level = pictures.level.reshape(6 * (PICTURES if frames == 1 else 1), frames, 4)
     assert [i for i in range(frames) if (level[:, i] == 0).all()] == given
     assert (level.amax(dim=(1, 2), keepdim=True) == level)[level > 0].all()  # hidden tokens share one level
+
+
+def test_the_asked_share_of_exercises_begins_where_sampling_begins(made):
+    share = []
+    for step in range(20):
+        losses(made, step, FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}, full_noise=0.5), 20)
+        share.append((made[0].seen[1][1].level[:, 0] == 1).float().mean().item())
+    assert 0.4 < np.mean(share) < 0.6
 
 
 def test_padded_channels_hold_nothing_and_weigh_nothing(made):

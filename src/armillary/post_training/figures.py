@@ -45,9 +45,12 @@ class Said:
     policy: Array
 
 
-def measure(omni: Omni, clips: Sequence[HeldClip], body: Embodiment, *, steps: int, seed: int = 0) -> Said:
+def measure(
+    omni: Omni, clips: Sequence[HeldClip], body: Embodiment, *, steps: int | None = None, seed: int = 0
+) -> Said:
     """Ask the model about every clip: its film from its actions, its actions from its film, and what it would do."""
-    shared = [told(clip, body) | {"seed": seed + i, "steps": steps} for i, clip in enumerate(clips)]
+    walk = {} if steps is None else {"steps": steps}
+    shared = [told(clip, body) | {"seed": seed + i} | walk for i, clip in enumerate(clips)]
     first = [one | {"image": clip.video[0]} for one, clip in zip(shared, clips, strict=True)]
     other = [clips[(i + len(clips) // 2) % len(clips)].actions for i in range(len(clips))]
     asked = [("forward-dynamics", one | {"actions": clip.actions}) for one, clip in zip(first, clips, strict=True)]
@@ -140,7 +143,7 @@ def _distance(plan: Array, truth: Floats, body: Embodiment) -> Floats:
 
 
 def drive_figures(
-    omni: Omni, body: Embodiment, world: str, camera: str, *, lives: int, steps: int
+    omni: Omni, body: Embodiment, world: str, camera: str, *, lives: int, steps: int | None = None
 ) -> dict[str, Figure]:
     """Success and best reward of the policy in a world of ``armillary.worlds``, mean of ``lives`` seeds."""
     worlds = [make_world(world) for _ in range(lives)]

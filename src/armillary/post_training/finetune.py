@@ -78,9 +78,9 @@ class FinetuneRun:
     vae_steps: int | None = None
     windows: int = 500  # about how many are learnt from
     clips: int = 32  # about how many are measured
-    solver_steps: int = 10
+    solver_steps: int | None = None  # None: as many as the checkpoint takes
     batch: int = 16
-    rate: float = 5e-4
+    rate: float = 1e-3
     ema: float = 0.99
     world: str = ""
     lives: int = 8
@@ -91,7 +91,17 @@ class FinetuneRun:
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out={self.held_out}: it is the share that is not learnt from, between 0 and 1.")
-        if min(self.minutes, self.windows, self.clips, self.batch, self.lives, self.solver_steps) <= 0:
+        if (
+            min(
+                self.minutes,
+                self.windows,
+                self.clips,
+                self.batch,
+                self.lives,
+                1 if self.solver_steps is None else self.solver_steps,
+            )
+            <= 0
+        ):
             raise ConfigError(
                 f"minutes={self.minutes}, windows={self.windows}, clips={self.clips}, batch={self.batch}, lives="
                 f"{self.lives}, solver_steps={self.solver_steps}: all must be positive."
@@ -113,23 +123,24 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     parts = split(episodes, run.held_out)
     body = fitted(body, parts)
     report(f"{sum(len(one.actions) for one in parts.known)} actions to learn from; {parts.how}")
-    _begin(run, load(base).parts.weights_sha256)
+    omni = load(base)
+    _begin(run, omni.parts.weights_sha256)
 
     words, bodies = base / "text_tokenizer", _bodies(base, body)
     model = _begun(base, body, run)
     before_folder, after_folder = run.out / "before", run.out / "checkpoint"
-    write_checkpoint(before_folder, model, vae=base / "vae", words=words, embodiments=bodies)
     clips = clips_of(parts.held, run.clips)
     size = clips[0].video.shape[1:3]
-    defaults = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0])}
-    _write_json(before_folder / "defaults.json", defaults)
+    steps = dict(omni.parts.defaults.steps)
+    whole: dict[str, Any] = {"words": words, "embodiments": bodies}
+    whole["defaults"] = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0]), "steps": steps}
+    write_checkpoint(before_folder, model, vae=base / "vae", **whole)
     before, driven_before = _measured(run, before_folder, clips, body, report)
 
     vae = _tokenizer(run, base / "vae", parts, report)
     windows = _windows(run, vae, parts, body)
     seconds = _learn(run, model, TextTokenizer.load(words), windows, report)
-    write_checkpoint(after_folder, model, vae=vae, words=words, embodiments=bodies)
-    _write_json(after_folder / "defaults.json", defaults)
+    write_checkpoint(after_folder, model, vae=vae, **whole)
     after, driven = _measured(run, after_folder, clips, body, report)
     shutil.rmtree(before_folder)
 
@@ -266,7 +277,7 @@ def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows
     report(f"{len(windows)} windows, {steps} steps of {run.batch}")
     stage = Stage(
         name="finetune", steps=steps, batch=run.batch, rate=run.rate, warmup=max(1, steps // 20), decay=0.6,
-        ema=run.ema, seed=run.seed, threads=run.threads, minutes=1.5 * run.minutes,
+        ema=run.ema, seed=run.seed, threads=run.threads, minutes=1.5 * run.minutes, muon=True,
     )  # fmt: skip
     began = time.monotonic()
     train_stage(stage, run.out, parameters, losses, report)

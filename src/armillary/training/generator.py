@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from armillary.model import TwoTowers
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
+from armillary.training.compiling import compile_layers
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, load_cache
 from armillary.training.loop import Report, Stage, train_stage
@@ -56,6 +58,9 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     source = FlowSource(model, tokenizer, windows, run.flow)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
+    if run.stage.compile:
+        compile_layers(model, "generate")
+
     def losses(step: int) -> Mapping[str, Tensor]:
         return source.losses(np.random.default_rng([run.stage.seed, step]), run.stage.batch)
 
@@ -71,25 +76,19 @@ def write_checkpoint(
     vae: Path,
     words: Path,
     embodiments: Sequence[Embodiment] | None = None,
-    untrained: str = "",
-    steps: Mapping[str, int] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder.
 
-    ``steps``: of each mode, where another number than the mode's own is better for this model.
-    ``untrained``: one sentence that warns whoever asks the generator, if it has not been trained.
+    ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
+    ``steps`` of each mode where another number than the mode's own is better, and ``untrained``, one sentence that
+    warns whoever asks a generator that has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
     for name, source in (("vae", vae), ("text_tokenizer", words)):
         shutil.copytree(source, folder / name, dirs_exist_ok=True)
     write_model_index(folder)
-    defaults = {
-        "size": list(PICTURE),
-        "fps": 10.0,
-        "task": ANY_TASK,
-        "untrained": untrained,
-        "steps": dict(steps or {}),
-    }
-    (folder / "defaults.json").write_text(json.dumps(defaults, indent=1) + "\n")
+    taken = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": "", "steps": {}} | dict(defaults or {})
+    (folder / "defaults.json").write_text(json.dumps(taken, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
     save_embodiments(folder, bodies)

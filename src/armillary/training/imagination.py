@@ -24,24 +24,33 @@ from armillary.tokenizers.video import TIER
 from armillary.training.flow import flow_loss, mix, sample_levels
 from armillary.training.latents import ANY_TASK, FRAMES, Windows
 
+PICTURES = 4  # as many pictures as this cost no more than one film
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowConfig:
-    """How exercises are drawn and marked. Shares need not add up to one."""
+    """How exercises are drawn and marked. Shares need not add up to one.
 
-    action_share: float = 0.85
+    ``full_noise``: the share of samples with actions whose hidden tokens are pure noise (level 1, where sampling
+    begins: a solver of few steps gives little but what the model says there; the schedule alone seldom draws it).
+    ``policy_video``: the weight of a policy's film beside other films: what nobody can know teaches little.
+    """
+
+    action_share: float = 0.75
     modes: Mapping[str, float] = field(
-        default_factory=lambda: {"forward-dynamics": 0.35, "inverse-dynamics": 0.2, "policy": 0.45}
+        default_factory=lambda: {"forward-dynamics": 0.4, "inverse-dynamics": 0.15, "policy": 0.45}
     )
     films: Mapping[str, float] = field(
         default_factory=lambda: {
-            "text-to-video": 0.55, "image-to-video": 0.25, "video-to-video": 0.08, "first-last-frame": 0.07,
-            "text-to-image": 0.05,
+            "text-to-video": 0.5, "image-to-video": 0.1, "video-to-video": 0.05, "first-last-frame": 0.05,
+            "text-to-image": 0.3,
         }
     )  # fmt: skip
     shift: float = 3.0
+    full_noise: float = 0.4
     video_weight: float = 10.0
-    action_weight: float = 10.0
+    policy_video: float = 0.25
+    action_weight: float = 40.0
     moving_weight: float = 3.0  # more weight for tokens that differ from the first frame's
     drop_prompt: float = 0.1
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
@@ -91,20 +100,24 @@ class FlowSource:
             prompts.append(windows.task[row] if told else self._any[windows.fps[row]])
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         level = sample_levels(samples, shift=config.shift, generator=torch_rng)
+        level = level.masked_fill(torch.rand(samples, generator=torch_rng) < config.full_noise, 1.0)
         forward = torch.tensor([mode == "forward-dynamics" for mode in modes])
         inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
+        policy = torch.tensor([mode == "policy" for mode in modes])
         video_level = level[:, None].repeat(1, self._cells * self._frames)
         video_level[:, : self._cells] = 0
         video_level[inverse] = 0
         action_level = torch.where(forward, 0.0, level)[:, None].repeat(1, FRAMES - 1)
-        return self._marked(rows, prompts, video_level, action_level, torch_rng)
+        weight = torch.where(policy, config.policy_video, 1.0)
+        return self._marked(rows, prompts, video_level, action_level, torch_rng, weight)
 
     def _film(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
         windows, config = self._windows, self._config
         mode = drawn(config.films, rng)
+        frames = 1 if mode == "text-to-image" else self._frames
+        samples *= PICTURES if frames == 1 else 1
         rows = [int(self._telling[rng.integers(len(self._telling))]) for _ in range(samples)]
         prompts = ["" if rng.random() < config.drop_prompt else windows.caption[row] for row in rows]
-        frames = 1 if mode == "text-to-image" else self._frames
         if frames == 1:
             prompts = [_still_prompt(prompt) for prompt in prompts]
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -113,7 +126,7 @@ class FlowSource:
         given = {"image-to-video": [0], "video-to-video": [0, 1], "first-last-frame": [0, frames - 1]}.get(mode, [])
         for number in given:
             video_level[:, number * self._cells : (number + 1) * self._cells] = 0
-        return self._marked(rows, prompts, video_level, None, torch_rng)
+        return self._marked(rows, prompts, video_level, None, torch_rng, torch.ones(samples))
 
     def _marked(
         self,
@@ -122,6 +135,7 @@ class FlowSource:
         video_level: Tensor,
         action_level: Tensor | None,
         rng: torch.Generator,
+        film_weight: Tensor,
     ) -> dict[str, Tensor]:
         windows, config = self._windows, self._config
         fps = torch.tensor(windows.fps[rows], dtype=torch.float32)
@@ -143,7 +157,7 @@ class FlowSource:
                                     level=action_level, domain=torch.tensor(windows.domain[rows])))  # fmt: skip
             targets.append(noise - actions)
         velocity = self._model.velocity(self._shelf.batch([self._ids(prompt) for prompt in prompts]), segments, fps=fps)
-        weight = self._weight[rows][:, : video.shape[1], None]
+        weight = self._weight[rows][:, : video.shape[1], None] * film_weight[:, None, None]
         losses["video"] = flow_loss(velocity[0], targets[0], video_level > 0, weight)
         loss = config.video_weight * losses["video"]
         if action_level is not None:

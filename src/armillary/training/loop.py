@@ -53,6 +53,7 @@ class Stage:
     minutes: float = 60.0
     log_every: int = 20
     muon: bool = False  # the matrices inside a tower's layers learn by Muon, all else by AdamW
+    compile: bool = False  # the towers' layers are compiled (training/compiling.py)
     slower: tuple[tuple[str, float], ...] = ()  # parameters whose names begin so learn at that share of the rate
     save_seconds: float = 120.0
 

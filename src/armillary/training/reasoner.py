@@ -19,6 +19,7 @@ from armillary.model import PICO, ModelConfig, TwoTowers
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
+from armillary.training.compiling import compile_layers
 from armillary.training.eyes import open_eyes
 from armillary.training.loop import Report, Stage, kept_state, train_stage
 from armillary.training.talk import Talk, TalkSource, pictures_of, prompts_of, talk_loss
@@ -79,6 +80,9 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     source = TalkSource(run.data, tokenizer, longest=run.longest, limit=run.episodes)
     report(f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts")
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) != "generator"]
+
+    if run.stage.compile:
+        compile_layers(model, "read")
 
     def losses(step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([run.stage.seed, step])
