@@ -200,7 +200,7 @@ def pico_generator() -> Run:
 
 
 def pico_cloning() -> Run:
-    """Behaviour cloning of the same size, to compare with: first picture and words in, actions out, nothing imagined."""
+    """Behaviour cloning of the same size, to compare with: picture and words in, actions out, nothing imagined."""
     stage = Stage(
         name="cloning", steps=1200, batch=32, rate=3e-3, muon=True, warmup=100, decay=0.5, threads=2, compile=True
     )
