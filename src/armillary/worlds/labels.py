@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary.worlds.camera import FINER, mujoco
+from armillary.worlds.camera import Surface, mujoco
 
 Box = tuple[int, int, int, int]
 SEEN_PIXELS = 40  # of a picture of 128 by 128; see ``least_pixels``
@@ -30,22 +30,15 @@ class Look:
     segmentation: NDArray[np.int32]
 
 
-class Views:
+class Views(Surface):
     """Draws the cameras of one compiled model; freed by ``close``.
 
-    ``labels``: geom id -> the object's number in segmentation pictures. Colour is drawn ``FINER`` times finer
-    and averaged; depth and segmentation come together from one drawing. ``set_looks`` of ``materials.py`` makes
-    the drawing surface large enough.
+    ``labels``: geom id -> the object's number in segmentation pictures. Depth and segmentation come together from
+    one drawing.
     """
 
     def __init__(self, model: Any, size: tuple[int, int], labels: Mapping[int, int]) -> None:
-        self._model, self._size = model, size
-        self._gl = mujoco.GLContext(FINER * size[1], FINER * size[0])
-        self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
-        self._scene, self._options = mujoco.MjvScene(model, maxgeom=2000), mujoco.MjvOption()
+        super().__init__(model, size)
         self._labels = np.zeros(model.ngeom + 1, np.int32)  # the last entry is for "nothing there"
         for geom, label in labels.items():
             self._labels[geom] = label
@@ -62,44 +55,8 @@ class Views:
         self._update(data, camera)
         return self._colour()
 
-    def close(self) -> None:
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
-
-    def _update(self, data: Any, camera: str) -> None:
-        self._gl.make_current()
-        view = mujoco.MjvCamera()
-        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, self._model.camera(camera).id
-        mujoco.mjv_updateScene(
-            self._model, data, self._options, None, view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
-        )
-
-    def _colour(self) -> NDArray[np.uint8]:
-        h, w = self._size
-        whole = mujoco.MjrRect(0, 0, FINER * w, FINER * h)
-        fine = np.empty((FINER * h, FINER * w, 3), np.uint8)
-        mujoco.mjr_render(whole, self._scene, self._context)
-        mujoco.mjr_readPixels(fine, None, whole, self._context)
-        sums = np.zeros((h, w, 3), np.uint16)
-        for i in range(FINER**2):
-            sums += fine[i // FINER :: FINER, i % FINER :: FINER]
-        return np.ascontiguousarray(((sums + FINER**2 // 2) // FINER**2).astype(np.uint8)[::-1])
-
     def _marks(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        h, w = self._size
-        whole, flags = mujoco.MjrRect(0, 0, w, h), self._scene.flags.copy()
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = True
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = True
-        codes, raw = np.empty((h, w, 3), np.uint8), np.empty((h, w), np.float32)
-        mujoco.mjr_render(whole, self._scene, self._context)
-        mujoco.mjr_readPixels(codes, raw, whole, self._context)
-        self._scene.flags[:] = flags
-        numbers = codes.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
-        geom_of = np.full(self._scene.ngeom + 1, -1, np.int32)
-        for geom in self._scene.geoms[: self._scene.ngeom]:
-            if geom.segid >= 0 and geom.objtype == int(mujoco.mjtObj.mjOBJ_GEOM):
-                geom_of[geom.segid + 1] = geom.objid
+        numbers, raw, geom_of = self._numbers()
         extent, sight = self._model.stat.extent, self._model.vis.map
         near, far = sight.znear * extent, sight.zfar * extent
         # the reversed depth buffer holds 1 at the near plane and 0 at the far one

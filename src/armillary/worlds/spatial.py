@@ -61,6 +61,7 @@ class Spatial:
         labels = {g: owners[b] for g, b in enumerate(self._model.geom_bodyid.tolist()) if b in owners}
         self._views = Views(self._model, self._size, labels) if self._drawn else None
         self._steps, self._found = 0, set[str]()
+        self._kept = dict[str, Look]()
         return self._moment()
 
     def step(self, action: NDArray[Any]) -> Moment:
@@ -120,7 +121,9 @@ class Spatial:
         frames = {}
         for view in self._drawn:
             assert self._views is not None
-            looks[view] = self._views.look(self._data, view)
+            looks[view] = self._kept.get(view) or self._views.look(self._data, view)
+            if view != "main":
+                self._kept[view] = looks[view]  # nothing moves but the main camera: the others see the same for ever
             frames[view] = looks[view].frame
         if "main" in looks:
             self._found |= set(boxes(looks["main"].segmentation, self.names))

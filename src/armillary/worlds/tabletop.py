@@ -140,12 +140,11 @@ class Tabletop:
         state = self._state()
         camera, data = self._camera, self._data
         frames = {view: camera.colour(data, view) for view in self._views} if camera else {}
-        depth = {view: camera.depth(data, view) for view in self._views} if camera and "depth" in self._extras else None
-        marks = (
-            {v: camera.segmentation(data, v) for v in self._views}
-            if camera and "segmentation" in self._extras
-            else None
-        )
+        depth, marks = None, None
+        if camera and {"depth", "segmentation"} & set(self._extras):
+            both = {view: camera.marks(data, view) for view in self._views}
+            depth = {view: metres for view, (metres, _) in both.items()} if "depth" in self._extras else None
+            marks = {view: labels for view, (_, labels) in both.items()} if "segmentation" in self._extras else None
         success = bool(done(self.task, state, self.names, self._start))
         return Moment(
             frames=frames, state=state, instruction=self.task.words, reward=float(success), success=success,
