@@ -2,7 +2,7 @@
 
     measure(run) -> median and middle half in milliseconds, and the processor time that the median run used
     alternate(one, other) -> the same of two, in turns: what neighbours do to one they do to the other
-    report(name, timing, **circumstances) -> prints the line and appends it
+    report(name, timing, **circumstances) -> prints the line and appends it; record(figures): of other figures
 
 On a shared machine the wall clock tells about the neighbours too; the processor time does so less. Compare two
 versions in alternation, never across days.
@@ -14,7 +14,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +72,12 @@ def _timing(spent: list[tuple[float, float]]) -> Timing:
 
 def report(name: str, timing: Timing, **circumstances: Any) -> dict[str, Any]:
     """Print the measurement as a line of JSON and append it to ``results.jsonl``."""
-    line = {"name": name, **circumstances, **asdict(timing), **machine(), "commit": commit()}
+    return record({"name": name, **circumstances, **asdict(timing)})
+
+
+def record(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of figures that are no timing: counts, bytes, several clocks."""
+    line = {**figures, **machine(), "commit": commit()}
     text = json.dumps(line)
     print(text, flush=True)
     with RESULTS.open("a", encoding="utf-8") as file:

@@ -4,31 +4,30 @@
     python -m benchmarks.serving --clients 64 --seconds 600  the long one
     python -m benchmarks.serving --url http://HOST:PORT      a server that runs already
 
-One line for each measurement goes to ``results.jsonl``.
+One line for each measurement goes to ``results.jsonl``. Where the server is one of ours, the processor time of its
+processes is told beside the clock's: on a busy machine the clock tells about the neighbours too.
 """
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import numpy as np
 import tyro
 import websockets.sync.client
-from benchmarks.measure import RESULTS, commit, machine
+from benchmarks.measure import record
+from benchmarks.serving_process import Server, running
 
 from armillary.serving.wire import pack, unpack
 
 SMALL = {"prompt": "the arm moves", "size": "64x64", "num_frames": 5, "num_inference_steps": 4}
 PICTURE = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+TOGETHER = 8
 
 
 def main(
@@ -37,7 +36,7 @@ def main(
     checkpoint: str = "pico",
     clients: int = 8,
     seconds: float = 30.0,
-    requests: int = 16,
+    rounds: int = 3,
     chunks: int = 20,
 ) -> None:
     """Measure a server.
@@ -45,48 +44,72 @@ def main(
     Args:
         url: Of a server that runs already; otherwise two are started, one that batches and one that does not.
         checkpoint: What the started servers serve.
-        clients: How many ask at the same time under load.
+        clients: How many ask at the same time under load; nobody does if 0.
         seconds: How long they do.
-        requests: Small requests that are done batched and one at a time.
-        chunks: Chunks of actions that one robot asks for.
+        rounds: How often eight small requests are done batched, and one at a time, in turns; not at all if 0.
+        chunks: Chunks of actions that one robot asks for; none if 0.
     """
-    with tempfile.TemporaryDirectory(prefix="armillary-") as folder:
-        together = None
-        with _server(url, checkpoint, Path(folder) / "many", 8) as where:
-            robot(where, chunks)
-            together = throughput(where, requests)
-            load(where, clients, seconds)
+    with ExitStack() as stack:
+        server = None
         if not url:
-            with _server("", checkpoint, Path(folder) / "one", 1) as where:
-                alone = throughput(where, requests)
-            print(json.dumps({"batched_against_one_at_a_time": round(together / alone, 2), "requests": requests}))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="armillary-")))
+            flags = ("--batch", str(TOGETHER), "--niceness", "10")  # as served
+            server = stack.enter_context(running(checkpoint, folder / "many", *flags))
+        where = url.rstrip("/") if server is None else server.url
+        if chunks:
+            robot(where, chunks, server)
+        if server is not None and rounds:
+            other = stack.enter_context(running(checkpoint, folder / "one", "--batch", "1", "--niceness", "10"))
+            batching(server, other, rounds)
+        if clients:
+            load(where, clients, seconds)
 
 
-def robot(url: str, chunks: int) -> None:
+def robot(url: str, chunks: int, server: Server | None) -> None:
     """Chunks of 16 actions at 4 steps for one robot: milliseconds as the robot sees them."""
     times = []
-    where = url.replace("http", "ws") + "/?steps=4&horizon=16"
+    spent = 0.0
+    where = url.replace("http", "ws", 1) + "/?steps=4&horizon=16"
     with websockets.sync.client.connect(where, compression=None, open_timeout=120) as socket:
         unpack(socket.recv(120))
         for number in range(chunks + 3):
+            if server is not None and number == 3:
+                spent = server.processor_seconds()
             begun = time.perf_counter()
             socket.send(pack({"observation/image": PICTURE, "prompt": "put the red cube on the left tray"}))
             unpack(socket.recv(120))
             if number >= 3:
                 times.append((time.perf_counter() - begun) * 1e3)
-    _told("serving_policy_chunk", times, steps=4, actions=16, robots=1)
+    busy = {} if server is None else {"processor_ms": round((server.processor_seconds() - spent) / chunks * 1e3, 1)}
+    _told("serving_policy_chunk", times, steps=4, actions=16, robots=1, **busy)
 
 
-def throughput(url: str, requests: int) -> float:
-    """Requests a second, when ``requests`` equal small ones are put on the table at once."""
+def batching(many: Server, one: Server, rounds: int) -> None:
+    """Eight equal small requests put on the table at once, of a server that batches and of one that does not."""
+    clocks: dict[str, list[float]] = {"together": [], "alone": []}
+    spent: dict[str, list[float]] = {"together": [], "alone": []}
+    for number in range(rounds + 1):
+        for name, server in (("together", many), ("alone", one)):
+            busy, begun = server.processor_seconds(), time.perf_counter()
+            _throughput(server.url, seed=number * TOGETHER)
+            if number:  # the first round warms both
+                clocks[name].append(time.perf_counter() - begun)
+                spent[name].append(server.processor_seconds() - busy)
+    middle = {name: statistics.median(times) for name, times in clocks.items()}
+    busy_middle = {name: statistics.median(times) for name, times in spent.items()}
+    record({"name": "serving_batching", "requests": TOGETHER, "rounds": rounds,
+            "seconds": {name: round(time, 3) for name, time in middle.items()},
+            "processor_seconds": {name: round(time, 3) for name, time in busy_middle.items()},
+            "times_the_throughput": round(middle["alone"] / middle["together"], 2),
+            "times_by_processor": round(busy_middle["alone"] / busy_middle["together"], 2)})  # fmt: skip
+
+
+def _throughput(url: str, seed: int) -> None:
     with httpx.Client(base_url=url, timeout=600) as client:
-        warm = client.post("/v1/videos/sync", json=SMALL)
-        warm.raise_for_status()
-        begun = time.perf_counter()
-        jobs = [client.post("/v1/videos", json={**SMALL, "seed": n}).json()["id"] for n in range(requests)]
-        while any(client.get(f"/v1/videos/{job}").json()["status"] != "completed" for job in jobs):
-            time.sleep(0.05)
-        return requests / (time.perf_counter() - begun)
+        jobs = [client.post("/v1/videos", json={**SMALL, "seed": seed + n}).json()["id"] for n in range(TOGETHER)]
+        for job in jobs:
+            while client.get(f"/v1/videos/{job}").json()["status"] != "completed":
+                time.sleep(0.05)
 
 
 def load(url: str, clients: int, seconds: float) -> None:
@@ -127,37 +150,8 @@ def _told(name: str, times: list[float], **circumstances: object) -> None:
     """A line about times in milliseconds, as the client sees them."""
     low, middle, high = (round(one, 2) for one in statistics.quantiles(times, n=4))
     p99 = round(float(np.quantile(times, 0.99)), 2)
-    line = {"name": name, **circumstances, "median_ms": middle, "low_ms": low, "high_ms": high, "p99_ms": p99,
-            "repeats": len(times), **machine(), "commit": commit()}  # fmt: skip
-    text = json.dumps(line)
-    print(text, flush=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(text + "\n")
-
-
-@contextmanager
-def _server(url: str, checkpoint: str, folder: Path, batch: int) -> Iterator[str]:
-    """The server at ``url``, or one of our own."""
-    if url:
-        yield url.rstrip("/")
-        return
-    port = 18000 + batch
-    line = [sys.executable, "-c", "from armillary.cli import main; main()", "serve", "--checkpoint", checkpoint,
-            "--port", str(port), "--folder", str(folder), "--batch", str(batch)]  # fmt: skip
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        where = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                if httpx.get(f"{where}/v1/health/ready", timeout=5).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.5)
-        yield where
-    finally:
-        process.terminate()
-        process.wait()
+    record({"name": name, **circumstances, "median_ms": middle, "low_ms": low, "high_ms": high, "p99_ms": p99,
+            "repeats": len(times)})  # fmt: skip
 
 
 if __name__ == "__main__":

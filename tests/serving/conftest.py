@@ -8,20 +8,22 @@ import httpx
 import pytest
 from tiny import small_checkpoint
 
-sys.path.insert(0, str(Path(__file__).parent))  # for servers.py
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for benchmarks
 
-from servers import Server, running
+from benchmarks.serving_process import Server, running
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_checkpoint(tmp_path_factory.mktemp("small") / "small")
+    folder = small_checkpoint(tmp_path_factory.mktemp("small") / "small")
+    (folder / "defaults.json").write_text('{"size": [128, 128], "fps": 10.0, "steps": {"policy": 3}}')
+    return folder
 
 
 @pytest.fixture(scope="session")
 def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not harm it."""
-    with running(checkpoint, tmp_path_factory.mktemp("serve") / "run") as one:
+    with running(checkpoint, tmp_path_factory.mktemp("serve") / "run", "--body-seconds", "15") as one:
         yield one
 
 

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import websockets.sync.client
-from servers import Server, running, told
+from benchmarks.serving_process import Server, running, told
 
 from armillary.serving.wire import pack, unpack
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import httpx
-from servers import CLI, Server
+from benchmarks.serving_process import CLI, Server
 
 
 def test_a_worker_of_its_own_serves_an_api_of_its_own(checkpoint, tmp_path):

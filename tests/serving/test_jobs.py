@@ -1,18 +1,48 @@
-"""The job table: nothing is lost, nothing is done twice, nobody is served before his turn."""
+"""The job table: nothing is lost, nothing is done twice, nobody is served before his turn.
 
+``ARMILLARY_DATABASE``: URL of another database on which the same laws are tried; its job tables are emptied.
+"""
+
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from armillary.serving import jobs as table
+from armillary.serving import tables
 from armillary.serving.jobs import Jobs, NewJob
+
+OTHER = os.environ.get("ARMILLARY_DATABASE")
+
+
+@pytest.fixture(params=["sqlite", "other"] if OTHER else ["sqlite"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    engine = tables.open_engine(OTHER)
+    tables.META.drop_all(engine)
+    engine.dispose()
+    return OTHER
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    one = Jobs(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+def jobs(url):
+    one = Jobs(url)
     yield one
     one.close()
+
+
+def test_several_processes_may_make_the_tables_at_once_and_share_the_jobs(url):
+    with ThreadPoolExecutor(6) as pool:
+        opened = list(pool.map(Jobs, [url] * 6))
+        for n in range(30):
+            opened[n % 6].create(new(batch_key=str(n)))
+        claimed = list(pool.map(lambda n: opened[n % 6].claim(f"w{n}", 1), range(30)))
+    ids = [job.id for found in claimed for job in found]
+    assert len(ids) == len(set(ids)) == 30
+    for one in opened:
+        one.close()
 
 
 def new(owner="ann", **how):
@@ -60,6 +90,23 @@ def test_a_job_that_takes_three_workers_with_it_is_given_up(jobs):
         jobs.release(worker)
     assert jobs.claim("d", 1) == []
     assert jobs.of_id(made.id).error_code == "worker_lost"
+
+
+def test_what_kills_its_worker_is_computed_alone_and_takes_no_others_with_it(jobs):
+    deadly, *others = [jobs.create(new()).id for _ in range(3)]
+    assert [job.id for job in jobs.claim("a", 8)] == [deadly, *others]
+    jobs.release("a")
+    fresh = jobs.create(new()).id
+    done = []
+    while claimed := jobs.claim("b", 8):
+        if deadly in [job.id for job in claimed]:
+            jobs.release("b")
+            continue
+        done.append([job.id for job in claimed])
+        for job in claimed:
+            jobs.complete(job, {}, keep_seconds=60, batch=len(claimed))
+    assert done == [[others[0]], [others[1]], [fresh]]
+    assert jobs.of_id(deadly).error_code == "worker_lost"
 
 
 def test_whoever_asks_for_much_does_not_keep_the_others_waiting(jobs):

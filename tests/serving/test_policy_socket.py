@@ -11,6 +11,7 @@ import pytest
 import websockets
 import websockets.sync.client
 
+from armillary.modes import MODES
 from armillary.serving.wire import pack, unpack
 
 FRAME = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -39,6 +40,12 @@ def test_the_first_message_says_what_the_numbers_mean(connect):
         "name": "step_x", "unit": "metre", "frame": "framewise relative", "low": -0.1, "high": 0.1,
     }  # fmt: skip
     assert "observation/wrist_image" in told["keys_without_effect"]
+
+
+def test_who_does_not_say_in_how_many_steps_gets_the_checkpoint_s_own_number(connect, client):
+    assert unpack(connect("/").recv(60))["steps"] == 3
+    modes = client.get("/v1/models").json()["data"][0]["modes"]
+    assert (modes["policy"]["steps"], modes["text-to-video"]["steps"]) == (3, MODES["text-to-video"].steps)
 
 
 def test_an_observation_is_answered_with_a_chunk(connect):

@@ -167,6 +167,16 @@ def test_a_chat_about_a_picture_streams(page, picture):
     shoot(page, "chat")
 
 
+def test_a_chat_that_fails_gives_the_words_back(page):
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(
+        status=503, content_type="application/json", body='{"error": {"message": "not now"}}'))  # fmt: skip
+    write(page, "#words", "where is the cube?")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#said').textContent === 'not now'")
+    assert page.input_value("#words") == "where is the cube?"
+    assert page.locator("#turns li").count() == 0
+
+
 def test_boxes_in_an_answer_are_drawn_on_the_picture(page, picture):
     page.route("**/v1/chat/completions", lambda route: route.fulfill(
         content_type="text/event-stream",
@@ -199,6 +209,12 @@ def test_a_world_is_driven_with_the_keyboard(page, picture):
     tab_to(page, "#moves button")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('13 frames')")
+    tab_to(page, "#world-form button.main")
+    page.keyboard.press("Enter")  # another world at once: the old one's end must not end it
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('1 frame ')")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('5 frames')")
+    assert page.is_disabled("#world-body") and page.is_enabled("#world-stop")
 
 
 def test_a_mistake_is_told_in_one_sentence(page):

@@ -82,6 +82,10 @@ class Desk:
             raise bad(f"{self.model} cannot do {name!r}: it can do {', '.join(MODES)}.", called, "unsupported_mode",
                       ) from unknown  # fmt: skip
 
+    def steps(self, mode: Mode) -> int:
+        """In how many steps this checkpoint does a mode best."""
+        return self.defaults.steps.get(mode.name, mode.steps)
+
     async def bytes_of(self, reference: Any, field: str, files: Mapping[str, bytes], owner: str) -> bytes:
         """The bytes behind an upload, a data URL, an allowed URL or an uploaded file's id."""
         if field in files:

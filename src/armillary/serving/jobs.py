@@ -173,7 +173,10 @@ class Jobs:
         return int(waiting), rate * (float(work) + float(begun) + job.cost)
 
     def claim(self, worker: str, most: int) -> list[Job]:
-        """The next job and up to ``most - 1`` that may be computed with it; they are this worker's for a lease."""
+        """The next job and up to ``most - 1`` that may be computed with it; they are this worker's for a lease.
+
+        A job whose worker died is computed alone from then on: what kills workers takes no others with it.
+        """
         now = time.time()
         with self._write() as db:
             self._settle(db, now)
@@ -182,7 +185,8 @@ class Jobs:
             first = db.execute(free.limit(1).with_for_update(skip_locked=True)).mappings().first()
             if first is None:
                 return []
-            alike = free.where(JOBS.c.batch_key == first["batch_key"], JOBS.c.id != first["id"])
+            alike = free.where(JOBS.c.batch_key == first["batch_key"], JOBS.c.id != first["id"], JOBS.c.attempt == 0)
+            most = 1 if first["attempt"] else most
             others = db.execute(alike.limit(most - 1).with_for_update(skip_locked=True)).mappings().all()
             rows = [first, *others]
             ids = [row["id"] for row in rows]

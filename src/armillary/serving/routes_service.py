@@ -136,9 +136,10 @@ def model_told(desk: Desk) -> dict[str, Any]:
         for body in desk.bodies.values()
     }
     modes = {
-        mode.name: {"needs": list(mode.needs), "steps": mode.steps, "guidance": mode.guidance, "frames": mode.frames}
+        mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode), "guidance": mode.guidance,
+                    "frames": mode.frames}
         for mode in MODES.values()
-    }
+    }  # fmt: skip
     return {
         "id": desk.model,
         "object": "model",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError, ProgrammingError
 
 from armillary.errors import ConfigError
 
@@ -91,12 +91,15 @@ def open_engine(url: str) -> sql.Engine:
 
 
 def _make_tables(engine: sql.Engine) -> None:
-    """Several processes may begin at once; whoever comes second finds the tables made."""
+    """Several processes may begin at once; whoever comes second finds the tables made.
+
+    SQLite tells him that the file is locked, Postgres that a type or a table is there already.
+    """
     for trial in range(5):
         try:
             META.create_all(engine)
             return
-        except OperationalError:
+        except (OperationalError, IntegrityError, ProgrammingError):
             if trial == 4:
                 raise
             time.sleep(0.2)

@@ -249,7 +249,9 @@ function curves(action) {
     const points = numbers.map((x, i) => `${(i / Math.max(1, numbers.length - 1)) * 100},${38 - ((x - low) / (high - low || 1)) * 36}`).join(" ");
     const drawing = svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${channel.name}: from ${numbers[0].toPrecision(3)} to ${numbers.at(-1).toPrecision(3)} ${channel.unit}` });
     drawing.append(svg("polyline", { points }));
-    all.append(make("figure", {}, drawing, make("figcaption", { text: `${channel.name}, ${channel.unit}` })));
+    const few = (x) => Number(x.toPrecision(3)).toString();
+    const caption = make("figcaption", {}, make("b", { text: channel.name }), ` ${few(Math.min(...numbers))} … ${few(Math.max(...numbers))} ${channel.unit}`);
+    all.append(make("figure", {}, drawing, caption));
   });
   return all;
 }
@@ -258,12 +260,21 @@ function curves(action) {
 
 let turns = [];
 let lastShown = null;
+let sending = false;
+
+$("words").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("chat-form").requestSubmit();
+});
 
 $("chat-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const words = $("words").value.trim();
-  const file = $("shown").files[0];
-  const content = [];
+  if (sending || !words) return;
+  sending = true;
+  const file = $("shown").files[0], talk = turns, content = [];
+  let answered = "", reply = null;
   const mine = make("li", {}, make("span", { class: "who", text: "You" }), words);
   try {
     if (file) {
@@ -274,29 +285,35 @@ $("chat-form").addEventListener("submit", async (event) => {
       mine.append(seen(lastShown));
     }
     content.push({ type: "text", text: words });
-    turns.push({ role: "user", content });
-    const reply = make("li", {}, make("span", { class: "who", text: model.id }));
+    reply = make("li", {}, make("span", { class: "who", text: model.id }));
     const thought = make("span", { class: "thought" }), said = make("span");
     reply.append(thought, said);
     $("turns").append(mine, reply);
     $("words").value = "";
-    $("shown").value = "";
+    said.textContent = "…";
     const answer = await ask("/v1/chat/completions", {
       method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ messages: turns, stream: true, max_tokens: 256, temperature: Number($("temperature").value) }),
+      body: JSON.stringify({ messages: [...talk, { role: "user", content }], stream: true, max_tokens: 256, temperature: Number($("temperature").value) }),
     });
     for await (const chunk of events(answer)) {
       if (chunk.error) throw new Error(chunk.error.message);
       const delta = chunk.choices[0]?.delta || {};
       thought.textContent += delta.reasoning_content || "";
-      said.textContent += delta.content || "";
+      answered += delta.content || "";
+      said.textContent = answered || "…";
     }
-    turns.push({ role: "assistant", content: said.textContent });
-    const found = boxes(said.textContent);
+    said.textContent = answered || "(no words)";
+    if ($("shown").files[0] === file) $("shown").value = "";
+    talk.push({ role: "user", content }, { role: "assistant", content: answered });
+    const found = boxes(answered);
     if (found.length && lastShown?.kind === "image_url") reply.append(seen(lastShown, found));
-  } catch (wrong) {
-    turns.pop();
+  } catch (wrong) {  // as if nothing had been sent: the words stand in the form again
+    mine.remove();
+    reply?.remove();
+    if (!$("words").value) $("words").value = words;
     say(wrong.message, true);
+  } finally {
+    sending = false;
   }
 });
 
@@ -390,24 +407,35 @@ $("world-form").addEventListener("submit", async (event) => {
   const where = new URL("/v1/realtime/video", location.href);
   where.protocol = where.protocol.replace("http", "ws");
   if (key) where.searchParams.set("key", key);
-  socket = new WebSocket(where);
-  socket.binaryType = "arraybuffer";
-  socket.onopen = () => socket.send(JSON.stringify(start));
-  socket.onmessage = (message) => (typeof message.data === "string" ? heard(JSON.parse(message.data)) : film?.add(message.data));
-  socket.onclose = () => { socket = null; pending = 0; $("world-stop").disabled = true; moves(); };
-  $("world-stop").disabled = false;
+  const line = new WebSocket(where);  // an older one may still be closing: what it says is not heard any more
+  socket = line;
+  line.binaryType = "arraybuffer";
+  line.onopen = () => line.send(JSON.stringify(start));
+  line.onmessage = (message) => {
+    if (socket === line) (typeof message.data === "string" ? heard(JSON.parse(message.data)) : film?.add(message.data));
+  };
+  line.onclose = () => { if (socket === line) { socket = null; ready(); } };
+  pending = 0;
+  ready();
   $("live-said").textContent = "Beginning …";
 });
 
 function heard(message) {
-  if (message.type === "video.start") { film = growing($("live")); moves(); $("live").focus(); }
+  if (message.type === "video.start") { film = growing($("live")); $("live").focus(); }
   else if (message.type === "video.chunk_metadata") {
     pending = Math.max(0, pending - 1);
-    $("live-said").textContent = `${message.first_frame + message.frames} frames imagined.`;
+    const count = message.first_frame + message.frames;
+    $("live-said").textContent = `${count} ${count === 1 ? "frame" : "frames"} imagined.`;
   } else if (message.type === "error" || message.error) {
     pending = Math.max(0, pending - 1);
     $("live-said").textContent = message.message || message.error.message;
   }
+}
+
+function ready() {  // what can be pressed while a session is open, and while none is
+  $("world-stop").disabled = !socket;
+  $("world-body").disabled = Boolean(socket);
+  moves();
 }
 
 function stop() {

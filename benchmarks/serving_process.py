@@ -1,4 +1,4 @@
-"""A server in a process of its own, for tests: started, waited for, killed."""
+"""A server in a process of its own, for measurements and tests: started, waited for, watched, killed."""
 
 import json
 import os
@@ -19,21 +19,22 @@ CLI = "import sys; from armillary.cli import main; sys.exit(main())"
 class Server:
     """A server in a process of its own. ``url`` is where it answers."""
 
-    def __init__(self, checkpoint: Path, folder: Path, *flags: str, port: int | None = None) -> None:
+    def __init__(self, checkpoint: Path | str, folder: Path, *flags: str, port: int | None = None) -> None:
         self.folder, self.flags, self.checkpoint = folder, flags, checkpoint
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.begin()
 
     def begin(self) -> None:
+        nice = () if "--niceness" in self.flags else ("--niceness", "0")
         line = [sys.executable, "-c", CLI, "serve", "--checkpoint", str(self.checkpoint), "--port", str(self.port)]
         self.log = (self.folder.with_suffix(".log")).open("ab")
         self.process = subprocess.Popen(
-            [*line, "--folder", str(self.folder), "--niceness", "0", *self.flags], stdout=self.log, stderr=self.log,
+            [*line, "--folder", str(self.folder), *nice, *self.flags], stdout=self.log, stderr=self.log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    def wait(self, seconds: float = 300.0) -> "Server":
+    def wait(self, seconds: float = 600.0) -> "Server":
         until = time.monotonic() + seconds
         with httpx.Client(base_url=self.url, timeout=5) as client:
             while time.monotonic() < until:
@@ -52,6 +53,20 @@ class Server:
     def workers(self) -> list[int]:
         found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in found]
+
+    def processor_seconds(self) -> float:
+        """What the answering and the computing processes have used so far, user and system."""
+        spent = 0
+        for pid in (self.process.pid, *self.workers()):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            spent += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+        return spent / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> dict[str, int]:
+        """Bytes of memory that the answering and the computing processes hold."""
+        names = {self.process.pid: "api"} | {pid: f"worker {n}" for n, pid in enumerate(self.workers())}
+        pages = {name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid, name in names.items()}
+        return {name: count * os.sysconf("SC_PAGE_SIZE") for name, count in pages.items()}
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -74,7 +89,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(checkpoint: Path, folder: Path, *flags: str) -> Iterator[Server]:
+def running(checkpoint: Path | str, folder: Path, *flags: str) -> Iterator[Server]:
     one = Server(checkpoint, folder, *flags)
     try:
         yield one.wait()
