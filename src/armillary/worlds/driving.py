@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary.embodiments import pose_from_rot6d, relative_pose, rot6d_from_pose
-from armillary.errors import DataError
 from armillary.records import Moment, WorldSpec
-from armillary.worlds.camera import calibration, mujoco
+from armillary.worlds.camera import mujoco
 from armillary.worlds.driving_looks import HOURS, WEATHERS, Conditions, RoadViews, build
 from armillary.worlds.driving_scenarios import Scene, draw_scene
 from armillary.worlds.driving_sound import DrivingSound
 from armillary.worlds.driving_traffic import EGO_LENGTH, EGO_WIDTH, PERSON, REAR, SIZES, STEP, gap_between
 from armillary.worlds.driving_weather import fall
+from armillary.worlds.filmed import Filmed, arc_action, arc_asked, mounted, nine_numbers, on_ground
 
 SPEC = WorldSpec(
     name="driving", embodiment="av", action_size=9, step_seconds=STEP, cameras=("front", "bird"), size=(128, 128),
@@ -33,19 +32,11 @@ GOAL_METRES = 1.3  # so far beside its lane's middle, the car may be when it pas
 Array = NDArray[np.float64]
 
 
-def _mount() -> Array:
-    """The front camera on the car, OpenCV axes, as driving.xml has it: 3.2 m ahead of the rear axle, 1.4 m high."""
-    up = np.array([0.06, 0.0, 0.998]) / np.hypot(0.06, 0.998)
-    right, pose = np.array([0.0, -1.0, 0.0]), np.eye(4)
-    pose[:3, :3] = np.stack([right, -up, np.cross(right, -up)], axis=1)
-    pose[:3, 3] = 3.2, 0.0, 1.4
-    return pose
+# the front camera as driving.xml has it: 3.2 m ahead of the rear axle, 1.4 m high
+MOUNT = mounted((3.2, 0.0, 1.4), (0.06, 0.998))
 
 
-MOUNT = _mount()
-
-
-class Driving:
+class Driving(Filmed):
     """The world. ``views``: which cameras are drawn; ``extras``: of depth, segmentation, sound.
 
     ``scenario``, ``weather``, ``hour`` fix what the seed would draw (``SCENARIOS``, ``WEATHERS``, ``HOURS``).
@@ -59,7 +50,6 @@ class Driving:
     ) -> None:  # fmt: skip
         self._size, self._views, self._extras = size, views, extras
         self._fixed = {"scenario": scenario, "weather": weather, "hour": hour}
-        self._drawn: RoadViews | None = None
         self._sound: DrivingSound | None = None
         self.parameters: dict[str, Any] = {}
 
@@ -87,12 +77,8 @@ class Driving:
 
     def step(self, action: NDArray[Any]) -> Moment:
         """One tenth of a second. ``DataError`` unless the action is nine finite numbers that hold a rotation."""
-        action = np.asarray(action, np.float64)
-        if action.shape != (9,) or not np.isfinite(action).all():
-            raise DataError(f"an action of shape {action.shape} came: driving takes nine finite numbers.")
-        wanted = MOUNT @ pose_from_rot6d(action) @ np.linalg.inv(MOUNT)
-        turn = float(np.arctan2(wanted[1, 0], wanted[0, 0]))
-        ahead = float(wanted[0, 3] / max(np.cos(turn / 2), 0.2))
+        straight, turn = arc_asked(nine_numbers(action, "driving"), MOUNT)
+        ahead = straight / max(float(np.cos(turn / 2)), 0.2)
         low, high = self.speed - SLOWER * STEP, self.speed + FASTER * STEP
         ahead = float(np.clip(ahead, max(-2.0, low) * STEP, min(FASTEST, high) * STEP))
         turn = float(np.clip(turn, -abs(ahead) * TIGHTEST, abs(ahead) * TIGHTEST))
@@ -115,18 +101,11 @@ class Driving:
 
     def camera_pose(self) -> Array:
         """The front camera's pose 4 4, OpenCV axes, camera to world."""
-        return self._body() @ MOUNT
+        return on_ground(self._rear) @ MOUNT
 
     def action_for(self, ahead: float, turn: float) -> Array:
         """The nine numbers for ``ahead`` metres on an arc that turns by ``turn`` radians, as the rear axle goes."""
-        step = np.eye(4)
-        step[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-        step[:2, 3] = ahead * np.cos(turn / 2), ahead * np.sin(turn / 2)
-        return rot6d_from_pose(relative_pose(MOUNT, step @ MOUNT))
-
-    def calibrations(self) -> dict[str, Any]:
-        """Both cameras' intrinsics, and where they are now."""
-        return {name: calibration(self._model, self._data, name, self._size) for name in SPEC.cameras}
+        return arc_action(ahead, turn, MOUNT)
 
     def gaps(self) -> dict[str, float]:
         """Metres from the car to everybody, by name."""
@@ -136,12 +115,6 @@ class Driving:
         places = [v.place(now) for v in traffic.vehicles] + [w.place(now) for w in traffic.walkers]
         return {name: gap_between(me, (EGO_LENGTH, EGO_WIDTH), place, size)
                 for name, place, size in zip(self.names, places, sizes, strict=True)}  # fmt: skip
-
-    def close(self) -> None:
-        """Free the renderer; the world may be reset again."""
-        if self._drawn is not None:
-            self._drawn.close()
-        self._drawn = None
 
     def _judge(self, before: Array) -> None:
         if self.failed:
@@ -155,12 +128,6 @@ class Driving:
             if passed[0] <= scene.stop_at < passed[1] and not scene.traffic.signals.green(scene.arm, now):
                 self.failed = "passed a red light"
 
-    def _body(self) -> Array:
-        pose, (x, y, yaw) = np.eye(4), self._rear
-        pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-        pose[:2, 3] = x, y
-        return pose
-
     def _build(self, rng: np.random.Generator) -> None:
         self._model = build(self.scene, self.sky, rng).compile()
         self._data = mujoco.MjData(self._model)
@@ -173,7 +140,7 @@ class Driving:
         self._qpos = {name: int(model.joint(f"{name}/root").qposadr[0]) for name in ("ego", *self.names)}
         self._tails = {v.name: [g for g in range(model.ngeom) if model.geom(g).name.startswith(f"{v.name}/tail")]
                        for v in self.scene.traffic.vehicles}  # fmt: skip
-        self._drawn = RoadViews(model, self._size, labels, fog=True)
+        self._eyes = RoadViews(model, self._size, labels, fog=True)
 
     def _put(self) -> None:
         """Carry everybody's place over to the picture."""
@@ -213,7 +180,7 @@ class Driving:
         }
 
     def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
-        state, views = self._state(), self._drawn
+        state, views = self._state(), self._eyes
         looks = {}
         if views is not None:
             self._put()

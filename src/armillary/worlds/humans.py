@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.embodiments import pose_from_rot6d, rot6d_from_pose
-from armillary.errors import DataError, RequestError
+from armillary.errors import RequestError
 from armillary.records import Moment, WorldSpec
-from armillary.worlds.camera import calibration, mujoco
+from armillary.worlds.camera import mujoco
 from armillary.worlds.driving_looks import SHADE_GROUP, RoadViews
+from armillary.worlds.filmed import Filmed, nine_numbers
 from armillary.worlds.humans_acts import ACTS, DOING, SEAT_HIPS, Act, make_act
 from armillary.worlds.humans_body import HINGES, JOINTS, SIDES, Look, add_person, draw_look
 from armillary.worlds.humans_gait import GAIT_HZ
@@ -36,7 +37,7 @@ Array = NDArray[np.float64]
 Kind = mujoco.mjtGeom
 
 
-class Humans:
+class Humans(Filmed):
     """The world. ``views``: cameras drawn; ``extras``: of depth, segmentation, sound; ``acts`` fix what is drawn."""
 
     spec = SPEC
@@ -48,7 +49,6 @@ class Humans:
         if acts is not None and (not 1 <= len(acts) <= 2 or set(acts) - set(ACTS)):
             raise RequestError(f"acts {acts} came: name one or two of {', '.join(ACTS)}.")
         self._size, self._views, self._extras, self._fixed = size, views, extras, acts
-        self._drawn: RoadViews | None = None
         self._sound: Soundscape | None = None
         self.parameters: dict[str, Any] = {}
 
@@ -70,7 +70,7 @@ class Humans:
         owner |= {self._model.body(f"box {k}").id: 100 + k for k, act in enumerate(self.acts) if act.name == "carry"}
         labels = {geom: owner.get(int(self._model.body_rootid[self._model.geom_bodyid[geom]]), 0)
                   for geom in range(self._model.ngeom)}  # fmt: skip
-        self._drawn = RoadViews(self._model, self._size, labels, fog=False) if self._views else None
+        self._eyes = RoadViews(self._model, self._size, labels, fog=False) if self._views else None
         self._sound = None
         if "sound" in self._extras:
             self._sound = Soundscape([PERSON_SOURCE] * len(self.names), self._floor, seed=seed)
@@ -81,24 +81,11 @@ class Humans:
 
     def step(self, action: NDArray[Any]) -> Moment:
         """One tenth of a second. ``DataError`` unless the action is nine finite numbers that hold a rotation."""
-        action = np.asarray(action, np.float64)
-        if action.shape != (9,) or not np.isfinite(action).all():
-            raise DataError(f"an action of shape {action.shape} came: the eye takes nine finite numbers.")
-        step = pose_from_rot6d(action)
+        step = pose_from_rot6d(nine_numbers(action, "the eye"))
         step[:3, 3] *= min(1.0, FARTHEST / max(float(np.linalg.norm(step[:3, 3])), 1e-9))
         self.eye = self.eye @ step
         before, self.steps = self.row(), self.steps + 1
         return self._moment(self._heard(before) if self._sound else None)
-
-    def calibrations(self) -> dict[str, Any]:
-        """Both cameras' intrinsics, and where they are now."""
-        return {name: calibration(self._model, self._data, name, self._size) for name in SPEC.cameras}
-
-    def close(self) -> None:
-        """Free the renderer; the world may be reset again."""
-        if self._drawn is not None:
-            self._drawn.close()
-        self._drawn = None
 
     @property
     def physics(self) -> tuple[Any, Any]:
@@ -167,7 +154,7 @@ class Humans:
 
     def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
         self._put()
-        data, row, views = self._data, self.row(), self._drawn
+        data, row, views = self._data, self.row(), self._eyes
         joints = [[data.body(name if part == "pelvis" else f"{name}/{part}").xpos.copy() for part in JOINTS]
                   for name in self.names]  # fmt: skip
         state = {

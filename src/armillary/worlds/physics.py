@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from armillary.errors import RequestError
 from armillary.records import Moment, WorldSpec
 from armillary.worlds.camera import calibration, mujoco
+from armillary.worlds.filmed import Carried
 from armillary.worlds.hearing import Contacts, Hearing, Hit
 from armillary.worlds.items import add_item, matrix
 from armillary.worlds.labels import Views, pose_after, pose_looking, project, quaternion_of
@@ -31,7 +32,7 @@ STILL = np.array([0.0, 0, 0, 1, 0, 0, 0, 1, 0])  # the action of a camera that s
 MOVED_METRES = 0.08
 
 
-class Physics:
+class Physics(Carried):
     """The world. ``views``: which cameras are drawn; ``extras``: of depth, segmentation, sound.
 
     ``family`` fixes the family of scenes; ``twin`` is one of ``TWINS``, or ``any`` for one that the seed draws.
@@ -54,7 +55,6 @@ class Physics:
         if twin is not None and twin not in (*TWINS, "any"):
             raise RequestError(f"twin {twin!r} is unknown: it must be one of {', '.join(TWINS)}, or any.")
         self._size, self._drawn, self._extras, self._family, self._twin = size, views, extras, family, twin
-        self._views: Views | None = None
         self.parameters: dict[str, Any] = {}
 
     def reset(self, seed: int, instruction: str | None = None) -> Moment:
@@ -88,7 +88,7 @@ class Physics:
             for i, body in enumerate(self._bodies)
             for g in np.flatnonzero(self._model.geom_bodyid == body)
         }
-        self._views = Views(self._model, self._size, labels) if self._drawn else None
+        self._eyes = Views(self._model, self._size, labels) if self._drawn else None
         self._hearing = Hearing(
             [MATERIALS[item.coat] for item in self.items], [2 * max(item.half) for item in self.items],
             MATERIALS[self.scene.floor], seed=seed,
@@ -112,21 +112,6 @@ class Physics:
         if self._hearing:
             sound = self._hearing.collect(SPEC.step_seconds, self._data.xpos[self._bodies], self._pose)
         return self._moment(sound)
-
-    def calibrations(self) -> dict[str, Any]:
-        """Every camera's intrinsics and pose, as it stands now."""
-        return {name: calibration(self._model, self._data, name, self._size) for name in SPEC.cameras}
-
-    def close(self) -> None:
-        """Free the renderer; the world may be reset again."""
-        if self._views:
-            self._views.close()
-        self._views = None
-
-    @property
-    def pose(self) -> NDArray[np.float64]:
-        """The main camera's pose, 4 4 (OpenCV axes)."""
-        return self._pose.copy()
 
     def _compile(self, spec: Any) -> None:
         self._model = spec.compile()
@@ -230,12 +215,12 @@ class Physics:
         full = "depth" in extras or "segmentation" in extras
         frames = {}
         for view in self._drawn:
-            assert self._views is not None
+            assert self._eyes is not None
             if full:
-                looks[view] = self._views.look(self._data, view)
+                looks[view] = self._eyes.look(self._data, view)
                 frames[view] = looks[view].frame
             else:
-                frames[view] = self._views.colour(self._data, view)
+                frames[view] = self._eyes.colour(self._data, view)
         return Moment(
             frames=frames, state=state, instruction=self.scene.words, reward=reward, success=reward >= 0.5, over=False,
             depth={view: look.depth for view, look in looks.items()} if "depth" in extras else None,

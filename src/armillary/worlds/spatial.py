@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from armillary.errors import RequestError
 from armillary.records import Moment, WorldSpec
-from armillary.worlds.camera import calibration, mujoco
+from armillary.worlds.camera import mujoco
+from armillary.worlds.filmed import Carried
 from armillary.worlds.labels import Look, Views, boxes, pose_after, pose_looking, quaternion_of
 from armillary.worlds.materials import COLOURS, FLOORS, MATERIALS, WALLS, add_lights, add_material, set_looks
 from armillary.worlds.spatial_things import FIGURE, KINDS, Thing, add_thing
@@ -29,7 +30,7 @@ INSTRUCTION = "Look about the room."
 HANGING = 0.15  # share of rooms in which one thing hangs in the air, which cannot be
 
 
-class Spatial:
+class Spatial(Carried):
     """The world. ``views``: which cameras are drawn; ``extras``: of depth, segmentation; nothing is heard here."""
 
     spec = SPEC
@@ -42,7 +43,6 @@ class Spatial:
         extras: tuple[str, ...] = (),
     ) -> None:
         self._size, self._drawn, self._extras = size, views, extras
-        self._views: Views | None = None
         self.parameters: dict[str, Any] = {}
 
     def reset(self, seed: int, instruction: str | None = None) -> Moment:
@@ -59,7 +59,7 @@ class Spatial:
         self._data = mujoco.MjData(self._model)
         owners = {self._model.body(name).id: 1 + number for number, name in enumerate(self.names)}
         labels = {g: owners[b] for g, b in enumerate(self._model.geom_bodyid.tolist()) if b in owners}
-        self._views = Views(self._model, self._size, labels) if self._drawn else None
+        self._eyes = Views(self._model, self._size, labels) if self._drawn else None
         self._steps, self._found = 0, set[str]()
         self._kept = dict[str, Look]()
         return self._moment()
@@ -71,21 +71,6 @@ class Spatial:
         self._pose = moved
         self._steps += 1
         return self._moment()
-
-    def calibrations(self) -> dict[str, Any]:
-        """Every camera's intrinsics and pose, as it stands now."""
-        return {name: calibration(self._model, self._data, name, self._size) for name in SPEC.cameras}
-
-    def close(self) -> None:
-        """Free the renderer; the world may be reset again."""
-        if self._views:
-            self._views.close()
-        self._views = None
-
-    @property
-    def pose(self) -> NDArray[np.float64]:
-        """The main camera's pose, 4 4 (OpenCV axes)."""
-        return self._pose.copy()
 
     def _build(self, rng: np.random.Generator) -> tuple[Any, NDArray[np.float64]]:
         spec, (x, y) = mujoco.MjSpec.from_file(str(Path(__file__).with_suffix(".xml"))), self.half_room
@@ -120,8 +105,8 @@ class Spatial:
         looks: dict[str, Look] = {}
         frames = {}
         for view in self._drawn:
-            assert self._views is not None
-            looks[view] = self._kept.get(view) or self._views.look(self._data, view)
+            assert self._eyes is not None
+            looks[view] = self._kept.get(view) or self._eyes.look(self._data, view)
             if view != "main":
                 self._kept[view] = looks[view]  # nothing moves but the main camera: the others see the same for ever
             frames[view] = looks[view].frame

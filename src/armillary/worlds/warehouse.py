@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary.embodiments import pose_from_rot6d, relative_pose, rot6d_from_pose
-from armillary.errors import DataError
 from armillary.records import Moment, WorldSpec
 from armillary.worlds.camera import calibration, mujoco
 from armillary.worlds.driving_looks import RoadViews
 from armillary.worlds.driving_traffic import gap_between
+from armillary.worlds.filmed import Filmed, arc_action, arc_asked, mounted, nine_numbers, on_ground
 from armillary.worlds.warehouse_looks import build
 from armillary.worlds.warehouse_scene import (
     HALL,
@@ -50,19 +49,10 @@ ROBOT_LABEL, PUDDLE_LABEL = 1000, 1001  # in segmentation pictures; i + 1 is the
 Array = NDArray[np.float64]
 
 
-def _mount() -> Array:
-    """The robot's camera on the robot, OpenCV axes, as warehouse.xml has it."""
-    up = np.array([0.1, 0.0, 0.995]) / np.hypot(0.1, 0.995)
-    right, pose = np.array([0.0, -1.0, 0.0]), np.eye(4)
-    pose[:3, :3] = np.stack([right, -up, np.cross(right, -up)], axis=1)
-    pose[:3, 3] = 0.48, 0.0, 0.95
-    return pose
+MOUNT = mounted((0.48, 0.0, 0.95), (0.1, 0.995))  # the camera on the robot, as warehouse.xml has it
 
 
-MOUNT = _mount()
-
-
-class Warehouse:
+class Warehouse(Filmed):
     """The world. ``views``: cameras drawn; ``extras``: of depth, segmentation, sound; ``incident`` fixes the draw."""
 
     spec = SPEC
@@ -72,7 +62,6 @@ class Warehouse:
         extras: tuple[str, ...] = (), incident: str | None = None,
     ) -> None:  # fmt: skip
         self._size, self._views, self._extras, self._incident = size, views, extras, incident
-        self._drawn: RoadViews | None = None
         self._sound: WarehouseSound | None = None
         self.parameters: dict[str, Any] = {}
 
@@ -99,12 +88,9 @@ class Warehouse:
 
     def step(self, action: NDArray[Any]) -> Moment:
         """One tenth of a second. ``DataError`` unless the action is nine finite numbers that hold a rotation."""
-        action = np.asarray(action, np.float64)
-        if action.shape != (9,) or not np.isfinite(action).all():
-            raise DataError(f"an action of shape {action.shape} came: the robot takes nine finite numbers.")
-        wanted = MOUNT @ pose_from_rot6d(action) @ np.linalg.inv(MOUNT)
-        turn = float(np.clip(np.arctan2(wanted[1, 0], wanted[0, 0]), -TURN, TURN))
-        speed = float(wanted[0, 3] / max(math.cos(turn / 2), 0.2)) / STEP
+        straight, turn = arc_asked(nine_numbers(action, "the robot"), MOUNT)
+        turn = float(np.clip(turn, -TURN, TURN))
+        speed = straight / max(math.cos(turn / 2), 0.2) / STEP
         speed = float(np.clip(speed, max(self.speed - FASTER, -0.5), min(self.speed + FASTER, FASTEST)))
         before = [mover.clock for mover in self.hall.movers]
         advance(self.hall.movers, self.robot)
@@ -126,10 +112,7 @@ class Warehouse:
 
     def action_for(self, ahead: float, turn: float) -> Array:
         """The nine numbers for ``ahead`` metres on an arc that turns by ``turn`` radians."""
-        step = np.eye(4)
-        step[:2, :2] = [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
-        step[:2, 3] = ahead * math.cos(turn / 2), ahead * math.sin(turn / 2)
-        return rot6d_from_pose(relative_pose(MOUNT, step @ MOUNT))
+        return arc_action(ahead, turn, MOUNT)
 
     def touches(self, place: Array) -> bool:
         """Whether the robot, standing there, would touch a shelf, a wall or something on the floor."""
@@ -151,20 +134,7 @@ class Warehouse:
 
     def camera_pose(self) -> Array:
         """The robot camera's pose 4 4, OpenCV axes, camera to world."""
-        pose, (x, y, yaw) = np.eye(4), self.robot
-        pose[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
-        pose[:2, 3] = x, y
-        return pose @ MOUNT
-
-    def calibrations(self) -> dict[str, Any]:
-        """Both cameras' intrinsics, and where they are now."""
-        return {name: calibration(self._model, self._data, name, self._size) for name in SPEC.cameras}
-
-    def close(self) -> None:
-        """Free the renderer; the world may be reset again."""
-        if self._drawn is not None:
-            self._drawn.close()
-        self._drawn = None
+        return on_ground(self.robot) @ MOUNT
 
     def _build(self, rng: np.random.Generator) -> None:
         self._model = build(self.hall, rng).compile()
@@ -176,7 +146,7 @@ class Warehouse:
                  if name != "puddle" or self.hall.incident == "spill"}  # fmt: skip
         labels = {geom: owner.get(int(model.body_rootid[model.geom_bodyid[geom]]), 0) for geom in range(model.ngeom)}
         self._qpos = {name: int(model.joint(f"{name}/root").qposadr[0]) for name in ("robot", *self.names)}
-        self._drawn = RoadViews(model, self._size, labels, fog=False) if self._views else None
+        self._eyes = RoadViews(model, self._size, labels, fog=False) if self._views else None
 
     def _put(self) -> None:
         """Carry everybody's place over to the picture."""
@@ -231,7 +201,7 @@ class Warehouse:
         }
 
     def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
-        state, views = self._state(), self._drawn
+        state, views = self._state(), self._eyes
         looks = {}
         if views is not None:
             self._put()
