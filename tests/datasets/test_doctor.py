@@ -190,3 +190,43 @@ def test_gravity_decides_the_exit_code():
     assert [EXIT_CODES[one.severity] for one in kinds.values()] == [0, 3, 4]
     assert worst(list(kinds.values())) == "error" and worst([kinds["constant"]]) == "note"
     assert not ERRORS & NOTES
+
+
+STANDS = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0], np.float32)
+
+
+class Watched(Set):
+    """Episodes of a camera that is carried about."""
+
+    kept_embodiment = "camera_pose"
+
+
+@pytest.fixture(scope="module")
+def standing(clean):
+    """Films of a camera that stands; everything else is as it was."""
+    return [replace(one, actions=np.tile(STANDS, (FRAMES - 1, 1)), embodiment="camera_pose") for one in clean]
+
+
+def codes(episodes):
+    return {oddity.code for oddity in inspect_source(Watched(episodes)).oddities}
+
+
+def test_a_camera_that_stands_is_no_fault_and_one_that_shakes_by_chance_says_little(standing):
+    assert not codes(standing) & {"actions-say-little", "idle", "action-scale", "silent"}
+    rng = np.random.default_rng(0)
+    shaken = [actions(one, lambda a: a + rng.normal(0, 0.02, a.shape)) for one in standing]
+    assert "actions-say-little" in codes(shaken)
+
+
+def test_silence_is_named_where_the_others_are_heard_or_nobody_is(standing):
+    quiet = [replace(one, sound=np.zeros_like(one.sound)) for one in standing]
+    assert "silent" in codes([quiet[0], *standing[1:]])
+    assert "silent" in codes(quiet)
+    assert "silent" not in codes([*quiet[:5], *standing[5:]]), "there it is that place's way"
+
+
+def test_a_place_that_is_painted_anew_for_every_episode_has_no_colours_exchanged(clean):
+    coats = ((1, 0.2), (0.9, 0.6), (0.3, 2.4), (1, 1), (0.5, 1.6), (1.2, 0.5), (0.35, 2.2), (0.8, 1.3))  # red, blue
+    painted = [films(one, lambda f, red=red, blue=blue: (f * (red, 1, blue)).clip(0, 255).astype(np.uint8))
+               for one, (red, blue) in zip(clean, coats, strict=True)]  # fmt: skip
+    assert "channels-swapped" not in {oddity.code for oddity in inspect_source(Set(painted)).oddities}

@@ -124,6 +124,9 @@ def _check_turned(looks: Sequence[Look], camera: str, found: Findings) -> None:
     means = np.stack([one.cameras[camera].mean for one in having]).astype(np.float64)
     usual = np.median(means, axis=0)
     upright = [_alike(mean, usual) for mean in means]
+    usual_tint = usual[..., 0] - usual[..., 2]
+    apart = np.abs(means[..., 0] - means[..., 2] - usual_tint).mean(axis=(1, 2))
+    of_one_tint = np.median(apart) < 0.5 * np.abs(usual_tint).mean()  # not so where every episode has its own colours
     for one, mean, straight in zip(having, means, upright, strict=True):
         turned = {name: _alike(turn(mean), usual) for name, turn in TURNS.items()}
         best = max(turned, key=lambda name: turned[name])
@@ -133,9 +136,8 @@ def _check_turned(looks: Sequence[Look], camera: str, found: Findings) -> None:
                 f"camera {camera} is {best}: so it is like the other episodes ({turned[best]:.2f}), as it is not "
                 f"({straight:.2f}).",
             )  # fmt: skip
-        tint, usual_tint = mean[..., 0] - mean[..., 2], usual[..., 0] - usual[..., 2]
-        spread = np.median(np.abs(usual_tint))
-        if spread > 2 and np.abs(tint + usual_tint).mean() < 0.5 * np.abs(tint - usual_tint).mean():
+        tint, spread = mean[..., 0] - mean[..., 2], np.median(np.abs(usual_tint))
+        if of_one_tint and spread > 2 and np.abs(tint + usual_tint).mean() < 0.5 * np.abs(tint - usual_tint).mean():
             found.odd_in(
                 "channels-swapped", one.number,
                 f"camera {camera} has red and blue exchanged: its colours are those of the other episodes the other "

@@ -11,6 +11,7 @@ LEFT_OVER = {"todo", "tbd", "test", "task", "n/a", "na", "none", "null", "nan", 
 TORN = re.compile("\ufffd|Ã[\u0080-\u00bf¼¶¤Ÿ©¨]|â€|\\\\u[0-9a-f]{4}")
 MARKS = re.compile(r"<[a-z/][^>|]*>|\{[a-z_ ]*\}|\[\[|&[a-z]+;|https?://")
 LONGEST = 400  # words
+FAINTEST = 1e-4  # of the largest sample there can be
 
 
 def check_words(looks: Sequence[Look], found: Findings) -> None:
@@ -22,6 +23,11 @@ def check_words(looks: Sequence[Look], found: Findings) -> None:
         _check_questions(one, found)
         _check_labels(one, found)
         _check_sound(one, found)
+    tracks = [one for one in looks if one.sound is not None]
+    silent = [one for one in tracks if one.sound is not None and one.sound[1] < FAINTEST]
+    if len(silent) == len(tracks) or len(silent) <= len(tracks) / 3:  # else silence is that place's way
+        for one in silent:
+            found.odd_in("silent", one.number, "nothing is heard in it.")
     said = Counter(one.instruction for one in looks)
     if len(looks) >= 20 and len(said) == 1 and looks[0].instruction:
         found.odd("few-tasks", f"every episode has the instruction {looks[0].instruction!r}: words carry nothing here.")
@@ -98,10 +104,8 @@ def _boxes(one: Look) -> Iterator[tuple[str, Sequence[float]]]:
 def _check_sound(one: Look, found: Findings) -> None:
     if one.sound is None:
         return
-    seconds, loudest, full = one.sound
+    seconds, _, full = one.sound
     if abs(seconds - one.seconds) > max(0.1 * one.seconds, 1.5 / one.fps):
         found.odd_in("sound-length", one.number, f"sound lasts {seconds:.2f} s and the pictures {one.seconds:.2f} s.")
     if full > 0.005:
         found.odd_in("sound-clipped", one.number, f"{full:.1%} of the sound is at its limit: it is distorted.")
-    if loudest < 1e-4:
-        found.odd_in("silent", one.number, "nothing is heard in it.")
