@@ -84,7 +84,7 @@ class Ours:
         """Actions if the task has any, else frames; the prompt is read anew."""
         self.omni.parts.shelf.forget()
         asked: dict[str, Any] = {"prompt": prompt, "size": task.size, "steps": task.steps, "guidance": task.guidance}
-        asked |= {"shift": SHIFT, "fps": FPS, "seed": 0}
+        asked |= {"shift": SHIFT, "fps": FPS, "seed": 0, "dialect": "diffusers"}
         if task.mode == "policy":
             asked |= {"image": picture, "embodiment": "tabletop", "outputs": ("actions",)}
         rollout = self.omni.imagine(task.mode, frames=task.frames, **asked)

@@ -2,11 +2,14 @@
 
 A checkpoint written by this package is opened unchanged by Diffusers. Both sides walk from the same noise in
 float32. After every step the states must agree to 1e-5 of their size, after all steps to 1e-3, and so must the
-pixels and the actions. By default the checkpoint is small and random; ``ARMILLARY_CHECKPOINT`` names another
-folder, and where the bundled ``pico`` is present it is compared too.
+pixels and the actions. So must the pixels of the distilled sampler (``Cosmos3DistilledModularPipeline``), and those of
+a folder that asks for Karras' levels and a sentence before each prompt. By default the checkpoint is small and random;
+``ARMILLARY_CHECKPOINT`` names another folder, and where the bundled ``pico`` is present it is compared too.
 """
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +18,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import Cosmos3OmniPipeline, UniPCMultistepScheduler
+from diffusers import Cosmos3OmniPipeline, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+from diffusers.modular_pipelines.cosmos import Cosmos3DistilledBlocks
 from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import CosmosActionCondition
 from PIL import Image
 
 import armillary
 from armillary.embodiments import load_embodiment, save_embodiments
-from armillary.model import ModelConfig, TowerConfig, TwoTowers, VisionConfig, patchify, save_model, write_model_index
+from armillary.model import (
+    ModelConfig,
+    Sampling,
+    TowerConfig,
+    TwoTowers,
+    VisionConfig,
+    patchify,
+    save_model,
+    write_model_index,
+)
 from armillary.sampling import solver
 from armillary.sampling.parts import CHECKPOINTS
 from armillary.tokenizers.text import train_tokenizer
@@ -30,6 +43,8 @@ from armillary.tokenizers.video import VideoVAE, VideoVAEConfig
 STEPS, SHIFT, SEED = 4, 3.0, 5
 SIZE = 64  # pixels
 A_STEP, ALL_STEPS = 1e-5, 1e-3
+FOUR = (1.0, 0.9375, 5 / 6, 0.625)  # the levels of published distilled models
+WORDS = "push the red cube to the left"
 
 
 EDGE = {"mlp": "relu2", "text_norms": False, "memory_norms": True, "eps": 1e-5, "rope_theta": 1e8}
@@ -235,6 +250,7 @@ def run_ours(pair: Pair, task: Task, walker: Callable | None = None) -> Any:
             patch.setitem(solver.SOLVERS, "unipc", walker)
         return pair.ours.imagine(
             task.mode, **{"size": (SIZE, SIZE), **task.asked}, fps=10.0, steps=STEPS, shift=SHIFT, seed=SEED,
+            dialect="diffusers",
             **({} if "action" in task.theirs else {"guidance": 3.0}),
         )  # fmt: skip
 
@@ -306,3 +322,60 @@ def test_solver_and_schedules_are_those_of_the_scheduler(steps: int, shift: floa
         state = theirs.step(velocity(state, level), t, state, return_dict=False)[0]
     ours = solver.walk(lambda x, stop: velocity(x, stop.level), start, schedule)
     torch.testing.assert_close(ours, state, rtol=2e-4, atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return random_checkpoint(tmp_path_factory.mktemp("plain"))
+
+
+def opened(plain, folder, sampling, **index: Any):
+    """The folder as ours, and Diffusers' components of it."""
+    shutil.copytree(plain, folder)
+    write_model_index(folder, sampling=Sampling())
+    theirs = Cosmos3OmniPipeline.from_pretrained(folder, dtype=torch.float32, enable_safety_checker=False)
+    write_model_index(folder, sampling=sampling)
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | index))
+    return armillary.load(folder, device="cpu", dtype="float32"), theirs
+
+
+@pytest.mark.parametrize("mode", ["text-to-image", "text-to-video", "image-to-video"])
+def test_four_distilled_steps_are_theirs(plain, tmp_path, mode):
+    ours, parts = opened(plain, tmp_path / "four", Sampling(spacing="flow", shift=1.0, levels=FOUR))
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(ours.parts.folder / "scheduler")
+    assert scheduler.config.stochastic_sampling
+    pipeline = Cosmos3DistilledBlocks().init_pipeline()
+    pipeline.update_components(
+        transformer=parts.transformer, vae=parts.vae, text_tokenizer=parts.text_tokenizer, scheduler=scheduler
+    )
+    pipeline.register_to_config(
+        distilled_sigmas=list(FOUR), is_distilled=True, default_use_system_prompt=False, enable_safety_checker=False
+    )
+    frames = 1 if mode == "text-to-image" else 17
+    shown = {"image": Image.fromarray(picture())} if mode == "image-to-video" else {}
+    theirs = pipeline(
+        prompt=WORDS, height=SIZE, width=SIZE, num_frames=frames, fps=10.0, output_type="np",
+        generator=torch.Generator().manual_seed(SEED), output="videos", **shown,
+    )  # fmt: skip
+    asked = {"image": picture()} if shown else {}
+    mine = ours.imagine(mode, prompt=WORDS, size=(SIZE, SIZE), fps=10.0, seed=SEED, **asked)
+    video = np.asarray(theirs).reshape(mine.video.shape)
+    assert video.std() > 0.01, "nothing is compared with nothing"
+    assert np.abs(mine.video / 255.0 - video).max() <= 0.5 / 255 + ALL_STEPS
+
+
+def test_karras_levels_and_the_sentence_before_a_prompt_are_theirs(plain, tmp_path):
+    karras = Sampling(spacing="karras", shift=1.0)
+    ours, _ = opened(plain, tmp_path / "karras", karras, default_use_system_prompt=True)
+    theirs = Cosmos3OmniPipeline.from_pretrained(ours.parts.folder, dtype=torch.float32, enable_safety_checker=False)
+    theirs.set_progress_bar_config(disable=True)
+    video = theirs(
+        prompt=WORDS, height=SIZE, width=SIZE, num_frames=17, fps=10.0, output_type="np", guidance_scale=3.0,
+        num_inference_steps=4, generator=torch.Generator().manual_seed(SEED),
+    ).video  # fmt: skip
+    asked = {"prompt": WORDS, "size": (SIZE, SIZE), "fps": 10.0, "steps": 4, "guidance": 3.0, "seed": SEED}
+    mine = ours.imagine("text-to-video", **asked, dialect="diffusers")
+    assert np.abs(mine.video / 255.0 - video).max() <= 0.5 / 255 + ALL_STEPS
+    other = ours.imagine("text-to-video", **asked)
+    assert np.abs(other.video / 255.0 - video).max() > 0.1, "the dialects are told apart"

@@ -71,6 +71,7 @@ def imagine(
     guidance: float | None = None,
     shift: float | None = None,
     solver: Literal["unipc", "euler"] | None = None,
+    dialect: Literal["native", "diffusers"] | None = None,
     seed: int = 0,
     outputs: tuple[str, ...] | None = None,
     device: str | None = None,
@@ -100,6 +101,7 @@ def imagine(
         guidance: How strongly the prompt pulls; 1 is not at all.
         shift: Moves the solver's steps towards noise.
         solver: Which one.
+        dialect: Whose prompts and levels, where the public implementations differ; native is how weights were trained.
         seed: Of the noise: the same seed gives the same film.
         outputs: What to return, of video and actions; the rest is not computed.
         device: cpu or cuda.

@@ -96,6 +96,7 @@ class Asked(TypedDict, total=False):
     shift: float
     solver: Literal["unipc", "euler"]
     seed: int
+    dialect: Literal["native", "diffusers"]  # where public implementations differ; native is how weights were trained
     outputs: tuple[str, ...]  # what to return: "video", "actions"
     latents: Any  # injected noise, for comparisons: modality -> tensor
 

@@ -21,8 +21,8 @@ def states(monkeypatch):
     """First and last state of every walk, as the solver saw them."""
     seen = []
 
-    def watched(velocity, state, schedule):
-        end = solver.walk(velocity, state, schedule)
+    def watched(velocity, state, schedule, fresh):
+        end = solver.walk(velocity, state, schedule, fresh)
         seen.append((state, end))
         return end
 

@@ -109,9 +109,11 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
         action, action_noise = _action_part(parts, stretches, layout)
         pieces.append(action)
         noises.append(action_noise)
-    words = [stretch.prompts() for stretch in stretches]
-    read = [with_words for with_words, _ in words] + [without for _, without in words if layout.guided]
-    memory = parts.shelf.batch([parts.text.prompt_ids(prompt) for prompt in read])
+    words = [(*stretch.prompts(), stretch.request.system) for stretch in stretches]
+    read = [(text, system) for text, _, system in words] + [
+        (text, system) for _, text, system in words if layout.guided
+    ]
+    memory = parts.shelf.batch([parts.text.prompt_ids(text, system) for text, system in read])
     guidance = torch.tensor([s.request.guidance for s in stretches], device=parts.device)
     fps = torch.tensor([s.request.fps for s in stretches], device=parts.device)
     field = Field(model, memory, pieces, fps=fps, guidance=guidance if layout.guided else None)
@@ -125,7 +127,11 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
             watch.look(lambda: _decoded(parts, unpatchify(guess, size, patch), stretches))
         return found
 
-    tokens = field.tokens(walk(velocity, field.start(noises), layout.schedule))
+    def fresh() -> Tensor:
+        again = patchify(torch.stack([s.draw_again(shape) for s in stretches]).to(parts.device), patch)
+        return field.start([again, *noises[1:]])
+
+    tokens = field.tokens(walk(velocity, field.start(noises), layout.schedule, fresh))
     films = _decoded(parts, unpatchify(tokens[0], size, patch), stretches)
     actions = tokens[1].cpu().numpy() if layout.actions_hidden else [None] * len(stretches)
     return [Made(video=film, actions=found) for film, found in zip(films, actions, strict=True)]

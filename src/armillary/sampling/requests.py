@@ -21,15 +21,16 @@ from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
 from armillary.errors import CheckpointError, ConfigError, DataError, RequestError
 from armillary.modes import Asked, Mode, check_asked, mode_named
 from armillary.records import Array
+from armillary.sampling.dialects import Walking, settle
 from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
-from armillary.sampling.solver import Schedule, make_schedule
+from armillary.sampling.solver import Schedule
 from armillary.tokenizers.video import canvas_for
 
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
 FRAMES_A_LATENT = 4
 MOST_FRAMES = 5000  # the longest film that chunks are strung together for
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
-_ALWAYS |= {"frames", "latents"}
+_ALWAYS |= {"frames", "latents", "dialect"}
 _TALK = {"prompt", "image", "video", "seed", "outputs"}
 
 
@@ -76,7 +77,8 @@ class Request:
 
     ``film`` uint8 t h w 3: the given frames at ``size`` (a picture is one frame). ``actions`` float32 t 64: given
     actions in model space. ``frames``: how long the film is to be. ``negative_prompt``: None means that the walk
-    without the prompt reads the empty string, as in training. ``record``: all of it as plain data.
+    without the prompt reads the empty string, as in training. ``dialect``, ``system``: see ``dialects.py``.
+    ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -93,6 +95,8 @@ class Request:
     last_image: Array | None = None
     actions: NDArray[np.float32] | None = None
     embodiment: Embodiment | None = None
+    dialect: str = "native"
+    system: str | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,12 +121,14 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     film, last_image = _pictures(mode, given, size, fps)
     frames = _frames(mode, given, actions, film)
     guidance = _number(given, "guidance", mode.guidance, above=None, most=100.0)
-    shift, steps = (
-        _number(given, "shift", mode.shift, above=0.0, most=1000.0),
-        _whole(given, "steps", defaults.steps.get(mode.name, mode.steps), 0, 999),
-    )
-    solver = str(given.get("solver", "unipc"))
-    schedule = make_schedule(steps, shift, solver=solver) if mode.name != "reason" else None
+    asked_shift = _number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
+    steps = _whole(given, "steps", defaults.steps.get(mode.name, mode.steps), 0, 999)
+    walking = None
+    if mode.name != "reason":
+        walking = settle(
+            given, folder, steps=steps, guidance=guidance, shift=asked_shift, usual_shift=mode.shift,
+            picture=frames == 1,
+        )  # fmt: skip
     request = Request(
         mode=mode,
         prompt=_words(given, "prompt", defaults.task if mode.action != "none" else ""),
@@ -130,8 +136,10 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         frames=frames,
         size=size,
         fps=fps,
-        guidance=guidance,
-        schedule=schedule,
+        guidance=walking.guidance if walking else guidance,
+        schedule=walking.schedule if walking else None,
+        dialect=walking.dialect if walking else "native",
+        system=walking.system if walking else None,
         seed=_whole(given, "seed", 0, 0, 2**63 - 1),
         outputs=_outputs(mode, given),
         film=film,
@@ -140,7 +148,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         embodiment=embodiment,
         latents=_latents(mode, given, frames),
     )
-    return Request(**{**vars(request), "record": _record(request, given, actions, solver, shift, steps)})
+    return Request(**{**vars(request), "record": _record(request, actions, walking)})
 
 
 def offers(mode: Mode) -> tuple[str, ...]:
@@ -320,17 +328,16 @@ def _whole(given: Mapping[str, Any], name: str, default: int, least: int, most: 
     return int(value)
 
 
-def _record(
-    request: Request, given: Mapping[str, Any], actions: Array | None, solver: str, shift: float, steps: int
-) -> dict[str, Any]:
+def _record(request: Request, actions: Array | None, walking: Walking | None) -> dict[str, Any]:
     """The request as plain data, with which it can be made again if the pictures are at hand."""
     record: dict[str, Any] = {"mode": request.mode.name, "seed": request.seed, "outputs": list(request.outputs)}
     record["prompt"] = request.prompt
     if request.negative_prompt is not None:
         record["negative_prompt"] = request.negative_prompt
-    if request.mode.name != "reason":
-        record |= {"frames": request.frames, "size": list(request.size), "fps": request.fps, "steps": steps}
-        record |= {"guidance": request.guidance, "shift": shift, "solver": solver}
+    if walking is not None:
+        record |= {"frames": request.frames, "size": list(request.size), "fps": request.fps}
+        record |= {"steps": len(walking.schedule.stops), "guidance": request.guidance, "shift": walking.shift}
+        record |= {"solver": walking.schedule.solver, "dialect": walking.dialect}
     if request.embodiment is not None:
         record["embodiment"] = request.embodiment.name
     if actions is not None:

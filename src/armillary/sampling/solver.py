@@ -15,6 +15,7 @@ Source: cosmos3.md 5.6 (UniPC, bh2, order up to 2; the three schedules of publis
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
@@ -64,6 +65,7 @@ class Schedule:
 
 
 Velocity = Callable[[Tensor, Stop], Tensor]
+Fresh = Callable[[], Tensor]
 
 
 def make_schedule(steps: int, shift: float, *, solver: str = "unipc", spacing: str = "native") -> Schedule:
@@ -110,8 +112,30 @@ def schedule_through(levels: tuple[float, ...], *, solver: str = "unipc") -> Sch
     return Schedule(solver=solver, stops=tuple(stops))
 
 
-def walk(velocity: Velocity, state: Tensor, schedule: Schedule) -> Tensor:
-    """Follow ``velocity(state, stop)`` from noise to data with the schedule's own solver."""
+def fixed_schedule(levels: tuple[float, ...], *, stochastic: bool) -> Schedule:
+    """The walk of a distilled model through its own ``levels``, told to it as they are, then to 0 (cosmos3.md 5.6).
+
+    ``stochastic``: at each stop noise is drawn anew (``renew``); else straight on (``euler``). ``RequestError`` if the
+    levels do not fall from at most 1 towards 0.
+    """
+    ahead = (*levels, 0.0)
+    if not levels or levels[0] > 1 or any(there >= here for here, there in pairwise(ahead)):
+        raise RequestError(
+            f"the levels {levels} do not fall from at most 1 to above 0: the checkpoint's files are wrong."
+        )
+    none = {"correct_pull": 0.0, "correct_past": 0.0, "correct_new": 0.0, "pull": 0.0, "past": 0.0}
+    stops = tuple(Stop(level=here, embedded=here, next_level=there, **none) for here, there in pairwise(ahead))
+    return Schedule(solver="renew" if stochastic else "euler", stops=stops)
+
+
+def walk(velocity: Velocity, state: Tensor, schedule: Schedule, fresh: Fresh | None = None) -> Tensor:
+    """Follow ``velocity(state, stop)`` from noise to data with the schedule's own solver.
+
+    ``fresh`` gives a state at level 1 anew, for the schedules that draw noise on the way.
+    """
+    if schedule.solver == "renew":
+        assert fresh is not None, "a walk that draws noise anew is given the noise"
+        return renew(velocity, state, schedule, fresh)
     return SOLVERS[schedule.solver](velocity, state, schedule)
 
 
@@ -119,6 +143,17 @@ def euler(velocity: Velocity, state: Tensor, schedule: Schedule) -> Tensor:
     """Straight steps along the velocity: first order, one evaluation a step."""
     for stop in schedule.stops:
         state = state.add(velocity(state, stop), alpha=stop.next_level - stop.level)
+    return state
+
+
+def renew(velocity: Velocity, state: Tensor, schedule: Schedule, fresh: Fresh) -> Tensor:
+    """Guess the data at each stop and go on from the guess with other noise: how distilled models are walked.
+
+    A given number stays what it is, to the bit, if ``fresh`` has it too.
+    """
+    for stop in schedule.stops:
+        data = state.sub(velocity(state, stop), alpha=stop.level)
+        state = data.lerp(fresh(), stop.next_level) if stop.next_level else data
     return state
 
 

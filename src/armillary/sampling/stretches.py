@@ -83,7 +83,7 @@ class Stretch:
         """The words with and the words without which the generator walks, metadata included.
 
         Without a negative prompt the second is the empty string itself, which is what training put in a dropped
-        caption's place; a negative prompt gets the negated metadata, as in Diffusers' pipeline.
+        caption's place; a negative prompt gets the metadata too (negated in Diffusers' dialect, which has it always).
         """
         request = self.request
         negative = request.negative_prompt
@@ -98,7 +98,9 @@ class Stretch:
         height, width = request.size
         told = {"frames": self.frames, "height": height, "width": width}
         with_words = video_prompt(request.prompt, fps=request.fps, **told)
-        return with_words, "" if negative is None else negative_prompt(negative, fps=request.fps, **told)
+        if request.dialect == "diffusers":
+            return with_words, negative_prompt(negative or "", fps=request.fps, **told)
+        return with_words, "" if negative is None else video_prompt(negative, fps=request.fps, **told)
 
     def draw(self, modality: str, shape: tuple[int, ...]) -> Tensor:
         """This stretch's noise: what the request brought, else the next numbers of its own generator."""
@@ -108,6 +110,10 @@ class Stretch:
         if brought.numel() != torch.Size(shape).numel():
             raise RequestError(f"latents for {modality} have shape {tuple(brought.shape)}: this request needs {shape}.")
         return brought.reshape(shape)
+
+    def draw_again(self, shape: tuple[int, ...]) -> Tensor:
+        """Noise for a walk on its way: always the next numbers of its own generator."""
+        return torch.randn((1, *shape), generator=self.noise)[0]
 
 
 def unfold(request: Request) -> Generator[Stretch, Made, Made]:
