@@ -179,7 +179,7 @@ def scene(seed: int, world: Tabletop) -> Scene:
 def held_out_clips(count: int, *, seed: int = HELD_OUT) -> Iterator[tuple[Array, Array]]:
     """One clip 17 h w 3 and its true masks 17 h w of each of ``count`` tabletop episodes, seeds from ``seed`` on.
 
-    Controllers are drawn as for training; the window's place is drawn by the seed.
+    All controllers are drawn alike, none takes a detour; the window's place is drawn by the seed.
     """
     for number in range(seed, seed + count):
         rng = np.random.default_rng([number, 17])

@@ -48,11 +48,11 @@ ENTRIES = {
         alike=("camera",),
     ),
     "driving": Entry(
-        make="driving:Driving", record="driving_record:record_driving", kinds="driving_drivers:KINDS",
+        make="driving:Driving", record="driving_record:record_driving", kinds="controllers:KINDS",
         alike=("ego", "nearest", "signal", "progress"), chart="driving_chart:scenario_film",
     ),
     "warehouse": Entry(
-        make="warehouse:Warehouse", record="warehouse_record:record_warehouse", kinds="warehouse_drivers:KINDS",
+        make="warehouse:Warehouse", record="warehouse_record:record_warehouse", kinds="controllers:KINDS",
         alike=("robot", "gap", "contact_seconds", "near_miss", "collision", "goal"),
     ),
     "metaworld": Entry(

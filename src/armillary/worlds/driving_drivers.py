@@ -10,13 +10,12 @@ behind what is, or is about to be, in its way.
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary.errors import RequestError
-from armillary.records import Moment
+from armillary.records import Moment, Policy
+from armillary.worlds.controllers import made
 from armillary.worlds.driving import FASTER, FASTEST, SLOWER, TIGHTEST, Driving
 from armillary.worlds.driving_map import Line
 from armillary.worlds.driving_traffic import EGO_LENGTH, EGO_WIDTH, PERSON, SIZES, SPACE, STEP, safe_speed
 
-KINDS = ("expert", "clumsy", "random", "wordless")
 SIDEWAYS = 2.6  # m/s2 that passengers bear in a bend
 AHEAD_SECONDS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 Array = NDArray[np.float64]
@@ -136,10 +135,9 @@ class Random:
         return self._world.action_for(speed * STEP, self._bend * speed * STEP)
 
 
-def driver(world: Driving, kind: str, *, seed: int = 0) -> Driver | Random:
+def driver(world: Driving, kind: str, *, seed: int = 0) -> Policy:
     """Who drives; ``RequestError`` names the kinds there are."""
-    if kind == "random":
-        return Random(world, seed=seed)
-    if kind not in KINDS:
-        raise RequestError(f"controller {kind!r} is unknown: it must be one of {', '.join(KINDS)}.")
-    return Driver(world, seed=seed, wordless=kind == "wordless", shaky=kind == "clumsy")
+    return made(
+        kind, lambda wordless, shaky: Driver(world, seed=seed, wordless=wordless, shaky=shaky),
+        lambda: Random(world, seed=seed),
+    )  # fmt: skip

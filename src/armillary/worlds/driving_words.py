@@ -139,9 +139,7 @@ def turned(drive: Drive) -> str:
 def questions(drive: Drive, happened: Sequence[Event], rng: np.random.Generator) -> list[Question]:
     """Questions about five frames, and about the whole."""
     last, names = len(drive.moments) - 1, [f"the {name}" for name in drive.world.names]
-    asked: list[Question] = []
-    for frame in sorted({0, last // 4, last // 2, 3 * last // 4, last}):
-        asked += _of_frame(drive, frame)
+    asked = q.of_frames(last, 4, lambda frame: _of_frame(drive, frame))
     asked = q.fair(q.contrasted(asked, ("viewpoint", "count"), names), rng, each=2, names=names)
     return asked + _of_film(drive, happened, rng)
 

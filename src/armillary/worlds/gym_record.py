@@ -11,6 +11,7 @@ import numpy as np
 from armillary.errors import RequestError
 from armillary.records import Array, Episode, Moment, Policy, World
 from armillary.worlds.record import LEAST_STEPS, live
+from armillary.worlds.stacked import stacked
 
 
 class Noisy:
@@ -63,10 +64,7 @@ def record_gym(world: World, policies: Mapping[str, Policy], seed: int, kind: st
     parameters = vars(world).get("parameters") or {}
     return Episode(
         world=spec.name, seed=seed, fps=spec.fps, embodiment=spec.embodiment,
-        frames={camera: np.stack([m.frames[camera] for m in moments]) for camera in spec.cameras},
-        actions=np.stack([action for _, action in lived[1:]]).astype(np.float32),
-        states={name: np.stack([m.state[name] for m in moments]) for name in moments[0].state},
-        instruction=moments[0].instruction, captions={"short": moments[0].instruction},
+        **stacked(moments, [action for _, action in lived[1:]]), captions={"short": moments[0].instruction},
         events=[(done[0] / spec.fps, done[0] / spec.fps, "success")] if done else [], success=bool(done),
         recipe={"world": spec.name, "seed": seed, "controller": kind, "size": list(spec.size),
                 "parameters": dict(parameters)},

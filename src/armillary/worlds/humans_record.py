@@ -122,10 +122,7 @@ def questions(
     world: Humans, moments: Sequence[Moment], seen: Sequence[dict[str, Box]], happened: Sequence[Event]
 ) -> list[Question]:
     """About three frames, and about the whole."""
-    last = len(moments) - 1
-    asked: list[Question] = []
-    for frame in sorted({0, last // 2, last}):
-        asked += _of_frame(world, moments[frame], seen[frame], frame)
+    asked = q.of_frames(len(moments) - 1, 2, lambda k: _of_frame(world, moments[k], seen[k], k))
     poses = q.contrasted([a for a in asked if a.choices == POSES], ("describe",))  # of who changes it
     asked = [a for a in asked if a.choices != POSES] + poses
     asked = q.fair(asked, np.random.default_rng([len(moments), 103]), names=world.names)

@@ -2,6 +2,7 @@
 
 ask        a ``Question`` about one frame or several
 extreme    who is furthest along a scale, if that is clear
+of_frames  questions about a few frames of a film
 contrasted without questions that a scene answers in one way only
 fair       some of many candidates, so that answers are as even as the scene allows
 template   a question without its names: two questions of one template differ only in what they are about
@@ -10,7 +11,7 @@ structured, report   captions and situation reports as one line of JSON (fields 
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
@@ -58,6 +59,12 @@ def fair(
         order = [list(answers)[i] for i in rng.permutation(len(answers))]
         chosen += [answers[answer][int(rng.integers(len(answers[answer])))] for answer in order[:each]]
     return chosen
+
+
+def of_frames(last: int, parts: int, about: Callable[[int], list[Question]]) -> list[Question]:
+    """What ``about`` asks of the first frame, the last, and those at even ``parts`` between."""
+    frames = sorted({part * last // parts for part in range(parts + 1)})
+    return [question for frame in frames for question in about(frame)]
 
 
 def contrasted(asked: Sequence[Question], tasks: Sequence[str], names: Sequence[str] = ()) -> list[Question]:

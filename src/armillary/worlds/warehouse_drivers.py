@@ -13,14 +13,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary.errors import RequestError
-from armillary.records import Moment
+from armillary.records import Moment, Policy
+from armillary.worlds.controllers import made
 from armillary.worlds.driving_map import Line
 from armillary.worlds.driving_traffic import gap_between
 from armillary.worlds.warehouse import FASTER, FASTEST, TURN, Warehouse
 from armillary.worlds.warehouse_scene import HALL, SHELF_FROM, SHELF_TO, SHELF_WIDE, SHELF_X, SIZES, STEP
 
-KINDS = ("expert", "clumsy", "random", "wordless")
 CELL, ROOM, PATIENCE = 0.3, 0.68, 10  # metres, metres, steps until the way is looked for again
 Array = NDArray[np.float64]
 Cell = tuple[int, int]
@@ -161,10 +160,9 @@ class Random:
         return self._world.action_for(self._speed * STEP, self._turn)
 
 
-def driver(world: Warehouse, kind: str, *, seed: int = 0) -> Driver | Random:
+def driver(world: Warehouse, kind: str, *, seed: int = 0) -> Policy:
     """Who drives; ``RequestError`` names the kinds there are."""
-    if kind == "random":
-        return Random(world, seed=seed)
-    if kind not in KINDS:
-        raise RequestError(f"controller {kind!r} is unknown: it must be one of {', '.join(KINDS)}.")
-    return Driver(world, seed=seed, wordless=kind == "wordless", shaky=kind == "clumsy")
+    return made(
+        kind, lambda wordless, shaky: Driver(world, seed=seed, wordless=wordless, shaky=shaky),
+        lambda: Random(world, seed=seed),
+    )  # fmt: skip

@@ -121,10 +121,7 @@ def questions(
     world: Warehouse, moments: Sequence[Moment], seen: Sequence[dict[str, Box]], happened: Sequence[Event]
 ) -> list[Question]:
     """About three frames of the fixed camera, and about the whole."""
-    last = len(moments) - 1
-    asked: list[Question] = []
-    for frame in sorted({0, last // 2, last}):
-        asked += _of_frame(world, moments[frame], seen[frame], frame)
+    asked = q.of_frames(len(moments) - 1, 2, lambda k: _of_frame(world, moments[k], seen[k], k))
     sides = q.contrasted([a for a in asked if a.choices == SIDES], ("relation",), world.names)
     asked = [a for a in asked if a.choices != SIDES] + sides
     asked = q.fair(asked, np.random.default_rng([len(moments), 79]), names=world.names)
