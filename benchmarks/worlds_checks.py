@@ -1,7 +1,9 @@
-"""Three long looks at a world: thousands of seeds, thousands of answers, pictures a second.
+"""Long looks at a world: thousands of seeds and answers, its experts, kills while recording, pictures a second.
 
     python -m benchmarks.worlds_checks seeds physics --count 1000      simulated whole, three frames drawn of each
     python -m benchmarks.worlds_checks answers spatial --count 2000    every answer checked by code of its own
+    python -m benchmarks.worlds_checks experts driving --count 200     how often the expert does what is asked
+    python -m benchmarks.worlds_checks kills physics --count 20        recording killed at random: the same bytes?
     python -m benchmarks.worlds_checks speed physics --count 3         camera frames with all labels, encoded
     python -m benchmarks.worlds_checks twins physics --count 100       impossible twins: found, and equal until then
 
@@ -14,6 +16,9 @@ import importlib
 import itertools
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -32,7 +37,7 @@ from armillary.worlds.lives import ALWAYS_ALIKE
 from armillary.worlds.physics_laws import broken
 from armillary.worlds.questions import template
 
-FAR_METRES = 60.0
+FAR_METRES, SMALL = 60.0, (64, 64)
 
 
 def record(world: str, seed: int, kind: str, **more: Any) -> Episode:
@@ -55,7 +60,7 @@ def seeds(world: str, count: int, first: int, within: float) -> dict[str, Any]:
     kinds, faults, done = found(ENTRIES[world].kinds), Counter(), 0
     for seed in in_time(range(first, first + count), within):
         done += 1
-        episode = record(world, seed, kinds[seed % len(kinds)], extras=())
+        episode = record(world, seed, kinds[seed % len(kinds)], extras=(), size=SMALL)
         for name, values in episode.states.items():
             faults["not finite"] += not np.isfinite(values).all()
             if name == "positions":
@@ -90,6 +95,48 @@ def answers(world: str, count: int, first: int, within: float) -> dict[str, Any]
     worst = max(shares, key=lambda words: shares[words])
     return {"answers": asked, "episodes": episodes, "wrong": len(bad), "examples": bad[:8], "templates": len(said),
             "most_frequent_share": round(shares[worst], 3), "of_template": worst}  # fmt: skip
+
+
+def experts(world: str, count: int, first: int, within: float) -> dict[str, Any]:
+    """How often the expert does what is asked, unseen: ``count`` seeds, and the seeds in which it does not."""
+    failed, done = [], 0
+    for seed in in_time(range(first, first + count), within):
+        done += 1
+        if not record(world, seed, "expert", views=(), extras=()).success:
+            failed.append(seed)
+    return {"seeds": done, "success": round(1 - len(failed) / max(done, 1), 4), "failed": failed}
+
+
+def kills(world: str, count: int, first: int, within: float) -> dict[str, Any]:
+    """A recording of six short lives, killed ``count`` times at random moments and begun again: are the bytes equal?"""
+    rng, killed, unlike = np.random.default_rng(first), 0, 0
+    verb = "import sys; from armillary.cli import main; sys.exit(main())"
+    with tempfile.TemporaryDirectory() as room:
+        whole, cut = Path(room) / "whole", Path(room) / "cut"
+        asked = ["--episodes", "6", "--seed", str(first), "--size", "32", "32"]
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", verb, "simulate", world, str(whole), *asked], check=True)
+        lasts = time.perf_counter() - begun
+        for _ in in_time(itertools.count(), within):
+            if killed >= count:
+                break
+            process = subprocess.Popen([sys.executable, "-c", verb, "simulate", world, str(cut), *asked])
+            try:
+                process.wait(float(rng.uniform(0.1, 0.9)) * lasts)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+            process.wait()
+            if process.returncode == 0:
+                unlike += _contents(whole) != _contents(cut)
+                shutil.rmtree(cut)
+        subprocess.run([sys.executable, "-c", verb, "simulate", world, str(cut), *asked], check=True)
+        unlike += _contents(whole) != _contents(cut)
+    return {"kills": killed, "unlike": unlike}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
 def speed(world: str, count: int, size: tuple[int, int]) -> dict[str, Any]:
@@ -133,7 +180,7 @@ def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
 def main() -> None:
     """Look, print, append to the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("seeds", "answers", "speed", "twins"))
+    parser.add_argument("what", choices=("seeds", "answers", "experts", "kills", "speed", "twins"))
     parser.add_argument("world")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
@@ -144,13 +191,19 @@ def main() -> None:
     if told.what == "speed":
         result = speed(told.world, told.count, tuple(told.size))
     else:
-        look = {"seeds": seeds, "answers": answers, "twins": twins}[told.what]
+        look = {"seeds": seeds, "answers": answers, "experts": experts, "kills": kills, "twins": twins}[told.what]
         result = look(told.world, told.count, told.first, told.within)
     print(json.dumps(result, indent=1))
     spent = (time.perf_counter() - begun) * 1e3
     timing = Timing(median_ms=spent, low_ms=spent, high_ms=spent, processor_ms=time.process_time() * 1e3, repeats=1)
     report(f"world_{told.what}", timing, world=told.world, **result, cores=os.cpu_count())
-    if result.get("faults") or result.get("wrong") or result.get("not_found") or result.get("unlike_before"):
+    if (
+        result.get("unlike")
+        or result.get("faults")
+        or result.get("wrong")
+        or result.get("not_found")
+        or result.get("unlike_before")
+    ):
         raise SystemExit(1)
 
 

@@ -22,7 +22,9 @@ class ContactSounds:
     """Listens to contacts of ``bodies`` while physics runs; hands out the sound step by step."""
 
     def __init__(self, model: "mujoco.MjModel", bodies: Sequence[int]) -> None:
-        self._model, self._bodies = model, list(bodies)
+        self._model = model
+        self._number = np.full(model.nbody, -1)
+        self._number[list(bodies)] = np.arange(len(bodies))
         self._touching: set[tuple[int, int]] = set()
         self._start, self._first = 0.0, True
         self._tail = np.zeros((2, 0), np.float32)
@@ -30,17 +32,17 @@ class ContactSounds:
 
     def listen(self, data: "mujoco.MjData") -> None:
         """Note the contacts that began in this physics step."""
-        now, force = set(), np.zeros(6)
-        for i, contact in enumerate(data.contact):
-            pair = sorted(int(self._model.geom_bodyid[g]) for g in contact.geom)
-            mine = [b for b in pair if b in self._bodies]
-            if not mine or contact.dist > 0:
-                continue
-            key = (pair[0], pair[1])
-            now.add(key)
-            if key not in self._touching and not self._first:
-                mujoco.mj_contactForce(self._model, data, i, force)
-                self._hits.append((data.time, self._bodies.index(mine[0]), float(abs(force[0])), float(contact.pos[0])))
+        now, force, contact = set(), np.zeros(6), data.contact
+        if data.ncon:
+            pairs = np.sort(self._model.geom_bodyid[contact.geom], axis=1)
+            mine = self._number[pairs]  # the object's number, -1 for everything else
+            for i in np.flatnonzero((mine >= 0).any(axis=1) & (contact.dist <= 0)).tolist():
+                key = (int(pairs[i, 0]), int(pairs[i, 1]))
+                now.add(key)
+                if key not in self._touching and not self._first:
+                    mujoco.mj_contactForce(self._model, data, i, force)
+                    first = int(mine[i, 0] if mine[i, 0] >= 0 else mine[i, 1])
+                    self._hits.append((data.time, first, float(abs(force[0])), float(contact.pos[i, 0])))
         self._touching, self._first = now, False
 
     def collect(self, seconds: float) -> NDArray[np.float32]:
