@@ -7,9 +7,8 @@ a spectrogram and ConvNeXt blocks going in, Oobleck's transposed convolutions co
 not normalised. Loudness is not kept: every sound is brought to a peak of 0.95 before it is encoded.
 """
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -17,15 +16,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.errors import CheckpointError, ConfigError, RequestError
+from armillary.tokenizers.folders import read_codec, write_codec
 
 SOUND_HZ = 48_000
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
 _PEAK, _TINY = 0.95, 1e-5
 _FIXED = {  # what the layout leaves no choice about, as Diffusers writes it
     "_class_name": "Cosmos3AVAEAudioTokenizer", "model_type": "autoencoder_v2", "sampling_rate": SOUND_HZ,
@@ -134,36 +131,18 @@ class SoundVAE(nn.Module):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``config.json`` and the weights as Diffusers lays them out."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        kind = self.dtype if dtype is None else dtype
-        tensors = {name: part.detach().to(kind).cpu().contiguous() for name, part in self.state_dict().items()}
-        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt"})
-        (target / "config.json").write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_codec(folder, self, self.config.to_dict(), self.dtype if dtype is None else dtype)
 
     @classmethod
     def load(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> "SoundVAE":
         """Read a folder that ``save`` or Diffusers wrote, also one without its encoder; else ``CheckpointError``."""
-        source = Path(folder)
-        try:
-            values = json.loads((source / "config.json").read_text(encoding="utf-8"))
-            tensors = load_file(source / _WEIGHTS)
-        except (OSError, json.JSONDecodeError, SafetensorError) as error:
-            raise CheckpointError(
-                f"no sound tokenizer could be read in {source}: it must hold config.json and {_WEIGHTS} ({error})."
-            ) from error
-        if not any(name.startswith("encoder.") for name in tensors):
-            values["encoder_enabled"] = False
-        with torch.device("meta"):
-            vae = cls(SoundVAEConfig.from_dict(values))
-        expected = {name: part.shape for name, part in vae.state_dict().items()}
-        if expected != {name: part.shape for name, part in tensors.items()}:
-            odd = sorted(expected.keys() ^ tensors.keys()) or "shapes"
-            raise CheckpointError(
-                f"the weights in {source} do not fit its config.json ({odd}): take both from one checkpoint."
-            )
-        vae.load_state_dict({name: part.to(dtype) for name, part in tensors.items()}, assign=True)
-        return vae.eval()
+
+        def make(values: dict[str, Any], names: Collection[str]) -> "SoundVAE":
+            if not any(name.startswith("encoder.") for name in names):
+                values["encoder_enabled"] = False
+            return cls(SoundVAEConfig.from_dict(values))
+
+        return read_codec(folder, "sound tokenizer", make, dtype)
 
 
 class _Normed(nn.Module):

@@ -10,7 +10,6 @@ Layout, tensor names and ``config.json`` are those of Diffusers' ``AutoencoderKL
 (specification 6.1), so that weights load both ways. Blocks: ``wan_blocks.py``. Training: ``training/vae.py``.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,12 +17,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.errors import CheckpointError, ConfigError, RequestError
+from armillary.tokenizers.folders import read_codec, write_codec
 from armillary.tokenizers.wan_blocks import CausalConv3d, Decoder, Encoder, FrameAttention
 
 SPACE, TIME = 16, 4  # pixels a latent cell has on each side, frames a latent frame holds
@@ -35,7 +33,6 @@ _CANVASES = {  # height and width of the canvases of each tier (specification 9.
     720: ((960, 960), (832, 1104), (1104, 832), (720, 1280), (1280, 720)),
 }
 MARGIN = 64  # pixels of canvas beyond which nothing reaches a clip's own latents
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
 _LAST = torch.channels_last_3d
 _FIRST_LOG_VARIANCE = -8.0
 
@@ -176,34 +173,13 @@ class VideoVAE(nn.Module):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``config.json`` and the weights as Diffusers lays them out."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        kind = self.dtype if dtype is None else dtype
-        tensors = {name: part.detach().to(kind).cpu().contiguous() for name, part in self.state_dict().items()}
-        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt"})
-        (target / "config.json").write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
+        write_codec(folder, self, self.config.to_dict(), self.dtype if dtype is None else dtype)
 
     @classmethod
     def load(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> "VideoVAE":
         """Read a folder that ``save`` or Diffusers wrote; ``CheckpointError`` if it is missing or broken."""
-        source = Path(folder)
-        try:
-            config = VideoVAEConfig.from_dict(json.loads((source / "config.json").read_text()))
-            tensors = load_file(source / _WEIGHTS)
-        except (OSError, json.JSONDecodeError, SafetensorError) as error:
-            raise CheckpointError(
-                f"no video tokenizer could be read in {source}: it must hold config.json and {_WEIGHTS} ({error})."
-            ) from error
-        with torch.device("meta"):
-            vae = cls(config)
-        expected = {name: part.shape for name, part in vae.state_dict().items()}
-        if expected != {name: part.shape for name, part in tensors.items()}:
-            odd = sorted(expected.keys() ^ tensors.keys()) or "shapes"
-            raise CheckpointError(
-                f"the weights in {source} do not fit its config.json ({odd}): take both from one checkpoint."
-            )
-        vae.load_state_dict({name: part.to(dtype) for name, part in tensors.items()}, assign=True)
-        return _channels_last(vae).eval()
+        vae = read_codec(folder, "video tokenizer", lambda values, _: cls(VideoVAEConfig.from_dict(values)), dtype)
+        return _channels_last(vae)
 
 
 def fit_latent_statistics(vae: VideoVAE, videos: Iterable[Tensor]) -> VideoVAEConfig:
