@@ -127,19 +127,21 @@ def long_prompt(omni: armillary.Omni) -> str:
 
 
 def compare(task: Task, ours: Ours, theirs: Theirs, *, repeats: int, dtype: str) -> None:
-    """Measure one task in turns, and write a line if both give the same."""
+    """Measure one task in turns, and write a line if both gave the same the last time."""
     prompt = long_prompt(ours.omni)
     picture = np.random.default_rng(0).integers(0, 256, (*task.size, 3), dtype=np.uint8)
+    ours.omni.parts.model("generator"), ours.omni.parts.vae  # loaded now: theirs is loaded too
+    found: dict[str, Any] = {}
     sides: list[Callable[[], Any]] = [
-        lambda: ours.run(task, prompt, picture),
-        lambda: theirs.run(task, prompt, picture),
+        lambda: found.update(ours=ours.run(task, prompt, picture)),
+        lambda: found.update(theirs=theirs.run(task, prompt, picture)),
     ]
-    mine, other = (np.asarray(side(), dtype=np.float64) for side in sides)
+    own, their = alternate(*sides, repeats=repeats)
+    mine, other = (np.asarray(found[name], dtype=np.float64) for name in ("ours", "theirs"))
     apart = float(np.abs(mine - other).max() / max(np.abs(other).max(), 1e-9))
     limit = 1e-3 + 0.5 / 255 if dtype == "float32" else 0.2
     if mine.shape != other.shape or apart > limit:
-        raise SystemExit(f"{task.name}: the two differ by {apart:.2g} ({mine.shape}, {other.shape}): nothing measured.")
-    own, their = alternate(*sides, repeats=repeats)
+        raise SystemExit(f"{task.name}: the two differ by {apart:.2g} ({mine.shape}, {other.shape}): nothing written.")
     told = {"dtype": dtype, "threads": torch.get_num_threads(), "apart": round(apart, 6)}
     told |= {"diffusers_median_ms": their.median_ms, "diffusers_processor_ms": their.processor_ms}
     ratio = {"times_faster": round(their.median_ms / own.median_ms, 2)}
