@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import moving_square, small_config, small_model
+from tiny import moving_square, small_checkpoint, small_config, small_model
 
 from armillary.datasets.raw import save_raw
-from armillary.model import TwoTowers
+from armillary.errors import ConfigError
+from armillary.model import TwoTowers, load_model
 from armillary.records import Question
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Stage
-from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
+from armillary.training.reasoner import ReasonerRun, drift, learn_tokenizer, train_reasoner
 from armillary.training.talk import DOING, NO_LABEL, REPORT, TalkSource, pictures_of, prompts_of, talk_loss
 
 ANSWERS = {"Which colour is the square?": "red", "Where is it?": "in the middle", "How many are there?": "one"}
@@ -142,3 +143,25 @@ def test_a_reasoner_that_was_killed_goes_on_with_the_losses_it_would_have_had(ra
     assert one == other and len(one) == 4
     weights = "checkpoint/transformer/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "whole" / weights).read_bytes() == (tmp_path / "cut" / weights).read_bytes()
+
+
+def test_a_reasoner_that_keeps_its_memory_strays_less_from_what_the_generator_knows(raw, tmp_path):
+    origin = small_checkpoint(tmp_path / "origin")
+    known, words = load_model(origin, dtype=torch.float32), TextTokenizer.load(origin / "text_tokenizer")
+    prompts = TalkSource(raw, words).batch(rng(9), 4, kind="prompt")
+    stage = Stage(name="r", steps=20, batch=2, rate=3e-3, warmup=1, bf16=False, log_every=10)
+    strayed = {}
+    for keep in (0.0, 20.0):
+        out = tmp_path / str(keep)
+        run = ReasonerRun(
+            data=raw, out=out, stage=stage, model=small_config(words), origin=origin, seeing=True, keep=keep
+        )
+        assert train_reasoner(run, lambda _: None)
+        strayed[keep] = drift(load_model(out / "checkpoint", dtype=torch.float32), known, prompts).item()
+    assert drift(known, known, prompts).item() == 0.0
+    assert 0.0 < strayed[20.0] < 0.3 * strayed[0.0]
+
+
+def test_there_is_no_memory_to_keep_without_an_origin(tmp_path):
+    with pytest.raises(ConfigError, match="--origin"):
+        ReasonerRun(data=tmp_path, out=tmp_path, stage=Stage(name="r", steps=1, batch=1, rate=1e-3), keep=1.0)

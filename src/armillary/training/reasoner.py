@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from armillary.datasets.raw import load_raw, raw_files
+from armillary.errors import ConfigError
 from armillary.model import PICO, ModelConfig, TwoTowers
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
@@ -25,6 +26,7 @@ from armillary.training.loop import Report, Stage, kept_state, train_stage
 from armillary.training.talk import Talk, TalkSource, pictures_of, prompts_of, talk_loss
 
 GAP_EVERY = 20
+PROMPTS = 4  # whose memory is compared in each step
 KINDS = ("still",) * 7 + ("film",) * 2 + ("prompt",)
 
 
@@ -32,8 +34,10 @@ KINDS = ("still",) * 7 + ("film",) * 2 + ("prompt",)
 class ReasonerRun:
     """Everything that decides how a reasoner is trained. ``data``: raw episodes; ``out``: the run's folder.
 
-    ``origin``: a checkpoint whose words the reasoner already knows; its eyes begin anew and its generator is kept
-    as it is. ``eyes``: the stage in which they are taught to see before the talk begins.
+    ``origin``: a checkpoint whose words the reasoner already knows; its generator is kept as it is, and its eyes too
+    if ``seeing``, else they begin anew. ``eyes``: the stage in which they are taught to see before the talk begins.
+    ``keep``: how strongly the memory of prompts is held as the origin has it, so that its generator, which has learnt
+    to read that memory, goes on understanding it (0: not at all).
     """
 
     data: Path
@@ -43,7 +47,13 @@ class ReasonerRun:
     longest: int = 192
     episodes: int | None = None
     origin: Path | None = None
+    seeing: bool = False
     eyes: Stage | None = None
+    keep: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.origin is None and (self.seeing or self.keep):
+            raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
 
 
 def learn_tokenizer(data: Path, folder: Path, *, episodes: int = 250, vocabulary: int = 2048) -> TextTokenizer:
@@ -70,7 +80,11 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     torch.manual_seed(run.stage.seed)
     model = TwoTowers(run.model)
     if run.origin is not None:
-        model.transformer.load_state_dict(load_model(run.origin, dtype=torch.float32).transformer.state_dict())
+        known = load_model(run.origin, dtype=torch.float32)
+        model.transformer.load_state_dict(known.transformer.state_dict())
+        known.requires_grad_(False)
+        if run.seeing:
+            model.visual.load_state_dict(known.visual.state_dict())
     begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes
     if run.eyes is not None and not begun:
         seeing = open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
@@ -90,6 +104,9 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         values = talk_loss(model, talk)
         if step % GAP_EVERY == 0:
             values["sees"] = _sees(model, talk, values["loss"])
+        if run.keep:
+            values["drift"] = drift(model, known, source.batch(rng, PROMPTS, kind="prompt"))
+            values["loss"] = values["loss"] + run.keep * values["drift"]
         return values
 
     finished = train_stage(run.stage, run.out, parameters, losses, report)
@@ -97,6 +114,18 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         model.init_generator_from_reasoner()
     save_model(folder, model, dtype=torch.bfloat16)
     return finished
+
+
+def drift(model: TwoTowers, known: TwoTowers, prompts: Talk) -> Tensor:
+    """How far the memory of prompts is from that of ``known``: the relative square error, mean of keys and values."""
+    with torch.no_grad():
+        then = known.read(prompts.ids, prompts.mask)
+    now = model.read(prompts.ids, prompts.mask)
+    there = then.mask[:, None, :, None]
+    parts = zip(now.keys + now.values, then.keys + then.values, strict=True)
+    return torch.stack(
+        [((a - b).float().square() * there).sum() / (b.float().square() * there).sum() for a, b in parts]
+    ).mean()
 
 
 def _sees(model: TwoTowers, talk: Talk, loss: Tensor) -> Tensor:
