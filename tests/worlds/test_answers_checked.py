@@ -1,7 +1,9 @@
 """What is asked about drives, shifts and people is true for code that never saw the words."""
 
 import importlib
+import itertools
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +62,11 @@ def test_a_question_with_one_usual_answer_is_left_out():
     asked += [q.ask("count", "How few?", "two", 1), q.ask("box", "Where is it?", "here")]
     kept = {one.words for one in q.contrasted(asked, ("count",))}
     assert kept == {"How few?", "Where is it?"}
+
+
+def test_a_long_look_ends_on_time_and_a_short_one_is_whole():
+    in_time = importlib.import_module("benchmarks.worlds_checks").in_time
+    assert list(in_time(range(3), 60.0)) == [0, 1, 2]
+    begun = time.process_time()
+    assert sum(1 for _ in in_time(itertools.count(), 0.05)) > 0
+    assert time.process_time() - begun < 5.0
