@@ -38,6 +38,7 @@ def main(
     seconds: float = 30.0,
     rounds: int = 3,
     chunks: int = 20,
+    niceness: int = 10,
 ) -> None:
     """Measure a server.
 
@@ -48,19 +49,19 @@ def main(
         seconds: How long they do.
         rounds: How often eight small requests are done batched, and one at a time, in turns; not at all if 0.
         chunks: Chunks of actions that one robot asks for; none if 0.
+        niceness: How much the started servers' computing stands back behind their answering, as of ``serve``.
     """
     with ExitStack() as stack:
         server = None
         if not url:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="armillary-")))
-            flags = ("--batch", str(TOGETHER), "--niceness", "10")  # as served
-            server = stack.enter_context(running(checkpoint, folder / "many", *flags))
+            nice = ("--niceness", str(niceness))
+            server = stack.enter_context(running(checkpoint, folder / "many", "--batch", str(TOGETHER), *nice))
         where = url.rstrip("/") if server is None else server.url
         if chunks:
             robot(where, chunks, server)
         if server is not None and rounds:
-            other = stack.enter_context(running(checkpoint, folder / "one", "--batch", "1", "--niceness", "10"))
-            batching(server, other, rounds)
+            batching(server, stack.enter_context(running(checkpoint, folder / "one", "--batch", "1", *nice)), rounds)
         if clients:
             load(where, clients, seconds)
 

@@ -224,4 +224,8 @@ def test_a_mistake_is_told_in_one_sentence(page):
     tab_to(page, "#imagine-form button")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#said').classList.contains('bad')")
-    assert "multiples of 32" in page.inner_text("#said")
+    assert "size=65x64: both sides must be multiples of 32" in page.inner_text("#said"), (
+        "width first, as it was written"
+    )
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.locator("#said").bounding_box()["y"] >= 0, "it is seen wherever the page is scrolled to"

@@ -66,6 +66,8 @@ def problem_of(error: ArmillaryError, names: dict[str, str] | None = None) -> Pr
     """A mistake of the user's as an answer; ``names``: what the client called a field of ``Asked``."""
     code = "refused" if isinstance(error, RefusedError) else "invalid_request"
     message = str(error)
+    if message.startswith("size="):  # height comes first in ``Asked``, width first in what clients write
+        message = re.sub(r"(\d+)x(\d+)", r"\2x\1", message)
     param = field_named(message)
     return Problem(400, code, message, param=(names or {}).get(param, param) if param else None)
 

@@ -226,6 +226,7 @@ async function toggle(job, shown) {
   const figure = make("figure", { "data-job": job.id });
   if (job.variants.includes("video")) {
     const film = make("video", { src: await content(job, "video"), controls: true, loop: true, muted: true, playsinline: true, "aria-label": `${job.mode}: ${job.prompt || "no prompt"}` });
+    film.autoplay = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     film.addEventListener("play", () => together(film));
     figure.append(film);
   } else if (job.variants.includes("image")) {
@@ -273,6 +274,7 @@ $("chat-form").addEventListener("submit", async (event) => {
   const words = $("words").value.trim();
   if (sending || !words) return;
   sending = true;
+  say("");
   const file = $("shown").files[0], talk = turns, content = [];
   let answered = "", reply = null;
   const mine = make("li", {}, make("span", { class: "who", text: "You" }), words);
