@@ -108,6 +108,11 @@ class Parts:
             self._model.lay_side_by_side()
         return self._model
 
+    def hold(self, model: TwoTowers, vae: VideoVAE) -> None:
+        """Use these in place of the folder's, for models that were never written. They lie on the device already."""
+        self._model, self.vae = model, vae
+        model.lay_side_by_side()
+
     def memory_of(self, prompt: str) -> Memory:
         """The reasoner's memory of a prompt as it stands, metadata sentences and all."""
         return self.shelf.of(self.text.prompt_ids(prompt))
