@@ -58,7 +58,7 @@ def test_cameras_on_the_wall_see_the_same_room_as_if_drawn_each_time(monkeypatch
     kept = world.step(np.array([0.05, 0, 0.05, 1, 0, 0, 0, 1, 0]))
     assert drawn == ["main", "left", "right", "main"]
     for camera in ("left", "right"):
-        fresh = look(world._views, world._data, camera)
+        fresh = look(world._eyes, world._data, camera)
         assert np.array_equal(fresh.frame, kept.frames[camera])
         assert np.array_equal(fresh.depth, kept.depth[camera])
     world.close()

@@ -3,6 +3,7 @@
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,8 +34,14 @@ def held_context() -> Any:
     """
     if "gl" not in vars(_HELD):
         _HELD.gl = mujoco.GLContext(64, 64)  # nothing is drawn on the context's own surface
-        atexit.register(_HELD.gl.free)
+        atexit.register(_free, weakref.ref(_HELD.gl))  # a thread that ends takes its own along
     return _HELD.gl
+
+
+def _free(held: "weakref.ref[Any]") -> None:
+    context = held()
+    if context is not None:
+        context.free()
 
 
 class Surface:
