@@ -8,9 +8,13 @@ import asyncio
 import os
 import select
 import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import IO
 
 ALL = "*"
+LOOK_SECONDS = 0.5
+FEW = 8
 
 
 class Bell:
@@ -26,14 +30,32 @@ class Bell:
             for event in self._waiting.get(name, ()):
                 event.set()
 
-    async def wait(self, job_id: str, seconds: float) -> None:
-        """Until the bell rings for the job, or the time is over."""
+    @property
+    def patience(self) -> float:
+        """How many seconds to wait for the bell before a look at the table, which workers elsewhere may have changed.
+
+        The longer, the more wait: all who wait look about as often together as eight of them would.
+        """
+        return LOOK_SECONDS * max(1.0, sum(map(len, self._waiting.values())) / FEW)
+
+    @contextmanager
+    def listening(self, job_id: str) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Gives ``news``: awaited, it returns once it has rung since the last news, or patience is over.
+
+        What rings while the listener looks at the table is not lost.
+        """
         event = asyncio.Event()
         self._waiting.setdefault(job_id, set()).add(event)
+
+        async def news() -> None:
+            try:
+                await asyncio.wait_for(event.wait(), self.patience)
+            except TimeoutError:
+                return
+            event.clear()
+
         try:
-            await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            pass
+            yield news
         finally:
             others = self._waiting[job_id]
             others.discard(event)

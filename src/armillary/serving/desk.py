@@ -33,7 +33,6 @@ from armillary.serving.settings import ServeSettings, chosen_checkpoint
 from armillary.serving.words import WordList
 
 TOGETHER_PIXELS = 1_000_000  # what is larger is computed alone: a batch would gain little and take much memory
-LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +236,13 @@ class Desk:
 
     async def until_over(self, job: Job) -> Job:
         """Wait until a job is over."""
-        while not job.over:
-            await self.bell.wait(job.id, LOOK_SECONDS)
+        if job.over:
+            return job
+        with self.bell.listening(job.id) as news:
             job = await self.look(job.id)
+            while not job.over:
+                await news()
+                job = await self.look(job.id)
         return job
 
     async def look(self, job_id: str) -> Job:

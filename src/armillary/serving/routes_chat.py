@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from armillary.serving.desk import LOOK_SECONDS, Desk
+from armillary.serving.desk import Desk
 from armillary.serving.forms import parsed
 from armillary.serving.inbound import as_input
 from armillary.serving.jobs import Job, NewJob, new_id
@@ -92,25 +92,26 @@ async def _events(desk: Desk, job: Job, body: ChatBody) -> AsyncIterator[str]:
     usage = body.stream_options is not None and body.stream_options.include_usage
     begun = False
     try:
-        while True:
-            over = job.over
-            if over and job.status != "completed":
-                problem = of_job(job.error_code or "server_error", job.error_message or "it did not end well.")
-                yield f"data: {json.dumps(problem.envelope())}\n\n"
-                return
-            text = job.result["text"] if over else await run_in_threadpool(desk.jobs.said, job)
-            if not begun:
-                begun = True
-                yield _chunk(head, {"role": "assistant", "content": ""}, None, usage)
-            thought, words = apart.news(text, over=over)
-            if thought:
-                yield _chunk(head, {"reasoning_content": thought}, None, usage)
-            if words:
-                yield _chunk(head, {"content": words}, None, usage)
-            if over:
-                break
-            await desk.bell.wait(job.id, LOOK_SECONDS)
-            job = await desk.look(job.id)
+        with desk.bell.listening(job.id) as news:
+            while True:
+                over = job.over
+                if over and job.status != "completed":
+                    problem = of_job(job.error_code or "server_error", job.error_message or "it did not end well.")
+                    yield f"data: {json.dumps(problem.envelope())}\n\n"
+                    return
+                text = job.result["text"] if over else await run_in_threadpool(desk.jobs.said, job)
+                if not begun:
+                    begun = True
+                    yield _chunk(head, {"role": "assistant", "content": ""}, None, usage)
+                thought, words = apart.news(text, over=over)
+                if thought:
+                    yield _chunk(head, {"reasoning_content": thought}, None, usage)
+                if words:
+                    yield _chunk(head, {"content": words}, None, usage)
+                if over:
+                    break
+                await news()
+                job = await desk.look(job.id)
         yield _chunk(head, {}, job.result["finish_reason"], usage)
         if usage:
             yield f"data: {json.dumps({**head, 'choices': [], 'usage': job.result['usage']})}\n\n"
