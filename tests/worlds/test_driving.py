@@ -13,7 +13,7 @@ from armillary.worlds.driving_drivers import driver
 from armillary.worlds.driving_map import LANE, Line, draw_streets
 from armillary.worlds.driving_record import record_driving
 from armillary.worlds.driving_scenarios import SCENARIOS, draw_scene
-from armillary.worlds.driving_traffic import STEP, gap_between, safe_speed
+from armillary.worlds.driving_traffic import STEP, gap_between, rectangle, safe_speed
 from armillary.worlds.labels import project
 
 
@@ -148,8 +148,10 @@ def test_answers_hold_in_the_states():
                 name = asked.words.removeprefix("How far away is the ").split(",")[0]
                 table = episode.states["vehicles" if name in cars else "people"][frame]
                 place = table[(cars if name in cars else people).index(name)]
-                away = math.dist(place[:2], episode.states["camera"][frame][:2, 3])
-                assert abs(away - float(asked.answer.split()[0])) < 2.6
+                sizes = {v["name"]: v["size"][:2] for v in episode.recipe["parameters"]["vehicles"]}
+                rim = rectangle(place, *sizes.get(name, (0.5, 0.5)))  # the nearest point counts
+                away = min(math.dist(point, episode.states["camera"][frame][:2, 3]) for point in rim)
+                assert abs(away - float(asked.answer.split()[0])) < 2.8
             elif asked.task == "next":
                 before, after = episode.states["ego"][[frame, frame + 10], 3]
                 assert {"speeds up": after > before, "slows down": after < before}.get(asked.answer, True)
