@@ -191,7 +191,7 @@ def pico_generator() -> Run:
     ``--no-fresh``.
     """
     stage = Stage(
-        name="generator", steps=5400, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
+        name="generator", steps=3300, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
     )
     return Generator(
         origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), vae=Path("runs/pico/decoder/vae"),

@@ -96,6 +96,7 @@ def test_the_last_layer_leaves_given_tokens_out():
     assert counts == [10, 10, 4]
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("style", list(STYLES))
 def test_matrices_side_by_side_are_fewer_products_and_the_same_numbers(style, monkeypatch):
     model = small(style)
@@ -120,6 +121,16 @@ def test_matrices_side_by_side_are_fewer_products_and_the_same_numbers(style, mo
         close(got, want)
 
 
+def test_matrices_side_by_side_can_still_learn():
+    model = small("qwen").requires_grad_(True)
+    model.lay_side_by_side()
+    model.velocity(memory(model, (5, 5)), segments(2, False), fps=FPS)[0].square().sum().backward()
+    attention = model.transformer.layers[0].self_attn
+    for part in (attention.add_q_proj, attention.add_k_proj, attention.add_v_proj):
+        assert part.weight.grad is not None and part.weight.grad.any()
+
+
+@torch.no_grad()
 def test_weights_that_change_or_move_after_lying_side_by_side_count_as_they_are():
     model = small("qwen")
     model.lay_side_by_side()

@@ -15,7 +15,8 @@ from armillary.worlds.lives import controllers
 SAMPLED = 120
 FILLERS = frozenset({
     "ahead", "anything", "something", "stem",
-    "a", "acting", "acts", "along", "also", "an", "and", "another", "any", "are", "arm", "as", "at", "be", "being", "beside", "by",
+    "a", "acting", "acts", "along", "also", "an", "and", "another", "any", "are", "arm", "as", "at", "be", "being",
+    "beside", "by",
     "camera", "clip", "come", "comes", "down", "during", "episode", "film", "for", "from", "gripper", "happen",
     "happens", "has", "have", "having", "in", "into", "is", "it", "its", "lie", "lies", "lying", "made", "make",
     "must", "near", "next", "of", "on", "one's", "onto", "or", "other", "over", "picture", "place's", "please",

@@ -79,7 +79,8 @@ class Joint:
     """Products of one input with several matrices: one product, once ``lay`` has put the matrices below one another.
 
     ``lay`` moves weights, it does not copy them: each stays a parameter of its own, a part of the whole. Weights that
-    were moved or exchanged since are found out and multiplied one by one, as they are where nobody ever called it.
+    were moved or exchanged since are found out and multiplied one by one, as they are where nobody ever called it, and
+    where somebody learns: the whole has no gradient.
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ class Joint:
 
     def __call__(self, x: Tensor, *parts: nn.Linear) -> tuple[Tensor, ...]:
         """Each part's product with x."""
-        if not self._laid or (laid := self._laid.get(_addresses(parts))) is None:
+        if not self._laid or torch.is_grad_enabled() or (laid := self._laid.get(_addresses(parts))) is None:
             return tuple(part(x) for part in parts)
         return functional.linear(x, laid[0]).split(laid[1], dim=-1)
 

@@ -5,9 +5,8 @@
 
 A reasoner that reads well answers from habit, and what a fresh vision tower could add never gets through: three runs
 talked for half an hour each and saw nothing (docs/log.md). With tokens that look like words it has read, it uses
-them within a few hundred steps. Where the thing is, DeepStack tells: from its features a linear head must name the
-digits of its box, as the reasoner will have to write them. The head is thrown away, and the features, which are added
-to states thirty times larger, are made loud enough to be heard (docs/log.md).
+them within a few hundred steps. A linear head that learns where in the picture the thing of a cell is keeps places
+readable for whoever comes after; the head is thrown away.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +25,11 @@ from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Report, Stage, train_stage
 
 UNIT = 32  # pixels, as the eyes see them, of one token on each side
-PLACE_WEIGHT, EMPTY_WEIGHT = 0.5, 0.5
-NUMBERS = 6  # that tell a place, each two digits: left, top, right, bottom and middle of the box, hundredths
-LOUD = 10.0  # the size of DeepStack's features after the lessons; the states they are added to have about 20
+PLACE_WEIGHT, EMPTY_WEIGHT = 1.0, 0.5
 
 
 class SightSource:
-    """Frames with, for each cell, which things have their middle there and the numbers of their box."""
+    """Frames with, for each cell, which things have their middle there (n c k) and where that is (n c k 2)."""
 
     def __init__(self, data: Path, *, camera: str = "front", every: int = 3) -> None:
         frames, found = [], []
@@ -48,24 +45,20 @@ class SightSource:
         self._found = found
 
     def batch(self, rng: np.random.Generator, samples: int) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
-        """Frames as the eyes see them b y x 3, presence b c k, numbers b c 6 (-1 where there is nothing)."""
+        """Frames as the eyes see them b y x 3, presence b c k, places b c k 2 (x, y in cells from the middle)."""
         rows = rng.integers(len(self.frames), size=samples)
         frames = fit_for_eyes(self.frames[rows], most=max(self.frames.shape[1:3]), unit=UNIT)
         lines, columns = (side // UNIT for side in frames.shape[1:3])
         present = torch.zeros(samples, lines * columns, len(self.names))
-        numbers = torch.full((samples, lines * columns, NUMBERS), -1)
-        size = np.array(self.frames.shape[1:3][::-1])  # width, height
+        places = torch.zeros(*present.shape, 2)
+        scale = np.array([columns / self.frames.shape[2], lines / self.frames.shape[1]])
         for i, row in enumerate(rows):
-            for name, box in self._found[row].items():
-                corners = np.array(box).reshape(2, 2)
-                middle = corners.mean(axis=0)
-                x, y = np.minimum(middle / size * (columns, lines), (columns - 1, lines - 1)).astype(int)
-                present[i, y * columns + x, self.names.index(name)] = 1
-                told = np.concatenate((corners, middle[None])) / size
-                numbers[i, y * columns + x] = torch.from_numpy(
-                    np.minimum(99, np.rint(100 * told)).astype(int)
-                ).flatten()
-        return frames, present, numbers
+            for name, (left, top, right, bottom) in self._found[row].items():
+                x, y = scale * ((left + right) / 2, (top + bottom) / 2)
+                cell, thing = min(int(y), lines - 1) * columns + min(int(x), columns - 1), self.names.index(name)
+                present[i, cell, thing] = 1
+                places[i, cell, thing] = torch.tensor((x - columns / 2, y - lines / 2))
+        return frames, present, places
 
 
 def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str]) -> Float[Tensor, "k d"]:
@@ -78,8 +71,8 @@ def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str
 def sight_loss(
     model: TwoTowers, head: nn.Linear, words: Float[Tensor, "k d"], seen: tuple[NDArray[np.uint8], Tensor, Tensor]
 ) -> dict[str, Tensor]:
-    """Distance to the word vectors (empty cells: to 0), and of the digits; ``right``, ``digits``: how many are true."""
-    frames, present, numbers = seen
+    """Distance to the word vectors (empty cells: to 0) and of places; ``right``: cells whose best word is true."""
+    frames, present, places = seen
     dtype = model.transformer.embed_tokens.weight.dtype
     tokens, extra = model.visual(patchify_images(frames), dtype)
     cells = tokens.float().unflatten(0, present.shape[:2])
@@ -87,13 +80,12 @@ def sight_loss(
     full = present.sum(dim=-1) > 0
     align = distance[full].mean() + EMPTY_WEIGHT * distance[~full].mean()
     best = (cells @ functional.normalize(words, dim=-1).T).argmax(dim=-1, keepdim=True)
-    loss, right = align, {"align": align.detach(), "right": present.gather(-1, best)[..., 0][full].mean()}
-    if extra:
-        told = head(sum(extra).float()).unflatten(0, present.shape[:2])[full].unflatten(-1, (2 * NUMBERS, 10))
-        digits = torch.cat((numbers[full] // 10, numbers[full] % 10), dim=-1)
-        loss = loss + PLACE_WEIGHT * functional.cross_entropy(told.flatten(0, 1), digits.flatten())
-        right["digits"] = (told.argmax(dim=-1) == digits).float().mean()
-    return {"loss": loss} | right
+    told = head(sum(extra, tokens).float()).unflatten(0, present.shape[:2]).unflatten(-1, (len(words), 2))
+    place = ((told - places).abs().sum(-1) * present).sum() / present.sum().clamp(min=1)
+    return {
+        "loss": align + PLACE_WEIGHT * place, "align": align.detach(), "place": place.detach(),
+        "right": present.gather(-1, best)[..., 0][full].mean(),
+    }  # fmt: skip
 
 
 def open_eyes(
@@ -103,25 +95,11 @@ def open_eyes(
     source = SightSource(data)
     report(f"{len(source.frames)} frames, {len(source.names)} kinds of things")
     words = word_vectors(model, tokenizer, source.names)
-    head = nn.Linear(model.config.tower.width, 2 * NUMBERS * 10)
+    head = nn.Linear(model.config.tower.width, 2 * len(source.names))
     parameters = [*model.visual.named_parameters(prefix="visual"), *head.named_parameters(prefix="head")]
 
     def losses(step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([stage.seed, step])
         return sight_loss(model, head, words, source.batch(rng, stage.batch))
 
-    finished = train_stage(stage, folder, parameters, losses, report)
-    if finished:
-        speak_up(model, source.batch(np.random.default_rng(stage.seed), 32)[0])
-    return finished
-
-
-@torch.no_grad()
-def speak_up(model: TwoTowers, frames: NDArray[np.uint8]) -> None:
-    """Scale what DeepStack adds until its features of ``frames`` b y x 3 have the size ``LOUD``."""
-    _, extra = model.visual(patchify_images(frames), model.transformer.embed_tokens.weight.dtype)
-    named = dict(model.visual.named_parameters())
-    for number, features in enumerate(extra):
-        factor = LOUD / features.float().square().mean().sqrt()
-        for part in ("weight", "bias"):
-            named[f"deepstack_merger_list.{number}.linear_fc2.{part}"].mul_(factor)
+    return train_stage(stage, folder, parameters, losses, report)
