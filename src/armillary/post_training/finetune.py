@@ -91,17 +91,8 @@ class FinetuneRun:
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out={self.held_out}: it is the share that is not learnt from, between 0 and 1.")
-        if (
-            min(
-                self.minutes,
-                self.windows,
-                self.clips,
-                self.batch,
-                self.lives,
-                1 if self.solver_steps is None else self.solver_steps,
-            )
-            <= 0
-        ):
+        walked = 1 if self.solver_steps is None else self.solver_steps
+        if min(self.minutes, self.windows, self.clips, self.batch, self.lives, walked) <= 0:
             raise ConfigError(
                 f"minutes={self.minutes}, windows={self.windows}, clips={self.clips}, batch={self.batch}, lives="
                 f"{self.lives}, solver_steps={self.solver_steps}: all must be positive."

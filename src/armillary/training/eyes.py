@@ -28,6 +28,11 @@ UNIT = 32  # pixels, as the eyes see them, of one token on each side
 PLACE_WEIGHT, EMPTY_WEIGHT = 1.0, 0.5
 
 
+def as_seen(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Frames t h w 3 as the eyes take them."""
+    return fit_for_eyes(frames, most=max(frames.shape[1:3]), unit=UNIT)
+
+
 class SightSource:
     """Frames with, for each cell, which things have their middle there (n c k) and where that is (n c k 2)."""
 
@@ -47,7 +52,7 @@ class SightSource:
     def batch(self, rng: np.random.Generator, samples: int) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
         """Frames as the eyes see them b y x 3, presence b c k, places b c k 2 (x, y in cells from the middle)."""
         rows = rng.integers(len(self.frames), size=samples)
-        frames = fit_for_eyes(self.frames[rows], most=max(self.frames.shape[1:3]), unit=UNIT)
+        frames = as_seen(self.frames[rows])
         lines, columns = (side // UNIT for side in frames.shape[1:3])
         present = torch.zeros(samples, lines * columns, len(self.names))
         places = torch.zeros(*present.shape, 2)

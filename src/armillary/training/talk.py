@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from armillary.datasets.raw import load_raw, raw_files
-from armillary.model import TwoTowers, Visual, fit_for_eyes, patchify_images, patchify_video
+from armillary.model import TwoTowers, Visual, patchify_images, patchify_video
 from armillary.prompts import action_prompt, video_prompt
 from armillary.records import Episode
 from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
-from armillary.training.eyes import UNIT
+from armillary.training.eyes import UNIT, as_seen
 
 REPORT = "Describe what you see."
 DOING = "What is the robot doing?"
@@ -136,11 +136,6 @@ class TalkSource:
             ids += asked + said + close
             labels += [NO_LABEL] * len(asked) + said + [NO_LABEL] * len(close)
         return ids, labels
-
-
-def as_seen(frames: NDArray[Any]) -> NDArray[Any]:
-    """Frames t h w 3 as the eyes take them."""
-    return fit_for_eyes(frames, most=max(frames.shape[1:3]), unit=UNIT)
 
 
 @lru_cache

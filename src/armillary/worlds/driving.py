@@ -180,11 +180,10 @@ class Driving(Filmed):
         }
 
     def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
-        state, views = self._state(), self._eyes
-        looks = {}
-        if views is not None:
+        state = self._state()
+        if self._eyes is not None:
             self._put()
-            looks = {view: views.look(self._data, view) for view in self._views}
+        looks = self._looks(self._views)
         frames = {view: look.frame for view, look in looks.items()}
         if "front" in frames:
             frames["front"] = fall(frames["front"], self.sky.weather, (self._seed, self._steps), self.speed)

@@ -18,7 +18,7 @@ from armillary.embodiments import pose_from_rot6d, relative_pose, rot6d_from_pos
 from armillary.errors import DataError
 from armillary.records import WorldSpec
 from armillary.worlds.camera import calibration
-from armillary.worlds.labels import Views
+from armillary.worlds.labels import Look, Views
 
 Array = NDArray[np.float64]
 
@@ -35,6 +35,11 @@ class Filmed:
     def calibrations(self) -> dict[str, Any]:
         """Every camera's intrinsics, and its pose as it stands now."""
         return {name: calibration(self._model, self._data, name, self._size) for name in self.spec.cameras}
+
+    def _looks(self, views: tuple[str, ...]) -> dict[str, Look]:
+        """What each of the cameras ``views`` sees of the data as they stand; nothing while nothing is to be drawn."""
+        eyes = self._eyes
+        return {} if eyes is None else {view: eyes.look(self._data, view) for view in views}
 
     def close(self) -> None:
         """Free the drawing; the world may be reset again."""

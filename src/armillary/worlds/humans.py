@@ -154,7 +154,7 @@ class Humans(Filmed):
 
     def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
         self._put()
-        data, row, views = self._data, self.row(), self._eyes
+        data, row = self._data, self.row()
         joints = [[data.body(name if part == "pelvis" else f"{name}/{part}").xpos.copy() for part in JOINTS]
                   for name in self.names]  # fmt: skip
         state = {
@@ -164,7 +164,7 @@ class Humans(Filmed):
             "hinges": np.array([act.rows[row, 7 : 7 + len(HINGES)] for act in self.acts]),
             "planted": np.array([[float(act.planted[side][row]) for side in SIDES] for act in self.acts]),
         }
-        looks = {view: views.look(data, view) for view in self._views} if views is not None else {}
+        looks = self._looks(self._views)
         return Moment(
             frames={view: look.frame for view, look in looks.items()}, state=state, instruction=self.instruction,
             reward=0.0, success=False, over=False,

@@ -18,7 +18,7 @@ from armillary.worlds import questions as q
 from armillary.worlds.humans import SPEC, STILL, Humans, doing
 from armillary.worlds.humans_acts import DOING
 from armillary.worlds.humans_body import JOINTS
-from armillary.worlds.labels import Box, box_words, boxes, in_camera
+from armillary.worlds.labels import Box, box_words, boxes_in, in_camera
 from armillary.worlds.record import live
 from armillary.worlds.stacked import stacked
 
@@ -68,7 +68,7 @@ def record_humans(
     try:
         lived = list(live(world, policy, seed, max_steps=max_steps))
         moments = [moment for moment, _ in lived]
-        seen = [_seen(world, moment) for moment in moments]
+        seen = [boxes_in("main", moment.segmentation, world.names) for moment in moments]
         happened = events(world, len(moments))
         return Episode(
             world=SPEC.name, seed=seed, fps=SPEC.fps, embodiment=SPEC.embodiment,
@@ -81,11 +81,6 @@ def record_humans(
         )  # fmt: skip
     finally:
         world.close()
-
-
-def _seen(world: Humans, moment: Moment) -> dict[str, Box]:
-    marks = moment.segmentation
-    return boxes(marks["main"], world.names) if marks and "main" in marks else {}
 
 
 def events(world: Humans, frames: int) -> list[Event]:

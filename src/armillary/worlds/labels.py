@@ -82,6 +82,11 @@ def boxes(marks: NDArray[np.int32], names: Sequence[str], *, least: int | None =
     return found
 
 
+def boxes_in(camera: str, marks: Mapping[str, NDArray[np.int32]] | None, names: Sequence[str]) -> dict[str, Box]:
+    """``boxes`` of what ``camera`` marked of a moment; none if it marked nothing."""
+    return boxes(marks[camera], names) if marks and camera in marks else {}
+
+
 def tracks(frames: Sequence[Mapping[str, Box]]) -> dict[str, list[tuple[int, Box]]]:
     """Each thing's way through an episode: (frame's number, box), where it was seen."""
     found: dict[str, list[tuple[int, Box]]] = {}

@@ -201,11 +201,10 @@ class Warehouse(Filmed):
         }
 
     def _moment(self, sound: NDArray[np.float32] | None = None) -> Moment:
-        state, views = self._state(), self._eyes
-        looks = {}
-        if views is not None:
+        state = self._state()
+        if self._eyes is not None:
             self._put()
-            looks = {view: views.look(self._data, view) for view in self._views}
+        looks = self._looks(self._views)
         success = not self.failed and state["goal"][2] < GOAL_METRES and abs(self.speed) < GOAL_SPEED
         return Moment(
             frames={view: look.frame for view, look in looks.items()}, state=state, instruction=self.instruction,

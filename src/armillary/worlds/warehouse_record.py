@@ -16,7 +16,7 @@ from armillary.records import Array, Episode, Moment, Question
 from armillary.worlds import questions as q
 from armillary.worlds.driving_traffic import gap_between
 from armillary.worlds.driving_words import spans
-from armillary.worlds.labels import Box, box_words, boxes
+from armillary.worlds.labels import Box, box_words, boxes, boxes_in
 from armillary.worlds.record import LEAST_STEPS, live
 from armillary.worlds.stacked import stacked
 from armillary.worlds.warehouse import PUDDLE_LABEL, ROBOT_LABEL, SPEC, Warehouse
@@ -41,7 +41,7 @@ def record_warehouse(
     try:
         lived = list(live(world, policy, seed, max_steps=max_steps, least_steps=4 * LEAST_STEPS))
         moments = [moment for moment, _ in lived]
-        seen = [_seen(world, moment) for moment in moments]
+        seen = [boxes_in("hall", moment.segmentation, world.names) for moment in moments]
         happened = events(world, moments)
         return Episode(
             world=SPEC.name, seed=seed, fps=SPEC.fps, embodiment=SPEC.embodiment,
@@ -55,11 +55,6 @@ def record_warehouse(
         )  # fmt: skip
     finally:
         world.close()
-
-
-def _seen(world: Warehouse, moment: Moment) -> dict[str, Box]:
-    marks = moment.segmentation
-    return boxes(marks["hall"], world.names) if marks and "hall" in marks else {}
 
 
 def events(world: Warehouse, moments: Sequence[Moment]) -> list[Event]:
