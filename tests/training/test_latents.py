@@ -1,6 +1,7 @@
 """What the generator's windows keep: they fit, mean in training what they mean in sampling, a cut takes nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -40,6 +41,11 @@ def raw(tmp_path_factory):
     for number in range(3):
         save_raw(folder / f"episode_{number:06d}.npz", moving_square(number, frames=24, side=128))
     return folder
+
+
+def cutting(vae, *, most):
+    """What makes the windows of one episode."""
+    return lambda episodes: windows_of(episodes[0], vae, load_embodiment("pusht"), camera="top", most=most)
 
 
 @pytest.mark.parametrize("frames", [17, 18, 30, 45])
@@ -82,25 +88,25 @@ def test_a_window_is_in_training_what_it_is_in_sampling(tmp_path):
 
 def test_a_cache_that_was_cut_off_is_continued_and_the_same(vae, raw, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    make = {"most": 2, "body": "pusht:top"}
-    assert len(list(make_cache(raw, whole, vae, **make))) == 3
+    make = cutting(vae, most=2)
+    assert len(list(make_cache(raw, whole, make))) == 3
     cut.mkdir()
-    next(make_cache(raw, cut, vae, **make))
+    next(make_cache(raw, cut, make))
     written = (cut / "episode_000000.safetensors").stat().st_mtime_ns
-    assert len(list(make_cache(raw, cut, vae, **make))) == 3
+    assert len(list(make_cache(raw, cut, make))) == 3
     assert (cut / "episode_000000.safetensors").stat().st_mtime_ns == written
     for path in sorted(whole.iterdir()):
         assert path.read_bytes() == (cut / path.name).read_bytes()
 
 
 def test_shares_of_a_cache_meet_without_a_gap(vae, raw, tmp_path):
-    make = {"most": 1, "body": "pusht:top"}
-    first, second = (set(make_cache(raw, tmp_path, vae, share=(i, 2), **make)) for i in range(2))
+    make = cutting(vae, most=1)
+    first, second = (set(make_cache(raw, tmp_path, make, share=(i, 2))) for i in range(2))
     assert len(first | second) == 3 and not first & second
 
 
 def test_a_cache_gives_back_what_is_kept(vae, raw, tmp_path):
-    list(make_cache(raw, tmp_path, vae, most=2, body="pusht:top"))
+    list(make_cache(raw, tmp_path, cutting(vae, most=2)))
     windows = load_cache(tmp_path)
     body, episode = load_embodiment("pusht"), moving_square(0, frames=24, side=128)
     assert len(windows) == 6 == len(windows.video) and windows.domain.tolist() == [body.domain_id] * 6
@@ -152,7 +158,8 @@ def test_things_are_where_their_boxes_are():
 
 
 def test_a_cache_of_single_frames_comes_back_as_such(vae, raw, tmp_path):
-    list(make_cache(raw, tmp_path, vae, body="pusht:top", stills=True, most=2))
+    stills = partial(stills_of, vae=vae, embodiment=load_embodiment("pusht"), camera="top", most=2)
+    assert len(list(make_cache(raw, tmp_path, stills, together=25))) == 3
     assert len(list(tmp_path.iterdir())) == 1 and load_cache(tmp_path).size == STILL
 
 

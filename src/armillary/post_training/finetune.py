@@ -25,7 +25,6 @@ from armillary.embodiments import Embodiment, fit_normaliser, load_embodiment, l
 from armillary.errors import ConfigError
 from armillary.media import contact_sheet, write_image, write_whole
 from armillary.model import TwoTowers, load_model
-from armillary.model.arithmetic import fast_dtype
 from armillary.model.two_towers import tower_of
 from armillary.post_training.figures import Said, drive_figures, figures_of, measure
 from armillary.post_training.pictures import RATE, adapt_vae
@@ -48,7 +47,7 @@ from armillary.tokenizers.video import SPACE, TIER, VideoVAE
 from armillary.training.generator import write_checkpoint
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import FRAMES, Windows, encode_windows
-from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.loop import Report, Stage, in_bf16, train_stage
 from armillary.training.vae import VAERun
 
 TRIED_STEPS = 3  # that are timed to know how many fit
@@ -247,8 +246,9 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
             may_act.append(acts(episode))
     count = len(task)
     height, width = film_of(parts.known[0]).shape[1:3]
+    video = load_file(kept)["video"]
     return Windows(
-        video=(video := load_file(kept)["video"]), actions=torch.from_numpy(np.stack(actions)), task=task, caption=task,
+        video=video, actions=torch.from_numpy(np.stack(actions)), task=task, caption=task,
         things=torch.zeros(video.shape[:2]), placed=[""] * count,
         domain=np.full(count, body.domain_id), width=np.full(count, body.width), fps=np.full(count, body.rate_hz),
         acts=np.array(may_act), tells=np.zeros(count, bool), size=((FRAMES + 3) // 4, height // SPACE, width // SPACE),
@@ -287,7 +287,7 @@ def _planned(run: FinetuneRun, parameters: list[nn.Parameter], losses: Callable[
     for trial in range(TRIED_STEPS + 1):
         if trial == 1:
             began = time.monotonic()  # the first step also reads the prompts
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() == torch.bfloat16):
+        with in_bf16():
             loss = losses(trial)["loss"]
         loss.backward()
         for parameter in parameters:

@@ -7,18 +7,21 @@
 Each may be cut off and started again, and may be shared between processes: ``share`` (i, n) is the i-th of n.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from armillary.datasets.raw import load_raw, raw_files, simulate_raw
+from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
-from armillary.training.latents import FRAMES, make_cache
+from armillary.training.latents import A_FILE, FRAMES, in_boxes, make_cache, stills_of, windows_of
 from armillary.training.loop import Report
 
 SAY_EVERY = 25
@@ -127,11 +130,11 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
 
 def _boxed(episode: Episode, camera: str, start: int) -> NDArray[np.uint8]:
     """Masks of a clip, uint8 17 h w: 1 inside the boxes of what is seen, where boxes are known, else 0."""
-    masks = np.zeros((FRAMES, *episode.frames[camera].shape[1:3]), np.uint8)
+    size = episode.frames[camera].shape[1:3]
+    masks = np.zeros((FRAMES, *size), np.uint8)
     if episode.boxes and camera == "front":
         for mask, boxes in zip(masks, episode.boxes[start : start + FRAMES], strict=True):
-            for left, top, right, bottom in boxes.values():
-                mask[top:bottom, left:right] = 1
+            mask[:] = in_boxes(boxes, size)
     return masks
 
 
@@ -139,9 +142,15 @@ def encode(run: CacheRun, report: Report = print) -> int:
     """Encode what is not there yet; returns how many episodes this share has."""
     torch.set_num_threads(run.threads)
     vae = VideoVAE.load(run.vae, dtype=torch.bfloat16)
+    body, how = load_embodiment(run.embodiment), {"camera": run.camera, "most": run.most}
+
+    def cut(episodes: Sequence[Episode]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+        if run.stills:
+            return stills_of(episodes, vae, body, **how)  # type: ignore[arg-type]
+        return windows_of(episodes[0], vae, body, **how)  # type: ignore[arg-type]
+
     made = 0
-    body = f"{run.embodiment}:{run.camera}"
-    for name in make_cache(run.data, run.out, vae, share=run.share, most=run.most, body=body, stills=run.stills):
+    for name in make_cache(run.data, run.out, cut, share=run.share, together=A_FILE if run.stills else 1):
         made += 1
         if made % SAY_EVERY == 0:
             report(f"{made} episodes, the last {name}")

@@ -11,7 +11,7 @@ their latents cropped (cosmos3.md 9.7), as sampling does it, so that a checkpoin
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from armillary.datasets.raw import load_raw, raw_files
-from armillary.embodiments import Embodiment, load_embodiment
+from armillary.embodiments import Embodiment
 from armillary.model import patchify
 from armillary.prompts import action_prompt, placed_caption, video_prompt
 from armillary.records import Episode
@@ -33,6 +33,7 @@ FRAMES, STRIDE, PICTURE = 17, 4, (128, 128)
 LATENT = (5, 8, 8)  # frames, rows, columns of the latents of such a picture's window
 STILL = (1, 8, 8)  # and of one picture alone
 A_FILE = 25  # so many episodes' stills lie in one file
+Cut = Callable[[Sequence[Episode]], tuple[dict[str, Tensor], list[dict[str, Any]]]]  # episodes -> windows, their words
 ANY_TASK = "Move the arm."  # for forward and inverse dynamics, where the actions say everything
 
 
@@ -161,11 +162,17 @@ def things_of(episode: Episode, frames: Iterable[int]) -> Tensor:
     rows, columns = LATENT[1] // 2, LATENT[2] // 2
     shares = []
     for frame in frames:
-        inside = np.zeros(PICTURE, np.float32)
-        for left, top, right, bottom in (episode.boxes[frame] if episode.boxes else {}).values():
-            inside[top:bottom, left:right] = 1
+        inside = in_boxes(episode.boxes[frame] if episode.boxes else {}, PICTURE)
         shares.append(inside.reshape(rows, PICTURE[0] // rows, columns, PICTURE[1] // columns).mean((1, 3)).ravel())
     return torch.from_numpy(np.concatenate(shares))
+
+
+def in_boxes(boxes: Mapping[str, Sequence[int]], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """1 inside the boxes (left, top, right, bottom) of a picture of ``size`` h w, else 0."""
+    mask = np.zeros(size, np.uint8)
+    for left, top, right, bottom in boxes.values():
+        mask[top:bottom, left:right] = 1
+    return mask
 
 
 def _row(episode: Episode, embodiment: Embodiment, start: int, instruction: str) -> dict[str, Any]:
@@ -189,39 +196,25 @@ def _still_caption(episode: Episode) -> str:
 
 
 def make_cache(
-    data: Path,
-    folder: Path,
-    vae: VideoVAE,
-    *,
-    share: tuple[int, int] = (0, 1),
-    most: int = 6,
-    body: str = "tabletop",
-    stills: bool = False,
+    data: Path, folder: Path, cut: Cut, *, share: tuple[int, int] = (0, 1), together: int = 1
 ) -> Iterator[str]:
-    """Encode the episodes that have no file yet, yielding each file's name; may be cut off and continued.
+    """Encode the episodes that have no file yet, yielding each one's name; may be cut off and continued.
 
-    A file holds the windows of one episode, or with ``stills`` those of ``A_FILE`` episodes. ``body``: the
-    embodiment and, after a colon, the camera: "pusht:top"; by itself the camera is ``front``.
+    ``cut`` makes the windows of the ``together`` episodes of a file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name, _, camera = body.partition(":")
-    how = {"embodiment": load_embodiment(name), "camera": camera or "front", "most": most}
     paths = raw_files(data)
-    together = A_FILE if stills else 1
     groups = [paths[first : first + together] for first in range(0, len(paths), together)]
     for group in groups[share[0] :: share[1]]:
         target = folder / f"{group[0].stem}.safetensors"
         if not target.exists():
-            if stills:
-                tensors, rows = stills_of([load_raw(path) for path in group], vae, **how)  # type: ignore[arg-type]
-            else:
-                tensors, rows = windows_of(load_raw(group[0]), vae, **how)  # type: ignore[arg-type]
+            tensors, rows = cut([load_raw(path) for path in group])
             if not rows:
                 continue
             draft = target.with_suffix(f".draft{share[0]}")
             save_file(tensors, draft, metadata={"rows": json.dumps(rows)})
             os.replace(draft, target)
-        yield group[0].stem
+        yield from (path.stem for path in group)
 
 
 def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> Windows:

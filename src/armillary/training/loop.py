@@ -199,7 +199,7 @@ def learn(
     stage: Stage, step: int, parameters: list[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer], losses: Losses
 ) -> dict[str, Tensor]:
     """One step: make the exercise and mark it, then learn. Returns what to log."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=stage.bf16 and fast_dtype() == torch.bfloat16):
+    with in_bf16(stage.bf16):
         values = losses(step)
 
     for parameter in parameters:
@@ -213,6 +213,11 @@ def learn(
         if math.isfinite(float(norm)):
             optimizer.step()
     return {name: value.detach() for name, value in values.items()} | {"grad_norm": norm.detach()}
+
+
+def in_bf16(wanted: bool = True) -> torch.autocast:
+    """Products in bfloat16 within, if that is wanted and faster on this processor."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=wanted and fast_dtype() == torch.bfloat16)
 
 
 def _write(folder: Path, line: dict[str, float], report: Report) -> None:
