@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,3 +26,13 @@ def test_the_walk_visits_every_room_and_no_other():
     rooms = {path.parent.name for path in (ROOT / "src/armillary").glob("*/*.py")}
     visited = set(re.findall(r"`(\w+)/`", (ROOT / "docs/the_data_s_way.md").read_text("utf-8")))
     assert visited == rooms
+
+
+@pytest.mark.parametrize("world", ["tabletop", "drawer", "physics", "spatial", "humans", "driving", "warehouse"])
+def test_a_world_has_a_page_with_a_picture_of_twelve_seeds(world):
+    page = (ROOT / f"docs/worlds/{world}.md").read_text(encoding="utf-8")
+    assert f"![twelve seeds]({world}.jpg)" in page and f"armillary simulate {world} " in page
+    sheet = ROOT / f"docs/worlds/{world}.jpg"
+    assert sheet.stat().st_size <= 200_000
+    width, height = Image.open(sheet).size
+    assert width == 3 * height and width >= 6 * 128
