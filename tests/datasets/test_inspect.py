@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from armillary.datasets.agreement import agreement, clearest, note_agreement
 from armillary.datasets.droid import droid_actions, droid_episode
-from armillary.datasets.inspect import agreement, inspect_path, play
+from armillary.datasets.findings import Findings
+from armillary.datasets.inspect import inspect_path, play
 from armillary.datasets.lerobot import LeRobotReader
 from armillary.datasets.store import EpisodeWriter, read_episodes
 from armillary.embodiments import integrate, pose_from_euler
@@ -150,6 +153,21 @@ def test_actions_that_are_noise_are_told_from_actions_that_are_not():
     assert late.best_lag == 3
     other = np.abs(np.convolve(rng.normal(size=400), np.ones(9) / 9, "valid"))
     assert agreement(effort, other).correlation < 0.4
+
+
+def test_a_drive_past_a_busy_roadside_agrees_with_its_own_place_and_noise_with_nothing():
+    rng = np.random.default_rng(2)
+    effort, roadside = (np.abs(np.convolve(rng.normal(size=90), np.ones(9) / 9, "valid")) for _ in range(2))
+    place = np.concatenate([np.zeros((1, 2)), np.cumsum(np.stack([effort, 0 * effort], axis=1), axis=0)])
+    other = np.concatenate([np.zeros((1, 2)), np.cumsum(rng.normal(size=(len(effort), 2)), axis=0)])
+    pictures = agreement(effort, roadside)
+    beside = clearest(effort, pictures, {"other": other, "place": place, "still": 0 * place, "short": place[:9]})
+    assert beside.correlation > 0.99 and beside.best_lag == 0
+    assert clearest(effort, pictures, {"other": other}) == pictures
+    for found, codes in ((beside, set()), (replace(pictures, best=0.1, by_chance=0.4), {"actions-say-little"})):
+        findings = Findings()
+        note_agreement(findings, found)
+        assert {one.code for one in findings.oddities} == codes
 
 
 def test_what_is_playable_is_played(good, tmp_path):

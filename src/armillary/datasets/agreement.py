@@ -1,8 +1,9 @@
-"""Whether what actions ask for and what changes in the pictures rise and fall together: one episode is enough.
+"""Whether what actions ask for and what changes in pictures or states rise and fall together: one episode is enough.
 
 The doctor's probe needs several episodes and says more; this is what remains where there are one or two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from armillary.datasets.findings import Findings
 from armillary.embodiments import Embodiment
 from armillary.records import Array
+
+CLEARLY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,22 @@ def agreement(effort: Array, change: Array, *, reach: int = 5) -> Agreement:
     )
 
 
+def clearest(effort: Array, pictures: Agreement, states: Mapping[str, Array]) -> Agreement:
+    """The agreement with the pictures, or with the state (t+1 ...) that goes along with ``effort`` better than they do.
+
+    A car at an even pace changes its pictures by what stands beside the road, and its own place by what was asked for.
+    A state counts only where it agrees by more than ``CLEARLY`` and more than chance: of many, one often does a little.
+    """
+    found = [pictures]
+    for values in states.values():
+        change = np.linalg.norm(np.diff(values, axis=0), axis=1)[: len(effort)]
+        if len(change) == len(effort) and np.ptp(change) > 0 and np.isfinite(change).all():
+            with_state = agreement(effort, change)
+            if with_state.best > max(CLEARLY, with_state.by_chance):
+                found.append(with_state)
+    return max(found, key=lambda one: one.best)
+
+
 def effort_of(actions: Array, body: Embodiment) -> Array:
     """How much each action (t a) asks for, one number a step: the size of its pose steps, or of its targets' moves."""
     gripper = None if body.gripper is None else body.gripper.channel
@@ -64,13 +83,13 @@ def note_agreement(findings: Findings, found: Agreement) -> None:
     if found.best <= found.by_chance:
         findings.odd(
             "actions-say-little",
-            f"in episode 0 the actions have no more to do with what changes in the pictures ({found.best:.2f}) than "
-            f"chance has ({found.by_chance:.2f}): they may be of another robot, or noise.",
+            f"in episode 0 the actions have no more to do with what changes in pictures and states ({found.best:.2f}) "
+            f"than chance has ({found.by_chance:.2f}): they may be of another robot, or noise.",
         )
     elif abs(found.best_lag) >= 2 and found.best - found.correlation > 0.1:
         findings.odd(
             "actions-shifted",
-            f"in episode 0 the actions fit the pictures best {abs(found.best_lag)} frames "
+            f"in episode 0 the actions fit what changes best {abs(found.best_lag)} frames "
             f"{'later' if found.best_lag > 0 else 'earlier'} ({found.best:.2f} against {found.correlation:.2f} as "
             "recorded): they may be written beside the wrong frames; they are used as recorded.",
         )

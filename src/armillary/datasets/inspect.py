@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from armillary.datasets.agreement import Agreement, agreement, effort_of, note_agreement
+from armillary.datasets.agreement import Agreement, agreement, clearest, effort_of, note_agreement
 from armillary.datasets.checks import check_all
 from armillary.datasets.clips import fitted
 from armillary.datasets.doctor_actions import check_actions, idle_share
@@ -295,9 +295,11 @@ def _actions(first: Look, body: Embodiment, found: Findings, *, alone: bool) -> 
     agrees = None
     if len(actions) >= 40 and first.cameras:
         change = next(iter(first.cameras.values())).change
-        agrees = agreement(effort_of(actions[: len(change)], body), change)
+        effort = effort_of(actions[: len(change)], body)
+        agrees = agreement(effort, change)
         if alone:
-            note_agreement(found, agrees)
+            made = any(one.code == "actions-made" for one in found.oddities)  # of the states: they agree in any case
+            note_agreement(found, agrees if made else clearest(effort, agrees, first.states))
     return ActionReport(
         embodiment=body.name,
         width=body.width,
