@@ -10,6 +10,7 @@ import pytest
 from made_up import contents, same
 
 from armillary.datasets.lerobot import LeRobotReader
+from armillary.datasets.stats import QUANTILES, picture_stats
 from armillary.datasets.store import EpisodeWriter, read_episodes
 from armillary.errors import ArmillaryError
 
@@ -114,6 +115,18 @@ def test_statistics_are_those_of_all_rows(tmp_path):
         assert np.allclose(stats["std"], actions.std(0))
         assert np.allclose(stats["q99"], np.quantile(actions, 0.99, axis=0))
         assert stats["count"] == [19]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (2, 16, 16)])
+def test_statistics_of_pictures_are_those_of_every_pixel(shape):
+    tones = np.random.default_rng(5).choice([0, 3, 90, 91, 255], (*shape, 3)).astype(np.uint8)
+    told, pixels = picture_stats(tones), tones.reshape(-1, 3) / 255
+    wanted = {"min": pixels.min(0), "max": pixels.max(0), "mean": pixels.mean(0), "std": pixels.std(0)}
+    wanted |= {name: np.quantile(pixels, share, axis=0) for name, share in QUANTILES.items()}
+    assert told["count"] == [shape[0]] and set(told) == {*wanted, "count"}
+    for name, values in wanted.items():
+        assert np.shape(told[name]) == (3, 1, 1)
+        assert np.allclose(np.ravel(told[name]), values, atol=1e-12), name
 
 
 def test_an_episode_that_does_not_fit_changes_nothing(tmp_path):

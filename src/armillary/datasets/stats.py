@@ -29,9 +29,10 @@ def number_stats(values: Array) -> Stats:
 def picture_stats(frames: Array) -> Stats:
     """Of uint8 t h w 3: lists of shape 3 1 1 in [0, 1]; ``count`` is how many frames were looked at."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(PICTURES, len(frames))).round().astype(int))
-    table = frames[chosen].reshape(-1, 3).astype(np.float32) / 255.0
-    flat = _stats(table, len(chosen))
-    return {name: value if name == "count" else [[[number]] for number in value] for name, value in flat.items()}
+    pixels = frames[chosen].reshape(-1, 3)
+    channels = [_byte_stats(np.ascontiguousarray(pixels[:, k])) for k in range(3)]
+    stats: Stats = {name: [[[channel[name]]] for channel in channels] for name in channels[0]}
+    return {name: [len(chosen)] if name == "count" else stats[name] for name in NAMES}
 
 
 def pooled(parts: Sequence[Mapping[str, Any]]) -> Stats:
@@ -50,6 +51,20 @@ def pooled(parts: Sequence[Mapping[str, Any]]) -> Stats:
     }
     stats |= {name: (weight * arrays[name]).sum(0) for name in QUANTILES}
     return {name: stats[name].tolist() for name in NAMES}
+
+
+def _byte_stats(values: Array) -> dict[str, float]:
+    """Of uint8 n, in [0, 1]: all hangs on how often each of 256 values is there, so nothing is sorted."""
+    often, tones = np.bincount(values, minlength=256), np.arange(256) / 255.0
+    there, upto, count = tones[often > 0], np.cumsum(often), len(values)
+    mean = float(often @ tones) / count
+    found = {"min": float(there[0]), "max": float(there[-1]), "mean": mean}
+    found["std"] = float(np.sqrt(often @ (tones - mean) ** 2 / count))
+    for name, share in QUANTILES.items():
+        place, rest = divmod(share * (count - 1), 1)  # between that value and the next in their order
+        low, high = (float(tones[np.searchsorted(upto, k, side="right")]) for k in (place, min(place + 1, count - 1)))
+        found[name] = low + (high - low) * rest
+    return found
 
 
 def _stats(table: Array, count: int) -> Stats:

@@ -43,17 +43,17 @@ class Contacts:
         for number, body in enumerate(bodies):
             self._owner[model.geom_bodyid == body] = number
         joints = [int(model.body_jntadr[body]) for body in bodies]
-        self._dofs = np.array([model.jnt_dofadr[joint] if joint >= 0 else -1 for joint in joints], int)
+        dofs = np.array([model.jnt_dofadr[joint] if joint >= 0 else -1 for joint in joints], int)
+        self._movable = np.flatnonzero(dofs >= 0)
+        self._dofs = dofs[self._movable, None] + np.arange(3)
         self._pairs: set[tuple[int, int]] = set()
         self._first = True
         self.touching = np.zeros(len(bodies), bool)
 
     def velocities(self, data: Any) -> NDArray[np.float64]:
         """Linear velocities n 3 of the items, m/s; fixed ones stand still. The last row is the room's."""
-        out = np.zeros((len(self._dofs) + 1, 3))
-        for number, dof in enumerate(self._dofs):
-            if dof >= 0:
-                out[number] = data.qvel[dof : dof + 3]
+        out = np.zeros((len(self.touching) + 1, 3))
+        out[self._movable] = data.qvel[self._dofs]
         return out
 
     @property
@@ -64,16 +64,17 @@ class Contacts:
     def look(self, data: Any) -> list[Hit]:
         """The contacts that began in this step; those there at the very first look are not counted."""
         self.touching[:] = False
-        begun, now, velocity = [], set(), None
         owners = self._owner[data.contact.geom] if data.ncon else np.zeros((0, 2), int)
-        for i, (a, b) in enumerate(owners.tolist()):
-            if a == b:
-                continue
-            pair = (a, b) if a < b else (b, a)
-            now.add(pair)
-            self.touching[[n for n in pair if n >= 0]] = True
-            if pair not in self._pairs and not self._first:
-                velocity = self.velocities(data) if velocity is None else velocity
+        meeting = owners[:, 0] != owners[:, 1]
+        met = owners[meeting].ravel()
+        self.touching[met[met >= 0]] = True
+        couples = list(zip(owners.min(axis=1).tolist(), owners.max(axis=1).tolist(), strict=True))
+        now = {pair for pair in couples if pair[0] != pair[1]}
+        begun, new = [], set() if self._first else now - self._pairs
+        velocity = self.velocities(data) if new else np.zeros((0, 3))
+        for i, pair in enumerate(couples) if new else ():
+            if pair in new:
+                a, b = owners[i].tolist()
                 contact = data.contact[i]
                 speed = abs(float((velocity[a] - velocity[b]) @ contact.frame[:3]))
                 fast, slow = (pair[1], pair[0]) if pair[0] < 0 else sorted(pair, key=lambda n: -_pace(velocity, n))

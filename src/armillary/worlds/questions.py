@@ -80,7 +80,7 @@ def contrasted(asked: Sequence[Question], tasks: Sequence[str], names: Sequence[
 
 def template(words: str, names: Sequence[str] = ()) -> str:
     """The question with every name and number taken out."""
-    for name in sorted(names, key=len, reverse=True):
+    for name in sorted((name for name in names if name in words), key=len, reverse=True):
         words = re.sub(rf"\b{re.escape(name)}\b", "…", words)
     return re.sub(r"\d+(\.\d+)?", "#", words)
 
