@@ -10,42 +10,24 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from benchmarks.answers_seen import NUMBERS, Seen, clock, judged, same
+from benchmarks.answers_seen import clock, judged, same
+from benchmarks.answers_tabletop import ABOUT_TABLE, Table
 
 from armillary.records import Episode, Question
 
 CAMERAS = ("front",)  # which a check needs
 SHUT, OPEN, ALL_OUT = 0.012, 0.095, 0.109  # metres; a shut drawer's handle is so far from the table's middle
 CLEAR, ROW = 0.025, 0.1
-TONES = {"red": (0.82, 0.1, 0.1), "green": (0.12, 0.6, 0.16), "blue": (0.12, 0.25, 0.85), "yellow": (0.93, 0.8, 0.1),
-         "purple": (0.52, 0.14, 0.68), "cyan": (0.1, 0.76, 0.8)}  # fmt: skip
 
 
-class Facts(Seen):
+class Facts(Table):
     """What an episode's numbers say, by name of object; the drawer is the last name."""
 
     def __init__(self, episode: Episode) -> None:
-        super().__init__(episode, CAMERAS[0], names(episode))
-        self.objects, self.tip = np.asarray(episode.states["objects"]), np.asarray(episode.states["tip"])
+        super().__init__(episode, names(episode))
         self.handle = np.asarray(episode.states["handle"])
         self.way = 1.0 if self.middle(len(self.names), 0) < self.marks(0).shape[1] / 2 else -1.0
         self.out = ALL_OUT + self.way * self.handle[:, 0]
-
-    def place(self, name: str, frame: int) -> np.ndarray:
-        """x, y, z of an object."""
-        return np.asarray(self.objects[frame, self.names.index(name)])
-
-    def things(self, frame: int) -> dict[str, np.ndarray]:
-        """The objects seen, with their places."""
-        return {name: self.place(name, frame) for name in self.seen(frame) if name != "drawer"}
-
-    def tone(self, name: str, frame: int) -> str:
-        """The colour of TONES that its pixels are most like."""
-        mine = np.asarray(self.episode.frames[self.camera][frame], float)[
-            self.marks(frame) == self.names.index(name) + 1
-        ]
-        seen = np.median(mine, axis=0) / np.linalg.norm(np.median(mine, axis=0))
-        return max(TONES, key=lambda tone: float(seen @ TONES[tone]) / float(np.linalg.norm(TONES[tone])))
 
     def surface(self, name: str, frame: int) -> np.ndarray:
         """n 3: where in the world the pixels of something are, by depth."""
@@ -80,49 +62,12 @@ def wrong(episode: Episode, question: Question) -> str | None:
     return judged(CHECKS, facts_of(episode), question)
 
 
-def _box(facts: Facts, question: Question, name: str) -> str | None:
-    return same(question, facts.box(name, question.frames[0]))
-
-
-def _count(facts: Facts, question: Question) -> str | None:
-    return same(question, NUMBERS[len(facts.things(question.frames[0]))])
-
-
-def _shape(facts: Facts, question: Question, colour: str) -> str | None:
-    mine = [n for n in facts.things(question.frames[0]) if facts.tone(n, question.frames[0]) == colour]
-    return same(question, mine[0].split(" ")[1]) if len(mine) == 1 else str(mine)
-
-
-def _colour(facts: Facts, question: Question, shape: str) -> str | None:
-    mine = [n for n in facts.things(question.frames[0]) if n.endswith(f" {shape}")]
-    return same(question, facts.tone(mine[0], question.frames[0])) if len(mine) == 1 else str(mine)
-
-
-def _furthest(facts: Facts, question: Question, words: str) -> str | None:
-    axis, sign = {"furthest to the left": (0, 1), "furthest to the right": (0, -1), "nearest to the camera": (1, 1),
-                  "furthest from the camera": (1, -1)}[words]  # fmt: skip
-    along = {name: sign * place[axis] for name, place in facts.things(question.frames[0]).items()}
-    return same(question, f"the {min(along, key=lambda name: along[name])}")
-
-
-def _relation(facts: Facts, question: Question, other: str, one: str) -> str | None:
-    right, away = (facts.place(one, question.frames[0]) - facts.place(other, question.frames[0]))[:2]
-    told = {"left": -right, "right": right, "behind": away, "in front": -away}
-    return same(question, max(told, key=lambda word: told[word]))
-
-
 def _held(facts: Facts, question: Question) -> str | None:
     frame = question.frames[0]
-    near = [n for n in facts.names[:-1] if np.linalg.norm(facts.place(n, frame) - facts.tip[frame]) < 0.045]
+    near = [n for n in facts.all if np.linalg.norm(facts.place(n, frame) - facts.tip[frame]) < 0.045]
     if question.answer == "nothing":
         return "the handle" if np.linalg.norm(facts.handle[frame] - facts.tip[frame]) < 0.02 else None
     return None if question.answer.removeprefix("the ") in near else str(near)
-
-
-def _nearest(facts: Facts, question: Question) -> str | None:
-    gaps = {n: float(np.linalg.norm(p - facts.tip[question.frames[0]])) for n, p in
-            facts.things(question.frames[0]).items()}  # fmt: skip
-    return same(question, f"the {min(gaps, key=lambda name: gaps[name])}")
 
 
 def _by_handle(facts: Facts, question: Question) -> str | None:
@@ -143,7 +88,7 @@ def _state(facts: Facts, question: Question) -> str | None:
 
 def _within(facts: Facts, question: Question) -> str | None:
     found = [name for name in facts.things(question.frames[0]) if facts.inside(name, question.frames[0])]
-    told = [name for name in facts.names[:-1] if name in question.answer]
+    told = [name for name in facts.all if name in question.answer]
     return None if facts.out[question.frames[0]] > OPEN and sorted(found) == sorted(told) else str(found)
 
 
@@ -168,11 +113,8 @@ def _when(facts: Facts, question: Question, words: str) -> str | None:
     return None if len(begins) and np.abs(begins - clock(question.answer)).min() <= 0.21 else str(begins)
 
 
-CHECKS: dict[str, Callable[..., str | None]] = {
-    r"Where is the (.+)\?": _box, r"How many objects are there\?": _count, r"What shape is the (\w+) object\?": _shape,
-    r"What colour is the (\w+)\?": _colour, r"Which object is nearest to the gripper\?": _nearest,
-    r"Which object is (furthest .+|nearest to the camera)\?": _furthest,
-    r"Seen from the (.+), where is the (.+)\?": _relation, r"What is the gripper holding\?": _held,
+CHECKS: dict[str, Callable[..., str | None]] = ABOUT_TABLE | {
+    r"What is the gripper holding\?": _held,
     r"Which object outside the drawer is nearest to its handle\?": _by_handle,
     r"On which side does the cabinet stand\?": _side, r"Is the drawer open or closed\?": _state,
     r"What lies in the drawer\?": _within, r"What happens to the drawer\?": _fate,

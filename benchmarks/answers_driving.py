@@ -70,8 +70,12 @@ class Facts(Seen):
         return max(inside, self.streets.half - float(np.hypot(*place))) if self.streets.box else inside
 
     def turned(self) -> str:
+        """Which way it leaves a junction; ``no way`` if it never comes there, or stays there."""
+        away, inside = np.hypot(*self.ego[:, :2].T), self.streets.half + 4
+        if away.min() > inside or away[-1] < inside:
+            return "no way"
         bend = float(np.unwrap(self.ego[:, 2])[-1] - self.ego[0, 2])
-        return "straight on" if not self.streets.box or abs(bend) < 0.7 else "left" if bend > 0 else "right"
+        return "straight on" if abs(bend) < 0.7 else "left" if bend > 0 else "right"
 
     def second(self, frame: int) -> tuple[float, float, float]:
         """Of the second after a frame: fastest, change of speed in m/s, change of heading in radians."""

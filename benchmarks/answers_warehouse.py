@@ -88,7 +88,8 @@ class Facts(Seen):
             return moved[0] / fps, (moved[0] + 1) / fps
         if words == "a barrel tips over and leaks":
             wet = np.flatnonzero(np.asarray(self.episode.states["puddle"])[:, 0] > 0)
-            return wet[0] / fps - 0.5, wet[0] / fps
+            begins = [*wet, self.last][0]  # a life may end before the floor is wet
+            return begins / fps - 0.5, begins / fps
         goal = np.asarray(self.episode.states["goal"])[:, 2]
         there = np.flatnonzero((goal < 0.45) & (np.abs(self.robot[:, 3]) < 0.35))
         return there[0] / fps, there[0] / fps

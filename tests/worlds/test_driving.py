@@ -166,6 +166,16 @@ def test_answers_hold_in_the_states():
     assert {"distance", "next", "trajectory"} <= set(told)
 
 
+def test_nobody_asks_which_way_a_car_went_that_never_came_to_the_junction_and_what_next_is_asked_twice_or_not_at_all():
+    asked = {}
+    for steps in (8, 75):
+        life = record_driving(6000, fixed={"scenario": "junction"}, max_steps=steps, size=(32, 32), extras=())
+        asked[steps] = [one for one in life.questions if one.task == "trajectory"]
+        following = [one.answer for one in life.questions if one.task == "next"]
+        assert len(following) == len(set(following)) and len(following) in (0, 2)
+    assert not asked[8] and [one.answer for one in asked[75]] == ["left"]
+
+
 def test_an_instruction_that_cannot_be_followed_is_refused():
     world = Driving(views=(), scenario="junction")
     world.reset(0)

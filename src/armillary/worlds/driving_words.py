@@ -136,6 +136,13 @@ def turned(drive: Drive) -> str:
     return "left" if bend > 0.7 else "right" if bend < -0.7 else "straight on"
 
 
+def went_through(drive: Drive) -> bool:
+    """Whether the car came into a junction and out of it again: else it went no way there."""
+    box = drive.world.scene.streets.box
+    away = [float(np.hypot(*m.state["ego"][:2])) for m in drive.moments]
+    return min(away) < box < away[-1]
+
+
 def questions(drive: Drive, happened: Sequence[Event], rng: np.random.Generator) -> list[Question]:
     """Questions about five frames, and about the whole."""
     last, names = len(drive.moments) - 1, [f"the {name}" for name in drive.world.names]
@@ -204,17 +211,16 @@ def _places(drive: Drive, seen: Mapping[str, Box], frame: int) -> list[Question]
 
 
 def _of_film(drive: Drive, happened: Sequence[Event], rng: np.random.Generator) -> list[Question]:
-    everything, world = tuple(range(len(drive.moments))), drive.world
+    everything = tuple(range(len(drive.moments)))
     asked = []
-    if world.scene.streets.box:
+    if went_through(drive):
         asked.append(q.ask("trajectory", "Which way does the car go at the junction?", turned(drive), everything,
                            ("left", "right", "straight on")))  # fmt: skip
     for words, begin in _first_seen(drive, happened).items():
         asked.append(q.ask("when", f"When do we first see this: {words}?", q.clock(begin), everything))
     does = [_soon(drive, frame) for frame in range(len(everything) - 10)]
-    if does:
-        told = str(rng.choice(sorted(set(does))))  # what is rare is asked as often as what is common
-        frame = int(rng.choice([k for k, one in enumerate(does) if one == told]))
+    for told in rng.permutation(sorted(set(does)))[:2].tolist() if len(set(does)) > 1 else ():
+        frame = int(rng.choice([k for k, one in enumerate(does) if one == told]))  # two, so that no answer is usual
         asked.append(q.ask("next", "What does the car do in the next second?", told, frame, SPEEDS))
     why = _why(drive)
     if why:

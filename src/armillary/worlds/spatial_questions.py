@@ -261,8 +261,6 @@ def _through_time(room: Room) -> list[Question]:
     way = extreme(ways, margin=0.2)
     if way and ways[way] > 0.3:
         asked.append(ask("trajectory", "Which way does the camera go?", way, (0, last), tuple(ways)))
-    elif max(ways.values()) < 1e-6 and np.allclose(first, end):
-        asked.append(ask("trajectory", "What does the camera do?", "it stands still", (0, last)))
     arrivals = appearances(room)
     for seconds, name in arrivals:
         asked.append(ask("when", f"When does the {name} come into view?", clock(seconds), (0, last)))

@@ -1,0 +1,67 @@
+"""What a thousand seeds and two thousand answers must keep, in small: the same code looks longer in ``benchmarks``."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from armillary.worlds.catalogue import ENTRIES, found
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks import worlds_checks as look
+from benchmarks.sparing import SOON, few_pictures, marks_only
+
+JUDGED = ("tabletop", "drawer", "physics", "spatial", "humans", "driving", "warehouse")
+
+
+@pytest.mark.parametrize("world", JUDGED)
+def test_answers_hold_and_none_is_the_usual_one(world):
+    told = look.answers(world, 10, 40, 60.0, max_steps=50 if world == "humans" else 16)  # people take their time
+    assert told["answers"] >= 10
+    assert told["wrong"] == 0, told["examples"]
+    assert not told["usual"]
+
+
+@pytest.mark.parametrize("world", [world for world in JUDGED if world != "drawer"])
+def test_twenty_seeds_have_finite_places_and_pictures(world):
+    told = look.seeds(world, 20, 60, 60.0, **({} if world in ("humans", "spatial") else {"max_steps": SOON}))
+    assert told["seeds"] == 20 and told["pictures"] >= 80
+    assert not told["faults"]
+
+
+def test_an_answer_that_is_given_too_often_is_named():
+    fair, chance, usual = Counter(a=30, b=30), Counter(a=7, b=4), Counter(a=45, b=15)
+    assert look.usual({"one": fair, "two": chance, "three": usual}) == {"three": "45 of 60: a"}
+
+
+@pytest.mark.parametrize("world", ["humans", "physics"])
+def test_a_life_of_which_little_is_drawn_is_the_same_life(world):
+    record, kind = found(ENTRIES[world].record), found(ENTRIES[world].kinds)[0]
+    whole = record(3, kind, size=(48, 64), extras=(), max_steps=20)
+    with few_pictures(world) as drawn:
+        part = record(3, kind, size=(48, 64), extras=(), max_steps=20)
+    assert drawn == [0, SOON, 20]
+    assert all(np.array_equal(part.states[name], whole.states[name]) for name in whole.states)
+    for camera, frames in whole.frames.items():
+        assert np.array_equal(part.frames[camera][drawn], frames[drawn])
+        assert not part.frames[camera][[1, SOON + 1, 19]].any()
+    with marks_only():
+        marked = record(3, kind, size=(48, 64), max_steps=2)
+    camera = next(iter(whole.frames))
+    assert not marked.frames[camera].any() and np.ptp(marked.depth[camera]) > 0 and marked.segmentation[camera].any()
+
+
+def test_what_is_not_finite_or_black_is_found(monkeypatch):
+    made = look.record
+    monkeypatch.setattr(look, "record", lambda *told, **more: spoilt(made(*told, max_steps=2, **more)))
+    assert look.seeds("humans", 1, 0, 60.0)["faults"] == {"not finite": 1, "exploded": 1, "empty picture": 2}
+
+
+def spoilt(episode):
+    episode.states["joints"][0, 0, 0] = np.nan
+    episode.states["hinges"][0, 0, 0] = 1e6
+    for frames in episode.frames.values():
+        frames[0] = 7
+    return episode
