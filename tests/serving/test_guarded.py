@@ -13,16 +13,18 @@ import pytest
 import websockets.sync.client
 from benchmarks.serving_process import Server, running, told
 
+from armillary.errors import ConfigError
+from armillary.serving.keys import Keys
 from armillary.serving.wire import pack, unpack
 
-ANN, BOB = "ann-0123456789abcdef", "bob-0123456789abcdef"
+ANN, BOB, EYE = "ann-0123456789abcdef", "bob-0123456789abcdef", "eye-0123456789abcdef"
 SMALL = {"prompt": "the arm moves", "size": "64x64", "num_frames": 5, "num_inference_steps": 2}
 
 
 @pytest.fixture(scope="module")
 def guarded(checkpoint, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("guarded")
-    (folder / "keys").write_text(f"# who may ask\nann {ANN}\nbob {BOB} 5\n")
+    (folder / "keys").write_text(f"# who may ask\nann {ANN}\nbob {BOB} 5\neye {EYE} 0 0\n")
     (folder / "words").write_text("forbidden thing\n")
     flags = ("--keys", str(folder / "keys"), "--refuse-words", str(folder / "words"), "--queue-of-one", "3",
              "--body-seconds", "9", "--steps", "100")  # fmt: skip
@@ -72,6 +74,8 @@ def test_one_client_s_queue_is_bounded_and_the_other_s_is_free(guarded):
         made = [ann.post("/v1/videos", json=slow) for _ in range(4)]
         assert [one.status_code for one in made] == [200, 200, 200, 429]
         assert told(made[-1])["code"] == "quota_exceeded" and int(made[-1].headers["retry-after"]) > 0
+        with client_of(guarded, EYE) as eye:
+            assert (eye.get("/metrics").status_code, eye.post("/v1/videos", json=SMALL).status_code) == (200, 429)
         other = bob.post("/v1/videos", json=SMALL)
         assert other.status_code == 200 and other.json()["queue_position"] == 0, "bob's priority is higher"
         running = made[0].json()["id"]
@@ -147,10 +151,18 @@ def test_everything_asked_and_refused_is_in_the_audit_log_without_keys(guarded):
         ann.delete(f"/v1/videos/{job}")
     lines = [json.loads(line) for line in (guarded.folder / "audit.jsonl").read_text().splitlines()]
     assert {"POST", "DELETE"} <= {line["method"] for line in lines}
-    assert any(line.get("user") == "reader 7" and line["caller"] == "ann" for line in lines)
+    assert any(line.get("user") == "reader 7" and line["caller"] == "ann" and line["job"] == job
+               for line in lines if "job" in line)  # fmt: skip
     assert any(line["status"] == 401 for line in lines)
     text = json.dumps(lines) + guarded.told()
     assert ANN not in text and BOB not in text
+
+
+@pytest.mark.parametrize("line", ["ann short", f"ann {ANN} high", f"ann {ANN} 1 -2", f"ann {ANN} 1 2 3", "", "ann"])
+def test_a_line_of_keys_that_means_nothing_is_said_before_serving(tmp_path, line):
+    (tmp_path / "keys").write_text(line)
+    with pytest.raises(ConfigError, match="NAME KEY"):
+        Keys(tmp_path / "keys")
 
 
 def test_metrics_count_refusals_and_jobs(guarded):

@@ -202,6 +202,16 @@ def test_the_expected_time_comes_from_what_was_measured(jobs):
     jobs.complete(job, {}, keep_seconds=60, batch=1)
     place, seconds = jobs.ahead(jobs.create(new(cost=4.0)))
     assert place == 0 and 0.08 < seconds < 2.0
+    jobs.create(new(mode="policy", cost=0.01))
+    for one in jobs.claim("w", 1), jobs.claim("w", 1):
+        time.sleep(0.05)
+        jobs.complete(one[0], {}, keep_seconds=60, batch=1)
+    dear = jobs.ahead(jobs.create(new(cost=4.0)))[1]
+    assert dear < 2.0, "what a unit of another mode takes says nothing of this one's"
+    (job,) = jobs.claim("w", 1)
+    jobs.progress([job], 0.5)
+    begun = time.time() - job.started_at
+    assert begun <= jobs.ahead(jobs.of_id(job.id))[1] <= time.time() - job.started_at, "half is done"
 
 
 def test_what_grows_is_kept_piece_by_piece_and_a_new_attempt_begins_anew(jobs):

@@ -61,6 +61,21 @@ def test_a_chat_is_answered_and_counted(sdk):
     assert reply.usage.prompt_tokens > 0 and reply.usage.total_tokens >= reply.usage.prompt_tokens
 
 
+def test_an_answer_goes_back_as_the_sdk_gave_it_and_the_talk_goes_on(sdk):
+    asked = {"role": "user", "content": "what moves?"}
+    how = {"model": "small", "max_tokens": 4, "presence_penalty": 0.0,
+           "extra_body": {"repetition_penalty": 1.0, "min_p": 0}}  # fmt: skip
+    first = sdk.chat.completions.create(messages=[asked], **how)
+    assert first.system_fingerprint.startswith("fp_") and len(first.system_fingerprint) == 19
+    said = first.choices[0].message
+    thought = {**said.model_dump(), "reasoning_content": "something moves"}
+    replies = [sdk.chat.completions.create(messages=[asked, turn, asked], **how) for turn in (said, thought)]
+    assert replies[0].choices == replies[1].choices, "thoughts are not read again"
+    assert replies[0].usage.prompt_tokens > first.usage.prompt_tokens
+    with pytest.raises(openai.BadRequestError, match="only the assistant's"):
+        sdk.chat.completions.create(messages=[{**asked, "reasoning_content": "hm"}], **how)
+
+
 def test_a_streamed_chat_says_the_same_as_a_whole_one(sdk):
     how = {"model": "small", "messages": [{"role": "user", "content": "what moves?"}], "max_tokens": 12, "seed": 3,
            "temperature": 0.8}  # fmt: skip
@@ -93,6 +108,7 @@ def test_an_uploaded_file_is_named_by_its_id(sdk, picture):
     content = [{"type": "image_url", "image_url": {"url": kept.id}}, {"type": "text", "text": "what?"}]
     sdk.chat.completions.create(model="small", messages=[{"role": "user", "content": content}], max_tokens=2)
     assert sdk.files.retrieve(kept.id).bytes == len(picture)
+    assert kept.id in [one.id for one in sdk.files.list(limit=100)]
     assert sdk.files.delete(kept.id).deleted
     with pytest.raises(openai.NotFoundError):
         sdk.files.retrieve(kept.id)
@@ -181,3 +197,5 @@ def test_the_sync_route_sends_the_film_itself(server):
         "prompt": "the arm", "size": "64x64", "num_frames": 5, "num_inference_steps": 1})  # fmt: skip
     assert answer.headers["content-type"] == "video/mp4"
     assert frames_of(answer.content) == 5
+    kept = f"{server.url}/v1/videos/{answer.headers['x-armillary-job']}/content?variant=provenance"
+    assert httpx.get(kept, timeout=60).json()["request"]["frames"] == 5, "how it was made can be asked for afterwards"

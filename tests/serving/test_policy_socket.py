@@ -55,6 +55,7 @@ def test_an_observation_is_answered_with_a_chunk(connect):
     first = unpack(robot.recv(60))
     assert first["actions"].shape == (8, 10) and first["actions"].dtype == np.float32
     assert np.isfinite(first["actions"]).all() and first["server_timing"]["infer_ms"] > 0
+    assert len(first["provenance"]["weights"]) == 64 and first["provenance"]["request"]["mode"] == "policy"
     robot.send(pack(SEEN))
     second = unpack(robot.recv(60))
     assert "prev_total_ms" in second["server_timing"]

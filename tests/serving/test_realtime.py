@@ -64,6 +64,7 @@ def test_pieces_join_into_one_film_that_goes_on_after_a_break(begin):
         assert heard(session) == {"type": "session.interaction.queued", "event_id": f"e{number}", "frames": count}
         told, data = piece(session)
         assert (told["chunk"], told["frames"], told["event_id"]) == (number, count, f"e{number}")
+        assert told["provenance"]["request"]["mode"] == "forward-dynamics"
         film += data
     with av.open(io.BytesIO(film)) as container:
         times = [round(float(frame.pts * frame.time_base), 6) for frame in container.decode(video=0)]

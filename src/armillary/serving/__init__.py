@@ -1,6 +1,7 @@
 """One server for thinking, imagining and acting: what is asked is kept as a job, done by a process of its own.
 
 settings.py  problems.py            what the operator chooses; what a client is told when something cannot be
+logs.py                             what the operator reads
 keys.py      words.py               who may ask; what is refused by its words
 inbound.py   fetch.py   decode.py   what strangers send: sniffed and limited at the door, opened only in the worker
 forms.py     talk.py                bodies of HTTP become the one request of ``modes.Asked``, or chat turns

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 import armillary
 from armillary.errors import ArmillaryError
 from armillary.serving import (
+    logs,
     policy_socket,
     realtime,
     routes_audio,
@@ -46,6 +47,7 @@ def make_app(settings: ServeSettings) -> FastAPI:
         yield
         await supervisor.stop()
         desk.jobs.close()
+        desk.audit.close()
 
     app = FastAPI(title="Armillary", version=armillary.__version__, lifespan=life, docs_url=None, redoc_url=None,
                   redirect_slashes=False)  # fmt: skip
@@ -65,15 +67,19 @@ def make_app(settings: ServeSettings) -> FastAPI:
 
 def serve(settings: ServeSettings) -> None:
     """Serve until stopped; with role worker, compute for servers elsewhere until stopped."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logs.begin()
     if settings.role == "worker":
         work(settings, connected=False)
         return
     logging.getLogger("httpx").setLevel(logging.WARNING)
     seconds = settings.limits.body_seconds / 3
+    app = make_app(settings)
+    place = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"{app.state.desk.model} at http://{place}:{settings.port}/ (the studio; programs ask at /v1). Jobs are kept "
+          f"in {settings.folder}. Ctrl-C ends it.", flush=True)  # fmt: skip
     config = uvicorn.Config(
-        make_app(settings), host=settings.host, port=settings.port, http=patient(seconds), ws="websockets-sansio",
-        ws_max_size=settings.limits.body_mb * 2**20, ws_per_message_deflate=False, log_level="warning",
+        app, host=settings.host, port=settings.port, http=patient(seconds), ws="websockets-sansio",
+        ws_max_size=settings.limits.body_mb * 2**20, ws_per_message_deflate=False, log_level="warning", log_config=None,
         h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=30, limit_concurrency=None,
         timeout_graceful_shutdown=5, server_header=False,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 
 from armillary.embodiments import Embodiment, load_embodiments
-from armillary.errors import ArmillaryError, RequestError
+from armillary.errors import ArmillaryError, CheckpointError, RequestError
 from armillary.modes import MODES, Mode, mode_named
 from armillary.sampling.abilities import makes_sound
 from armillary.sampling.parts import find_checkpoint
@@ -55,7 +55,7 @@ class Desk:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings, self.limits = settings, settings.limits
-        self.checkpoint: Path = find_checkpoint(chosen_checkpoint(settings))
+        self.checkpoint = _served(settings)
         self.defaults = Defaults.load(self.checkpoint)
         self.bodies: dict[str, Embodiment] = load_embodiments(self.checkpoint)
         self.modes = {name: m for name, m in MODES.items() if not m.apart or name in self.defaults.learnt}
@@ -211,9 +211,9 @@ class Desk:
         mine, all_of_them = self.jobs.waiting(caller.name), self.jobs.waiting()
         if all_of_them >= self.limits.queue:
             raise Problem(429, "queue_full", f"{all_of_them} requests wait already: ask again later.", retry_after=10)
-        if mine >= self.limits.queue_of_one:
-            raise Problem(429, "quota_exceeded", f"{mine} of yours wait or run: at most {self.limits.queue_of_one} "
-                          "may.", retry_after=5)  # fmt: skip
+        most = self.limits.queue_of_one if caller.quota is None else caller.quota
+        if mine >= most:
+            raise Problem(429, "quota_exceeded", f"{mine} of yours wait or run: at most {most} may.", retry_after=5)
 
     def put(self, new: NewJob, inputs: Mapping[str, bytes], caller: Caller) -> Job:
         """Keep inputs, then the row that names them: a row never stands without its files."""
@@ -306,12 +306,19 @@ class Desk:
         kept = self.jobs.listed(caller.name, after=None, limit=10_000, newest_first=True, kind="file")
         if sum(job.request["bytes"] for job in kept) + size > most:
             raise Problem(429, "quota_exceeded", f"{len(kept)} files of yours are kept: at most "
-                          f"{self.limits.kept_mb} MiB may be. Delete some.")  # fmt: skip
+                          f"{self.limits.kept_mb} MiB may be. Delete some.", retry_after=60)  # fmt: skip
 
     def forget(self, job: Job) -> None:
         """Nobody will ask for this job again: its row and files go."""
         self.jobs.drop([job.id])
         self.files.remove(job.id)
+
+    def taken(self, job: Job) -> dict[str, Any] | None:
+        """Where a job's first result comes from, None for what no model made; then the job is forgotten."""
+        key = next((made["provenance.json"] for made in job.result.get("all", ())), None)
+        told = None if key is None else json.loads(self.files.read(key))
+        self.forget(job)
+        return told
 
     def sweep(self) -> None:
         """Forget what is over: jobs past their time, and files without a row."""
@@ -328,6 +335,15 @@ async def _hung_up(request: HttpRequest) -> None:
     """Until the line is closed by who asked."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _served(settings: ServeSettings) -> Path:
+    """The folder that is served; ``CheckpointError`` says by whom it was named."""
+    name, told_by = chosen_checkpoint(settings)
+    try:
+        return find_checkpoint(name)
+    except CheckpointError as missing:
+        raise CheckpointError(f"{told_by}: {missing}") from missing
 
 
 def cost_of(request: Request) -> float:

@@ -144,7 +144,7 @@ class SoundBody(Strict):
     input: str = Field(min_length=1, description="what happens, and what is to be heard")
     model: str | None = None
     response_format: Literal["wav", "flac", "mp3", "opus", "aac", "pcm"] = "wav"
-    audio_length: float | None = Field(default=None, gt=0, le=3600, description="seconds")
+    audio_length: float | None = Field(default=None, ge=0.01, le=3600, description="seconds")
     audio_start: float | None = Field(default=None, ge=0, le=0)
     speed: float | None = Field(default=None, ge=1, le=1)
     negative_prompt: str | None = None

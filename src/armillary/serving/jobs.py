@@ -24,6 +24,8 @@ from armillary.serving.tables import CLOCK, DONE, JOBS, PIECES, open_engine
 LEASE_SECONDS = 15.0
 MOST_ATTEMPTS = 3  # a job that took three workers with it is not tried again
 OVER = ("completed", "failed", "cancelled")
+RATE = "seconds a unit"  # of cost, in the clock's table: of all modes, and with a mode's name behind of that one
+TELLING = 5  # per cent of a job after which its own pace tells more than others' did
 LOST = (
     "the computing process ended three times while it worked on this: it may need more memory than there is. "
     "Ask for fewer frames or a smaller size."
@@ -162,19 +164,29 @@ class Jobs:
             return int(db.execute(sql.select(sql.func.count()).select_from(JOBS).where(where)).scalar_one())
 
     def ahead(self, job: Job) -> tuple[int, float]:
-        """How many jobs come before this one, and the seconds that they and it will take; 0 seconds if unknown."""
+        """How many jobs come before this one, and the seconds that they and it will take; 0 seconds if unknown.
+
+        Reckoned from what jobs of the same mode took lately, or else any; once it is on its way, from its own pace.
+        """
         before = (JOBS.c.status == "queued") & (
             (JOBS.c.priority > job.priority) | ((JOBS.c.priority == job.priority) & (JOBS.c.turn < job.turn))
         )
         running = JOBS.c.status == "in_progress"
-        count, cost = sql.func.count(), sql.func.coalesce(sql.func.sum(JOBS.c.cost), 0.0)
+        if job.status == "in_progress" and job.started_at is not None and job.progress >= TELLING:
+            return 0, (time.time() - job.started_at) * (100 - job.progress) / job.progress
+        of_mode = sql.select(JOBS.c.mode, sql.func.count(), sql.func.sum(JOBS.c.cost)).group_by(JOBS.c.mode)
         with self._read() as db:
-            waiting, work = db.execute(sql.select(count, cost).select_from(JOBS).where(before)).one()
-            _, begun = db.execute(sql.select(count, cost).select_from(JOBS).where(running)).one()
-            rate = _value(db, "seconds a unit")
+            waiting, begun = (db.execute(of_mode.where(where)).all() for where in (before, running))
+            told = db.execute(sql.select(CLOCK.c.name, CLOCK.c.value).where(CLOCK.c.name.like(f"{RATE}%"))).all()
+        rates: dict[str, float] = {name: float(value) for name, value in told}
+
+        def seconds(mode: str, cost: float) -> float:
+            return rates.get(f"{RATE} {mode}", rates.get(RATE, 0.0)) * cost
+
         if job.status == "in_progress":
-            return 0, rate * job.cost * (1 - job.progress / 100)
-        return int(waiting), rate * (float(work) + float(begun) + job.cost)
+            return 0, seconds(job.mode, job.cost * (1 - job.progress / 100))
+        work = sum(seconds(mode, float(cost)) for mode, _, cost in (*waiting, *begun))
+        return sum(count for _, count, _ in waiting), work + seconds(job.mode, job.cost)
 
     def claim(self, worker: str, most: int) -> list[Job]:
         """The next job and up to ``most - 1`` that may be computed with it; they are this worker's for a lease.
@@ -294,8 +306,10 @@ class Jobs:
                     waited=started - job.created_at, worked=now - started,
                 ))  # fmt: skip
                 if values["status"] == "completed" and job.cost > 0:
-                    seen, old = (now - started) / batch / job.cost, _value(db, "seconds a unit")
-                    _set_value(db, "seconds a unit", seen if not old else 0.8 * old + 0.2 * seen)
+                    seen = (now - started) / batch / job.cost
+                    for name in (RATE, f"{RATE} {job.mode}"):
+                        old = _value(db, name)
+                        _set_value(db, name, seen if not old else 0.8 * old + 0.2 * seen)
         return won
 
     def cancel(self, job_id: str, owner: str) -> Job:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,17 @@ from armillary.errors import ConfigError
 from armillary.serving.problems import Problem
 
 NOBODY = "anonymous"
+LINE = "NAME KEY [PRIORITY [QUOTA]]"
+_LINE = re.compile(r"(\S+) (\S{16,})(?: (-?\d{1,6})(?: (\d{1,6}))?)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who asks. Jobs of higher priority go first."""
+    """Who asks. Jobs of higher priority go first; ``quota``: how many may wait or run, as for everybody if None."""
 
     name: str
     priority: int = 0
+    quota: int | None = None
 
 
 class Keys:
@@ -28,14 +32,19 @@ class Keys:
         if path is None:
             return
         if not path.is_file():
-            raise ConfigError(f"keys={str(path)!r} is no file: write one, a line each: NAME KEY [PRIORITY].")
+            raise ConfigError(f"keys={str(path)!r} is no file: write one, a line each: {LINE}.")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             words = line.split("#", 1)[0].split()
             if not words:
                 continue
-            if len(words) not in (2, 3) or len(words[1]) < 16 or not (words[2:] or ["0"])[0].lstrip("-").isdigit():
-                raise ConfigError(f"{path}, line {number}: write NAME KEY [PRIORITY], the key at least 16 characters.")
-            self._callers[_hash(words[1])] = Caller(name=words[0][:64], priority=int((words[2:] or ["0"])[0]))
+            found = _LINE.fullmatch(" ".join(words))
+            if found is None:
+                raise ConfigError(
+                    f"{path}, line {number}: write {LINE}, the key at least 16 characters, whole numbers."
+                )
+            name, key, priority, quota = found.groups()
+            self._callers[_hash(key)] = Caller(name=name[:64], priority=int(priority or 0),
+                                               quota=None if quota is None else int(quota))  # fmt: skip
         if not self._callers:
             raise ConfigError(f"{path} holds no key, so nobody could ask: write a line NAME KEY, or leave keys out.")
 

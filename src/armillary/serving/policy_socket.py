@@ -132,7 +132,7 @@ async def _answer_all(desk: Desk, socket: WebSocket, caller: Caller, plan: Plan,
             if observation.get("endpoint", "infer") == "reset":
                 await socket.send_bytes(pack({"status": "reset successful"}))
                 continue
-            actions = await chunk(desk, caller, plan, observation, seed + asked)
+            actions, provenance = await chunk(desk, caller, plan, observation, seed + asked)
         except (Problem, ArmillaryError) as wrong:
             if dialect == "openpi":
                 raise
@@ -141,7 +141,8 @@ async def _answer_all(desk: Desk, socket: WebSocket, caller: Caller, plan: Plan,
         asked += 1
         infer_ms = (time.perf_counter() - begun) * 1e3
         timing = {"infer_ms": infer_ms, **({"prev_total_ms": last_ms} if last_ms else {})}
-        await socket.send_bytes(pack({"actions": actions, "server_timing": timing} if dialect == "openpi" else actions))
+        told = {"actions": actions, "server_timing": timing, "provenance": provenance}
+        await socket.send_bytes(pack(told if dialect == "openpi" else actions))
         last_ms = (time.perf_counter() - begun) * 1e3
 
 
@@ -168,8 +169,10 @@ def whole(observation: Mapping[str, Any], name: str, default: int) -> int:
     return value
 
 
-async def chunk(desk: Desk, caller: Caller, plan: Plan, observation: Mapping[str, Any], seed: int) -> np.ndarray:
-    """Actions h d in physical units, float32 and finite, or a ``Problem`` at the deadline."""
+async def chunk(
+    desk: Desk, caller: Caller, plan: Plan, observation: Mapping[str, Any], seed: int
+) -> tuple[np.ndarray, Mapping[str, Any] | None]:
+    """Actions h d in physical units, float32 and finite, and where they come from; a ``Problem`` at the deadline."""
     seen = [name for name in SEEN if name in observation]
     heard = [name for name in HEARD if name in observation]
     if not seen or not heard:
@@ -191,10 +194,10 @@ async def chunk(desk: Desk, caller: Caller, plan: Plan, observation: Mapping[str
     job = await desk.imagine([wanted], caller, kind="robot", hidden=True, deadline_seconds=desk.limits.policy_seconds)
     job = await desk.answer(job)
     actions = np.asarray(job.result["action"]["data"], np.float32)
-    await run_in_threadpool(desk.forget, job)
+    provenance = await run_in_threadpool(desk.taken, job)
     if not np.isfinite(actions).all():
         raise Problem(500, "server_error", "the model's actions are not finite numbers: they are not sent.")
-    return actions
+    return actions, provenance
 
 
 def as_picture(value: Any, name: str, most: int) -> np.ndarray:

@@ -204,9 +204,9 @@ class Session:
         self.state |= {"frames": old + piece["keep"], "frames_sent": piece["start"] + piece["keep"],
                        "chunks": piece["number"] + 1}  # fmt: skip
         await run_in_threadpool(self._keep, last)
-        await run_in_threadpool(self.desk.forget, job)
+        provenance = await run_in_threadpool(self.desk.taken, job)
         return {"type": "video.chunk_metadata", "chunk": piece["number"], "first_frame": piece["start"],
-                "frames": piece["keep"], "bytes": len(data)}, data  # fmt: skip
+                "frames": piece["keep"], "bytes": len(data), "provenance": provenance}, data  # fmt: skip
 
     def _keep(self, last: bytes) -> None:
         self.desk.files.write(f"{self.id}/in/last.png", last)

@@ -41,6 +41,7 @@ def keep_result(files: Files, prefix: str, rollout: Rollout, checkpoint: Path) -
         result["files"][name] = f"{prefix}/{name}"
 
     if rollout.video is not None:
+        result["frames"] = len(rollout.video)
         if len(rollout.video) == 1:
             keep("image.png", encoded(rollout.video[0], "PNG"))
         else:
@@ -53,6 +54,7 @@ def keep_result(files: Files, prefix: str, rollout: Rollout, checkpoint: Path) -
         told = actions_told(rollout, checkpoint)
         keep("actions.json", _json(told))
         result["action"] = action_of(rollout, told, checkpoint)
+        result["frames"] = 1 + len(rollout.actions)
     if rollout.text is not None:
         result["text"] = rollout.text
     keep("provenance.json", _json({**rollout.provenance, "made_by": "a model: nothing of it was filmed"}))

@@ -11,7 +11,7 @@ from armillary.serving.desk import Wanted
 from armillary.serving.forms import SoundBody, parsed
 from armillary.serving.heard import FORMS, sound_file
 from armillary.serving.problems import bad
-from armillary.serving.routes_service import caller_of, desk_of, json_body, refuses, sends
+from armillary.serving.routes_service import caller_of, desk_of, json_body, noted, refuses, sends
 
 router = APIRouter()
 KIND = "video"  # kept among the films: /v1/videos/ID/content?variant=provenance says how it was made
@@ -43,7 +43,7 @@ async def generate(request: Request) -> Response:
               "frames": "audio_length"}  # fmt: skip
     wanted = Wanted(mode="text-to-video", asked=asked, inputs={}, called=called)
     job = await desk.imagine([wanted], caller, kind=KIND, deadline_seconds=desk.limits.deadline_seconds)
-    job = await desk.answer_to(request, job)
+    job = await desk.answer_to(request, noted(request, job))
     wav = await run_in_threadpool(desk.files.read, job.result["files"]["sound.wav"])
     data = await run_in_threadpool(sound_file, wav, body.response_format, seconds)
     return Response(data, media_type=FORMS[body.response_format][0], headers={"x-armillary-job": job.id})

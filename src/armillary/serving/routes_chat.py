@@ -16,7 +16,7 @@ from armillary.serving.inbound import as_input
 from armillary.serving.jobs import Job, NewJob, new_id
 from armillary.serving.keys import Caller
 from armillary.serving.problems import of_job
-from armillary.serving.routes_service import caller_of, desk_of, json_body, refuses, sends
+from armillary.serving.routes_service import caller_of, desk_of, json_body, noted, refuses, sends
 from armillary.serving.talk import Apart, ChatBody, manner_of, pieces_of, stops_of, unnested
 
 router = APIRouter()
@@ -36,7 +36,7 @@ async def chat(request: Request) -> Response:
     desk, caller = desk_of(request), caller_of(request)
     body: ChatBody = parsed(ChatBody, unnested(await json_body(request)))
     request.state.audit = {"user": body.user} if body.user else {}
-    job = await put_chat(desk, caller, body)
+    job = noted(request, await put_chat(desk, caller, body))
     if body.stream:
         return StreamingResponse(_events(desk, job, body), media_type="text/event-stream",
                                  headers={"Cache-Control": "no-store"})  # fmt: skip
@@ -46,7 +46,8 @@ async def chat(request: Request) -> Response:
     if thought:
         message["reasoning_content"] = thought
     choice = {"index": 0, "message": message, "finish_reason": job.result["finish_reason"], "logprobs": None}
-    told = {**_head(desk, job, "chat.completion"), "choices": [choice], "usage": job.result["usage"]}
+    told = {**_head(desk, job, "chat.completion"), "choices": [choice], "usage": job.result["usage"],
+            "system_fingerprint": _fingerprint(job)}  # fmt: skip
     await run_in_threadpool(desk.forget, job)
     return JSONResponse(told)
 
@@ -112,6 +113,7 @@ async def _events(desk: Desk, job: Job, body: ChatBody) -> AsyncIterator[str]:
                     break
                 await news()
                 job = await desk.look(job.id)
+        head["system_fingerprint"] = _fingerprint(job)
         yield _chunk(head, {}, job.result["finish_reason"], usage)
         if usage:
             yield f"data: {json.dumps({**head, 'choices': [], 'usage': job.result['usage']})}\n\n"
@@ -125,6 +127,11 @@ async def _events(desk: Desk, job: Job, body: ChatBody) -> AsyncIterator[str]:
 def _head(desk: Desk, job: Job, kind: str) -> dict[str, Any]:
     return {"id": job.id.replace("job_", "chatcmpl-"), "object": kind, "created": int(job.created_at),
             "model": desk.model}  # fmt: skip
+
+
+def _fingerprint(job: Job) -> str:
+    """By which weights it was said: the beginning of their hash, as every ``provenance`` has it whole."""
+    return f"fp_{job.result['weights'][:16]}"
 
 
 def _chunk(head: dict[str, Any], delta: dict[str, Any], ended: str | None, usage: bool) -> str:

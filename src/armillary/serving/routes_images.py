@@ -15,7 +15,15 @@ from armillary.serving.forms import SPELLINGS, EditBody, ImageBody, from_form, p
 from armillary.serving.inbound import Input, as_input
 from armillary.serving.problems import bad
 from armillary.serving.results import in_form
-from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, refuses, takes_form
+from armillary.serving.routes_service import (
+    caller_of,
+    desk_of,
+    form_body,
+    json_body,
+    noted,
+    refuses,
+    takes_form,
+)
 
 router = APIRouter()
 _REFUSES = refuses(400, 401, 404, 408, 413, 415, 429, 503, 504)
@@ -76,7 +84,7 @@ async def _pictures(request: Request, mode: str, body: ImageBody, inputs: dict[s
     seed = body.seed if body.seed is not None else 0
     wanted = [Wanted(mode=mode, asked={**asked, "seed": seed + n}, inputs=inputs, called=called) for n in range(body.n)]
     job = await desk.imagine(wanted, caller, kind="image", hidden=True, deadline_seconds=desk.limits.deadline_seconds)
-    job = await desk.answer_to(request, job)
+    job = await desk.answer_to(request, noted(request, job))
     made = await run_in_threadpool(_read, desk, job.result["all"], form, body.output_compression)
     await run_in_threadpool(desk.forget, job)
     told: dict[str, Any] = {"created": int(time.time()), "data": made, "output_format": form}

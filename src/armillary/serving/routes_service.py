@@ -1,10 +1,11 @@
 """What the server is: models, health, metrics, uploaded files."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -13,6 +14,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from armillary.embodiments import Embodiment
+from armillary.modes import MODES
 from armillary.serving.desk import Desk
 from armillary.serving.inbound import as_input
 from armillary.serving.jobs import Job, NewJob
@@ -29,6 +31,22 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         413: "too large", 415: "another content type", 429: "too many", 503: "not ready", 504: "too late",
     }.items()
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is asked for, by OpenAI's rules."""
+
+    after: str | None = None
+    limit: int = Query(20, ge=1, le=100)
+    order: Literal["asc", "desc"] = "desc"
+
+    def of(self, found: Sequence[Mapping[str, Any]]) -> JSONResponse:
+        """The answer: what ``own_jobs`` found, which is one more than asked for where there are more."""
+        page = found[: self.limit]
+        return JSONResponse({"object": "list", "data": page, "first_id": page[0]["id"] if page else None,
+                             "last_id": page[-1]["id"] if page else None,
+                             "has_more": len(found) > self.limit})  # fmt: skip
 
 
 def refuses(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -135,17 +153,19 @@ def model_told(desk: Desk) -> dict[str, Any]:
         }
         for body in desk.bodies.values()
     }
-    modes = {
+    every = {
         mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode), "guidance": mode.guidance,
                     "frames": mode.frames, "sound": mode.may_sound and desk.heard}
-        for mode in desk.modes.values()
+        for mode in MODES.values()
     }  # fmt: skip
+    modes = {name: told for name, told in every.items() if name in desk.modes}
     return {
         "id": desk.model,
         "object": "model",
         "created": int((desk.checkpoint / "model_index.json").stat().st_mtime),
         "owned_by": "armillary",
         "modes": modes,
+        "unlearnt": {name: told for name, told in every.items() if name not in modes},
         "capabilities": [path for path, able in {
             "/v1/chat/completions": "reason" in modes, "/v1/videos": True,
             "/v1/images/generations": "text-to-image" in modes, "/v1/images/edits": "image-edit" in modes,
@@ -222,6 +242,12 @@ def _keep(desk: Desk, new: NewJob, data: bytes, caller: Caller) -> Job:
     return desk.jobs.create(new, status="completed", keep_seconds=desk.limits.keep_hours * 3600)
 
 
+@router.get("/v1/files", responses=refuses(400, 401, 404))
+async def files(request: Request, page: Annotated[Page, Depends()]) -> JSONResponse:
+    """The caller's uploaded files, newest first."""
+    return page.of([file_told(job) for job in await own_jobs(request, "file", page)])
+
+
 @router.get("/v1/files/{file_id}", responses=refuses(400, 401, 404))
 async def file_of_id(file_id: str, request: Request) -> JSONResponse:
     """An uploaded file's particulars."""
@@ -241,6 +267,23 @@ def file_told(job: Job) -> Mapping[str, Any]:
     return {"id": job.id, "object": "file", "bytes": job.request["bytes"], "created_at": int(job.created_at),
             "filename": job.request["media"], "purpose": job.request["purpose"], "status": "processed",
             "expires_at": int(job.expires_at or 0)}  # fmt: skip
+
+
+async def own_jobs(request: Request, kind: str, page: Page) -> list[Job]:
+    """This caller's jobs of a kind that stand on a page, and the first of the next page if there is one."""
+    if unknown := sorted(set(request.query_params) - {"after", "limit", "order"}):
+        raise bad(f"{unknown[0]!r} is not asked here: after, limit and order are.", unknown[0], "unknown_field")
+    if page.after is not None:
+        await own_job(request, page.after, kind)
+    owner, newest = caller_of(request).name, page.order == "desc"
+    return await run_in_threadpool(desk_of(request).jobs.listed, owner, after=page.after, limit=page.limit + 1,
+                                   newest_first=newest, kind=kind)  # fmt: skip
+
+
+def noted(request: Request, job: Job) -> Job:
+    """The job, by whose name the audit log's line and the workers' lines are found together."""
+    request.state.audit = {**request.state.audit, "job": job.id}
+    return job
 
 
 async def own_job(request: Request, job_id: str, kind: str) -> Job:

@@ -1,9 +1,9 @@
 """``/v1/videos``: films, dynamics and policies as jobs that survive, by OpenAI's names and vLLM-Omni's."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -17,7 +17,18 @@ from armillary.serving.jobs import Job
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, bad
 from armillary.serving.results import TYPES
-from armillary.serving.routes_service import caller_of, desk_of, form_body, json_body, own_job, refuses, sends
+from armillary.serving.routes_service import (
+    Page,
+    caller_of,
+    desk_of,
+    form_body,
+    json_body,
+    noted,
+    own_job,
+    own_jobs,
+    refuses,
+    sends,
+)
 
 router = APIRouter()
 KIND = "video"
@@ -33,26 +44,25 @@ _REFUSES = refuses(400, 401, 404, 408, 409, 413, 415, 429, 503)
 @router.post("/v1/videos", responses=_REFUSES, openapi_extra=_TAKES)
 async def create(request: Request) -> JSONResponse:
     """Put a job on the table; JSON or multipart."""
-    job = await _put(request, hidden=False)
+    job = await _put(request, on_the_line=False)
     return JSONResponse(await told(desk_of(request), job))
 
 
 @router.post("/v1/videos/sync", openapi_extra=_TAKES, response_class=Response,
              responses={**_REFUSES, **refuses(504), **sends(*TYPES.values())})  # fmt: skip
 async def sync(request: Request) -> Response:
-    """Wait for the film and send it; where the mode makes none, its actions as JSON."""
+    """Wait for the film and send it; where the mode makes none, its actions as JSON. The job stays, with its files."""
     desk = desk_of(request)
-    job = await desk.answer_to(request, await _put(request, hidden=True))
+    job = await desk.answer_to(request, await _put(request, on_the_line=True))
     files = job.result["files"]
     name = next(
         name for name in ("video.mp4", "image.png", "sound.wav", "actions.json", "provenance.json") if name in files
     )
     body = await run_in_threadpool(desk.files.read, files[name])
-    await run_in_threadpool(desk.forget, job)
     return Response(body, media_type=TYPES[name], headers={"x-armillary-job": job.id})
 
 
-async def _put(request: Request, *, hidden: bool) -> Job:
+async def _put(request: Request, *, on_the_line: bool) -> Job:
     desk, caller = desk_of(request), caller_of(request)
     if request.headers.get("content-type", "").startswith(("multipart/", "application/x-www-form")):
         fields, files, _ = await form_body(request)
@@ -71,10 +81,11 @@ async def _put(request: Request, *, hidden: bool) -> Job:
     if key is not None and not 0 < len(key) <= 255:
         raise bad("Idempotency-Key must have 1 to 255 characters.", "Idempotency-Key")
     seconds = body.deadline_seconds
-    if hidden:
+    if on_the_line:
         seconds = min(seconds or desk.limits.deadline_seconds, desk.limits.deadline_seconds)
-    return await desk.imagine([wanted], caller, kind=KIND, hidden=hidden, deadline_seconds=seconds,
-                              idempotency_key=None if hidden else key)  # fmt: skip
+    job = await desk.imagine([wanted], caller, kind=KIND, deadline_seconds=seconds,
+                             idempotency_key=None if on_the_line else key)  # fmt: skip
+    return noted(request, job)
 
 
 async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, bytes]) -> Wanted:
@@ -130,25 +141,9 @@ async def _inputs(desk: Desk, caller: Caller, body: Any, files: Mapping[str, byt
 
 
 @router.get("/v1/videos", responses=refuses(400, 401, 404))
-async def listed(
-    request: Request,
-    after: str | None = None,
-    limit: int = Query(20, ge=1, le=100),
-    order: Literal["asc", "desc"] = "desc",
-) -> JSONResponse:
+async def listed(request: Request, page: Annotated[Page, Depends()]) -> JSONResponse:
     """The caller's jobs, newest first."""
-    desk, caller = desk_of(request), caller_of(request)
-    unknown = sorted(set(request.query_params) - {"after", "limit", "order"})
-    if unknown:
-        raise bad(f"{unknown[0]!r} is not asked here: after, limit and order are.", unknown[0], "unknown_field")
-    if after is not None:
-        await own_job(request, after, KIND)
-    found = await run_in_threadpool(
-        lambda: desk.jobs.listed(caller.name, after=after, limit=limit + 1, newest_first=order == "desc", kind=KIND)
-    )
-    page = [await told(desk, job) for job in found[:limit]]
-    return JSONResponse({"object": "list", "data": page, "first_id": page[0]["id"] if page else None,
-                         "last_id": page[-1]["id"] if page else None, "has_more": len(found) > limit})  # fmt: skip
+    return page.of([await told(desk_of(request), job) for job in await own_jobs(request, KIND, page)])
 
 
 @router.get("/v1/videos/{video_id}", responses=refuses(400, 401, 404))
@@ -220,7 +215,7 @@ async def told(desk: Desk, job: Job) -> dict[str, Any]:
     body = desk.bodies.get(ask.get("embodiment", ""))
     fps = ask.get("fps") or job.result.get("fps") or (body.rate_hz if body else desk.defaults.fps)
     usual = desk.usual_frames(mode_named(job.mode))
-    frames = ask.get("frames") or (len(ask["actions"]) + 1 if ask.get("actions") else usual)
+    frames = job.result.get("frames") or ask.get("frames") or (len(ask["actions"]) + 1 if ask.get("actions") else usual)
     status = "failed" if job.status == "cancelled" else job.status
     found: dict[str, Any] = {
         "id": job.id,

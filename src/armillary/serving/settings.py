@@ -43,7 +43,7 @@ class Limits:
     queue: int = 512
     """Most jobs that wait, of all clients."""
     queue_of_one: int = 64
-    """Most jobs that wait or run, of one client."""
+    """Most jobs that wait or run, of one client whose key says nothing else."""
     batch: int = 8
     """Most jobs that are computed together."""
     deadline_seconds: float = 600.0
@@ -63,7 +63,7 @@ class ServeSettings:
     """Where to listen, which model, where jobs are kept, who may ask."""
 
     checkpoint: str = ""
-    """A bundled model or a checkpoint folder; pico if neither this nor NIM_MODEL_PATH names one."""
+    """A bundled model or a checkpoint folder; else by NIM_FT_CHECKPOINT, NIM_MODEL_PATH, NIM_MODEL_SIZE; else pico."""
     host: str = "127.0.0.1"
     """Where to listen. Only this machine, unless told."""
     port: int = 8000
@@ -79,7 +79,7 @@ class ServeSettings:
     workers: int = 1
     """Processes that compute."""
     keys: Path | None = None
-    """A file of API keys, a line each: NAME KEY [PRIORITY]. Without it everybody who reaches the port may ask."""
+    """A file of API keys, a line each: NAME KEY [PRIORITY [QUOTA]]. Without it whoever reaches the port may ask."""
     fetch_from: tuple[str, ...] = ()
     """Hosts from which pictures and films may be fetched by URL. None, unless told."""
     refuse_words: str = ""
@@ -118,15 +118,15 @@ class ServeSettings:
         return self.host not in LOOPBACK
 
 
-def chosen_checkpoint(settings: ServeSettings) -> str:
-    """The checkpoint that is served: the flag, or else what NIM's variables name, or else pico.
+def chosen_checkpoint(settings: ServeSettings) -> tuple[str, str]:
+    """The checkpoint that is served, and who says so: the flag, or else a variable of NIM's, or else nobody: pico.
 
     ``NIM_FT_CHECKPOINT`` (a post-trained folder) goes before ``NIM_MODEL_PATH`` (a folder), which goes before
     ``NIM_MODEL_SIZE`` (a bundled name).
     """
     if settings.checkpoint:
-        return settings.checkpoint
+        return settings.checkpoint, "--checkpoint"
     for name in ("NIM_FT_CHECKPOINT", "NIM_MODEL_PATH", "NIM_MODEL_SIZE"):
-        if os.environ.get(name):
-            return os.environ[name]
-    return "pico"
+        if found := os.environ.get(name):
+            return (found.lower() if name == "NIM_MODEL_SIZE" else found), name
+    return "pico", "nobody"

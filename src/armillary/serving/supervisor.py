@@ -69,6 +69,9 @@ class Supervisor:
             try:
                 while line := await process.stdout.readline():
                     self._desk.bell.ring(line.decode().strip())
+                    if line == b"ready\n":
+                        seconds = round(time.monotonic() - began, 1)
+                        LOG.info(json.dumps({"worker": number, "pid": process.pid, "ready_after_seconds": seconds}))
                 code = await process.wait()
             finally:
                 if process.returncode is None:

@@ -34,11 +34,17 @@ class Part(Strict):
 
 
 class Turn(Strict):
-    """One turn of a chat."""
+    """One turn of a chat. An answer may come back as it went out, with its thoughts and its empty fields."""
 
     role: Literal["system", "user", "assistant", "developer"]
     content: str | list[Part]
     name: None = None
+    refusal: None = None
+    annotations: list[Any] | None = Field(default=None, max_length=0)
+    audio: None = None
+    function_call: None = None
+    tool_calls: list[Any] | None = Field(default=None, max_length=0)
+    reasoning_content: str | None = Field(default=None, description="of an assistant's turn; not read again")
 
 
 class FilmIo(Strict):
@@ -81,8 +87,10 @@ class ChatBody(Strict):
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     stop: str | list[str] | None = None
     n: Literal[1] | None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
+    frequency_penalty: float | None = Field(default=None, ge=0, le=0)
+    presence_penalty: float | None = Field(default=None, ge=0, le=0)
+    repetition_penalty: float | None = Field(default=None, ge=1, le=1)
+    min_p: float | None = Field(default=None, ge=0, le=0)
     logprobs: Literal[False] | None = None
     response_format: Plain | None = None
     media_io_kwargs: MediaIo | None = None
@@ -129,6 +137,9 @@ def pieces_of(body: ChatBody, limits: Limits) -> Iterator[tuple[str, str, str, s
     letters = 0
     pictures = 0
     for number, turn in enumerate(body.messages):
+        if turn.reasoning_content is not None and turn.role != "assistant":
+            place = f"messages.{number}.reasoning_content"
+            raise bad(f"{place} stands in a turn of {turn.role}: only the assistant's have thoughts.", place)
         parts = [Part(type="text", text=turn.content)] if isinstance(turn.content, str) else turn.content
         for index, part in enumerate(parts):
             place = f"messages.{number}.content.{index}"

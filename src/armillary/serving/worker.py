@@ -29,6 +29,7 @@ from armillary.sampling.omni import Omni, UntrainedWarning, load
 from armillary.sampling.pictures import at_rate, fit_picture
 from armillary.sampling.requests import check_request
 from armillary.sampling.speak import hear
+from armillary.serving import logs
 from armillary.serving.bell import WorkerBell
 from armillary.serving.decode import open_film, open_picture
 from armillary.serving.files import Files
@@ -238,7 +239,7 @@ class Worker:
         counted = min(len(self.omni.parts.text.encode(reply)), how["manner"]["longest"])
         usage = {"prompt_tokens": spoken, "completion_tokens": counted, "total_tokens": spoken + counted}
         ended = "length" if counted >= how["manner"]["longest"] else "stop"
-        result = {"text": reply, "usage": usage, "finish_reason": ended}
+        result = {"text": reply, "usage": usage, "finish_reason": ended, "weights": self.omni.parts.weights_sha256}
         self.jobs.complete(job, result, keep_seconds=self.limits.keep_hours * 3600, batch=1)
         self.bell.ring(job.id)
 
@@ -289,7 +290,7 @@ def work(settings: ServeSettings, *, connected: bool) -> None:
     os.nice(settings.niceness)
     bell = WorkerBell(connected=connected)
     jobs, files = Jobs(settings.database_url), Files(settings.files_url)
-    omni = load(chosen_checkpoint(settings), device=settings.device, dtype=settings.dtype, weights=settings.weights)
+    omni = load(chosen_checkpoint(settings)[0], device=settings.device, dtype=settings.dtype, weights=settings.weights)
     try:
         warm(omni)
     except CheckpointError as broken:
@@ -300,6 +301,7 @@ def work(settings: ServeSettings, *, connected: bool) -> None:
     worker = Worker(omni=omni, jobs=jobs, files=files, bell=bell, limits=settings.limits, name=name)
     if not connected:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the first process of a container hears it only so
+        LOG.info(json.dumps({"worker": name, "pid": os.getpid(), "ready": True}))
     try:
         worker.run()
     finally:
@@ -329,7 +331,7 @@ def settings_from(text: str) -> ServeSettings:
 
 def main() -> None:
     """Begun by the server: settings come as the first line of the input, which ends when the server does."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logs.begin()
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(0, 1)
