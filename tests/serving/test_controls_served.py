@@ -33,6 +33,10 @@ def test_a_control_is_named_in_many_ways():
     assert told({"control_type": "wsm", "control_reference": "job_3"}).shown == {"map": ("control_reference", "job_3")}
     assert told({"control_type": "depth"}, ["control_reference"]).shown == {"depth": ("control_reference", None)}
     assert told({}, ["edge"]).shown == {"edge": ("edge", None)}
+    weighed = told({"edge": {"control_weight": 3}}, ["edge"])
+    assert (weighed.shown, weighed.asked) == ({"edge": ("edge", None)}, {"control_weights": {"edge": 3}})
+    how = {"control_type": "wsm", "extra_params": {"wsm": {"control_weight": 3}}}
+    assert told(how, ["control_reference"]).asked == {"control_weights": {"map": 3}}
     assert told({"edge": False}).asked == told({"edge": False}).shown == {}
     form = from_form({"prompt": "x", "edge": "true", "seg": '{"url": "job_1"}'})
     assert (form["edge"], form["seg"]) == (True, {"url": "job_1"})

@@ -3,6 +3,7 @@
     edge: true                                           made of the film that comes as video
     seg: "data:video/mp4;base64,..."                     a film or a picture: a data URL, an allowed URL, a file's id
     edge: {"control_path": ..., "control_weight": 2}     the same with how much it counts beside others
+    edge: {"control_weight": 2}                          in a form, of the file that comes under the same name
     control_reference and control_type                   one control, as a file or named
 
 They may stand beside the other fields or inside ``extra_params``. A path on this machine is never opened.
@@ -24,6 +25,7 @@ FIELDS = (*NAMES, REFERENCE, "control_type")  # of a body
 FILES = (*NAMES, REFERENCE)  # of those, what may come as a file
 _STRENGTHS = {"edge": ("preset_edge_threshold", EDGES), "blur": ("preset_blur_strength", BLURS)}
 _SOURCES = ("control_path", "control", "image_url", "video_url", "url", "file_id")
+_FILE = object()  # in place of a value: what is meant came as a file
 _MARK = "control "  # before a kind, in the names of a request's inputs
 
 
@@ -41,30 +43,39 @@ def held_of(body: Any, files: Mapping[str, bytes]) -> Held:
     inside = {name: value for name, value in (body.extra_params or {}).items() if name in FIELDS and value is not None}
     told = [(name, name, value) for name, value in beside.items()]
     told += [(f"extra_params.{name}", name, value) for name, value in inside.items()]
-    told += [(name, name, None) for name in files if name in FILES]
-    kinds = {name: value for _, name, value in told}
+    told += [(name, name, _FILE) for name in files if name in FILES]
+    of_reference = next((str(value) for _, name, value in told if name == "control_type"), "")
+    if of_reference and not any(name == REFERENCE for _, name, _ in told):
+        raise bad("control_type names a kind without control_reference: give both.", "control_type")
+    named = [(called, _kind(called, name, of_reference), value) for called, name, value in told
+             if name != "control_type" and value is not False]  # fmt: skip
+    files_of = {kind for _, kind, value in named if value is _FILE}
     found = Held()
     made: dict[str, str] = {}
     weights: dict[str, float] = {}
-    for called, name, value in told:
-        if name == "control_type" or value is False:
+    for called, kind, value in named:
+        if kind in files_of and isinstance(value, Mapping) and set(value) == {"control_weight"}:
+            weights[kind] = value["control_weight"]  # of the file that comes beside
             continue
-        kind = NAMES.get(str(kinds.get("control_type", "")), "") if name == REFERENCE else NAMES[name]
-        if not kind:
-            raise bad(f"{called} is of no kind: say control_type, one of {', '.join(NAMES)}.", "control_type")
         if kind in made or kind in found.shown:
             raise bad(f"{called} gives {kind} a second time: give it once.", called, "conflict")
-        source, weight = _read(kind, called, value)
+        source, weight = (None, None) if value is _FILE else _read(kind, called, value)
         if isinstance(source, str) and source.startswith("auto"):
             made[kind] = source
         else:
             found.shown[kind] = (called, source)
         if weight is not None:
             weights[kind] = weight
-    if "control_type" in kinds and REFERENCE not in kinds:
-        raise bad("control_type names a kind without control_reference: give both.", "control_type")
     found.asked.update({"controls": made} if made else {}, **({"control_weights": weights} if weights else {}))
     return found
+
+
+def _kind(called: str, name: str, of_reference: str) -> str:
+    """Of which kind a field is; ``control_type`` says it of ``control_reference``."""
+    kind = NAMES.get(of_reference if name == REFERENCE else name, "")
+    if not kind:
+        raise bad(f"{called} is of no kind: say control_type, one of {', '.join(NAMES)}.", "control_type")
+    return kind
 
 
 def _read(kind: str, called: str, value: Any) -> tuple[Any, Any]:

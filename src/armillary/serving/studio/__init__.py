@@ -1,4 +1,4 @@
-"""The studio: a page in the same server, made of three files and no build step."""
+"""The studio: a page in the same server, made of four files and no build step."""
 
 from pathlib import Path
 
@@ -7,7 +7,12 @@ from fastapi.responses import Response
 
 router = APIRouter()
 HERE = Path(__file__).parent
-FILES = {"studio.css": "text/css", "studio.js": "text/javascript", "index.html": "text/html"}
+FILES = {
+    "studio.css": "text/css",
+    "studio.js": "text/javascript",
+    "controls.js": "text/javascript",
+    "index.html": "text/html",
+}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -33,6 +38,12 @@ async def style() -> Response:
 async def script() -> Response:
     """What it does."""
     return _file("studio.js")
+
+
+@router.get("/studio/controls.js", include_in_schema=False)
+async def controls() -> Response:
+    """How controls of a film are asked for."""
+    return _file("controls.js")
 
 
 def _file(name: str) -> Response:

@@ -1,5 +1,7 @@
 // The studio: forms, jobs, chat and a live world over the server's own HTTP. No build step, nothing fetched from elsewhere.
 
+import { addControls, drawControls, fitControls } from "./controls.js";
+
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
@@ -60,8 +62,9 @@ async function begin() {
   $("about").textContent = `${model.id}: ${Object.keys(model.modes).length} modes, pictures of ${model.size}, ${model.fps} frames a second.`;
   $("notice").hidden = !model.notice;
   $("notice").textContent = model.notice || "";
-  const modes = Object.keys(model.modes).filter((name) => name !== "reason" && !model.modes[name].needs.includes("controls"));
-  $("mode").replaceChildren(...modes.map((name) => make("option", { value: name, text: name.replaceAll("-", " ") })));
+  const learnt = Object.keys(model.modes).filter((name) => name !== "reason");
+  $("mode").replaceChildren(...learnt.map((name) => make("option", { value: name, text: name.replaceAll("-", " ") })),
+    ...Object.keys(model.unlearnt).map((name) => make("option", { value: name, text: `${name.replaceAll("-", " ")} (not learnt)` })));
   $("mode").value = "text-to-video";
   for (const id of ["embodiment", "world-body"])
     $(id).replaceChildren(...Object.keys(model.embodiments).map((name) => make("option", { value: name, text: name })));
@@ -80,29 +83,43 @@ $("key-form").addEventListener("submit", (event) => {
 
 // ---- imagine ----------------------------------------------------------------------------------------------------------
 
-function fit() {
-  const mode = model.modes[$("mode").value];
+drawControls($("controls"), () => { fit(false); say(""); });
+
+function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what is usual for it
   const name = $("mode").value;
+  const able = name in model.modes;
+  const mode = able ? model.modes[name] : model.unlearnt[name];
+  const held = mode.needs.includes("controls");
+  const made = fitControls(held && able);
+  const needs = [...mode.needs, ...(made ? ["video"] : [])];
   const always = new Set(["prompt", "size", "num_frames", "num_inference_steps", "guidance_scale", "seed", "negative_prompt"]);
   if (mode.frames === 1 || name === "forward-dynamics" || name === "inverse-dynamics") always.delete("num_frames");
   if (mode.sound) always.add("sound");
+  if (held) always.add("control_guidance");
   document.querySelector("label[for=image]").textContent = name === "image-edit" ? "Picture to change" : "First picture";
   for (const field of document.querySelectorAll("#imagine-form [data-field]")) {
     const wanted = field.dataset.field;
-    field.hidden = !(always.has(wanted) || mode.needs.includes(wanted));
+    field.hidden = !(always.has(wanted) || needs.includes(wanted));
+    if (wanted === "controls") continue;  // whose own fields are told by what is chosen among them
     for (const input of field.querySelectorAll("input, textarea, select")) {
-      input.required = mode.needs.includes(wanted);
-      input.disabled = field.hidden;
+      input.required = needs.includes(wanted);
+      input.disabled = field.hidden || !able;
     }
   }
-  $("frames").value = mode.frames;
+  $("lacks").textContent = able ? "" : `${model.id} has not learnt ${name.replaceAll("-", " ")}, so it cannot be asked for here. A checkpoint that has says so in its defaults.json.`;
+  $("lacks").hidden = able;
+  $("imagine-it").disabled = !able;
+  if (!anew) return;
+  for (const [id, usual, unsaid] of [["frames", mode.frames, "as controls"], ["guidance", mode.guidance, "as each is best"]]) {
+    $(id).value = held ? "" : usual;
+    $(id).placeholder = held ? unsaid : "";
+  }
   $("steps").value = mode.steps;
-  $("guidance").value = mode.guidance;
   const body = model.embodiments[$("embodiment").value];
   if (body && mode.needs.includes("actions") && !$("actions").value) $("actions").value = JSON.stringify(Array(8).fill(body.rest));
 }
 
-$("mode").addEventListener("change", fit);
+$("mode").addEventListener("change", () => fit());
 $("embodiment").addEventListener("change", () => { $("actions").value = ""; fit(); });
 
 $("imagine-form").addEventListener("submit", async (event) => {
@@ -113,6 +130,11 @@ $("imagine-form").addEventListener("submit", async (event) => {
     if (input.type === "file") { if (input.files[0]) form.append(input.name, input.files[0]); }
     else if (input.name === "generate_sound") heardAs(form, input.value);
     else if (input.value !== "") form.append(input.name, input.value);
+  }
+  if ($("mode").value === "transfer" && !addControls(form)) {
+    say("Choose at least one control: where its film comes from.", true);
+    $("control-from-edge").focus();
+    return;
   }
   try {
     const job = await (await ask("/v1/videos", { method: "POST", body: form })).json();
