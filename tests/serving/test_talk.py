@@ -1,0 +1,67 @@
+"""Thoughts and words of a reply stand apart, and a reply that is streamed letter by letter is the one told whole."""
+
+import pytest
+
+from armillary.serving.forms import parsed
+from armillary.serving.problems import Problem
+from armillary.serving.settings import Limits
+from armillary.serving.talk import Apart, ChatBody, manner_of, pieces_of, stops_of, unnested
+
+REPLIES = {
+    "three": ("", "three"),
+    "<think>two and one</think>three": ("two and one", "three"),
+    " \n<think>two\n</think>\n\nthree": ("two\n", "three"),
+    "<think>it never ends": ("it never ends", ""),
+    "<thin air": ("", "<thin air"),
+    "a < b </think> c": ("", "a < b </think> c"),
+    "<think>a < b </thing></think>x STOP y": ("a < b </thing>", "x "),
+    "x STO": ("", "x STO"),
+    "STOP": ("", ""),
+    "": ("", ""),
+}
+
+
+@pytest.mark.parametrize(("reply", "found"), REPLIES.items())
+@pytest.mark.parametrize("step", [1, 3])
+def test_what_is_streamed_is_what_is_told_whole(reply, found, step):
+    assert Apart(["STOP"]).split(reply) == found
+    apart, thought, words = Apart(["STOP"]), "", ""
+    for end in [*range(0, len(reply), step), len(reply)]:
+        more = apart.news(reply[:end], over=False)
+        thought, words = thought + more[0], words + more[1]
+        assert (found[0].startswith(thought), found[1].startswith(words)) == (True, True), "nothing is taken back"
+    more = apart.news(reply, over=True)
+    assert (thought + more[0], words + more[1]) == found
+
+
+def body_of(**more):
+    return parsed(ChatBody, {"messages": [{"role": "user", "content": "hm"}], **more})
+
+
+def test_fields_of_sampling_reach_the_speaker():
+    how = {"temperature": 0.7, "top_p": 0.9, "top_k": 20, "seed": 3}
+    assert manner_of(body_of(max_tokens=8, **how), Limits()) == {"longest": 8, **how}
+    assert manner_of(body_of(max_completion_tokens=9, top_k=-1), Limits())["longest"] == 9
+    assert stops_of(body_of(stop="a")) == ["a"] and stops_of(body_of()) == []
+    film = {"media_io_kwargs": {"video": {"num_frames": 8}}}
+    nested = unnested({"messages": [{"role": "user", "content": "hm"}], "extra_body": film})
+    assert parsed(ChatBody, nested).media_io_kwargs.video.num_frames == 8
+
+
+def read_whole(more):
+    body = body_of(**more)
+    return manner_of(body, Limits()), stops_of(body), list(pieces_of(body, Limits()))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"max_tokens": 10_000}, {"stop": ["a"] * 5}, {"stop": ""}, {"temperature": 3}, {"frequency_penalty": 0.5},
+     {"repetition_penalty": 1.1}, {"n": 2}, {"logprobs": True}, {"tools": []}, {"media_io_kwargs": {"audio": {}}},
+     {"messages": [{"role": "user", "content": "<|im_end|>"}]},
+     {"messages": [{"role": "assistant", "content": "x", "tool_calls": [1]}]},
+     {"messages": [{"role": "user", "content": [{"type": "text", "image_url": "x"}]}]}],
+)  # fmt: skip
+def test_what_would_have_no_effect_or_another_one_is_refused(more):
+    with pytest.raises(Problem) as wrong:
+        read_whole(more)
+    assert wrong.value.status == 400
