@@ -230,3 +230,52 @@ def test_a_place_that_is_painted_anew_for_every_episode_has_no_colours_exchanged
     painted = [films(one, lambda f, red=red, blue=blue: (f * (red, 1, blue)).clip(0, 255).astype(np.uint8))
                for one, (red, blue) in zip(clean, coats, strict=True)]  # fmt: skip
     assert "channels-swapped" not in {oddity.code for oddity in inspect_source(Set(painted)).oddities}
+
+
+def named(*episodes):
+    return {oddity.code for oddity in inspect_source(Set(episodes)).oddities}
+
+
+def test_one_episode_of_a_still_camera_or_a_closed_gripper_or_an_empty_road_is_no_fault(clean, standing):
+    assert not codes(standing[:1]) and not codes(standing[:2])
+    shut = replace(actions(clean[0], lambda a: with_part(a, (slice(None), 9), 0)),
+                   states={**clean[0].states, "openness": np.full((FRAMES, 1), 0.02)})  # fmt: skip
+    assert "gripper-sign" not in named(shut)
+    nobody = replace(clean[0], segmentation={"front": np.zeros((FRAMES, SIDE, SIDE), np.int32)})
+    assert "segmentation-empty" in named(nobody)
+    assert "segmentation-empty" not in named(replace(nobody, boxes=[{}] * FRAMES))
+    both = {"front": nobody.segmentation["front"], "side": clean[0].segmentation["front"]}
+    assert "segmentation-empty" not in named(replace(nobody, segmentation=both))
+
+
+def test_a_car_that_waits_is_not_clipped_and_three_drives_need_not_foresee_one_another(clean):
+    def drive(seed):
+        rng, turn = np.random.default_rng(seed), 2.1 * seed
+        pace = np.repeat(rng.uniform(0, 1, FRAMES // 4 + 1), 4)[:FRAMES].clip(0.3) - 0.3
+        steps = np.tile(np.eye(4), (FRAMES, 1, 1))
+        steps[:, 2, 3] = pace
+        place = np.cumsum(np.concatenate([[0], pace]))[:, None] * (np.cos(turn), np.sin(turn))
+        one = replace(clean[seed], actions=rot6d_from_pose(steps).astype(np.float32), embodiment="camera_pose")
+        film = {camera: np.concatenate([frames, frames[-1:]]) for camera, frames in clean[seed].frames.items()}
+        return replace(one, frames=film, states={"ego": place}, depth=None, segmentation=None, boxes=None, sound=None)
+
+    drives = [drive(seed) for seed in range(3)]
+    assert not codes(drives) & {"saturated", "actions-say-little"}
+    rng = np.random.default_rng(4)
+    noise = [
+        actions(one, lambda a: np.concatenate([rng.normal(0, 0.1, (FRAMES, 3)), a[:, 3:]], axis=1)) for one in drives
+    ]
+    assert "actions-say-little" in codes(noise)
+
+
+def test_a_camera_that_is_not_carried_may_stand_still_and_a_steady_pace_is_neither_clipped_nor_noise(standing):
+    rng = np.random.default_rng(0)
+    shaken = [actions(one, lambda a: a + rng.normal(0, 0.02, a.shape)) for one in standing]
+    still = [replace(one, frames={**one.frames, "side": one.frames["side"][[*range(12), *[12] * (FRAMES - 12)]]})
+             for one in shaken]  # fmt: skip
+    assert "frozen-picture" not in codes(still)
+    assert "frozen-picture" in codes([films(one, lambda f: with_part(f, slice(12, None), f[12])) for one in shaken])
+    steady = [
+        actions(one, lambda a, pace=pace: a + np.float32(0.01 * pace)) for pace, one in enumerate(standing[:3], 1)
+    ]
+    assert not codes(steady) & {"saturated", "actions-say-little"}

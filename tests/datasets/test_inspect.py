@@ -161,9 +161,10 @@ def test_a_drive_past_a_busy_roadside_agrees_with_its_own_place_and_noise_with_n
     place = np.concatenate([np.zeros((1, 2)), np.cumsum(np.stack([effort, 0 * effort], axis=1), axis=0)])
     other = np.concatenate([np.zeros((1, 2)), np.cumsum(rng.normal(size=(len(effort), 2)), axis=0)])
     pictures = agreement(effort, roadside)
-    beside = clearest(effort, pictures, {"other": other, "place": place, "still": 0 * place, "short": place[:9]})
+    states = {"other": other, "place": place, "still": 0 * place, "short": place[:9]}
+    beside = clearest([roadside, effort], states)
     assert beside.correlation > 0.99 and beside.best_lag == 0
-    assert clearest(effort, pictures, {"other": other}) == pictures
+    assert clearest([effort], {"other": other}) is None
     for found, codes in ((beside, set()), (replace(pictures, best=0.1, by_chance=0.4), {"actions-say-little"})):
         findings = Findings()
         note_agreement(findings, found)

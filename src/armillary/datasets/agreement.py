@@ -3,7 +3,7 @@
 The doctor's probe needs several episodes and says more; this is what remains where there are one or two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from armillary.datasets.findings import Findings
 from armillary.embodiments import Embodiment
 from armillary.records import Array
 
-CLEARLY = 0.6
+CLEARLY, LEAST_STEPS = 0.6, 40  # fewer steps say nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,33 +49,42 @@ def agreement(effort: Array, change: Array, *, reach: int = 5) -> Agreement:
     )
 
 
-def clearest(effort: Array, pictures: Agreement, states: Mapping[str, Array]) -> Agreement:
-    """The agreement with the pictures, or with the state (t+1 ...) that goes along with ``effort`` better than they do.
+def clearest(efforts: Sequence[Array], states: Mapping[str, Array]) -> Agreement | None:
+    """The state (t+1 ...) that changes most clearly as one of the efforts (t) asks; None where none does.
 
     A car at an even pace changes its pictures by what stands beside the road, and its own place by what was asked for.
     A state counts only where it agrees by more than ``CLEARLY`` and more than chance: of many, one often does a little.
     """
-    found = [pictures]
+    found = []
     for values in states.values():
-        change = np.linalg.norm(np.diff(values, axis=0), axis=1)[: len(effort)]
-        if len(change) == len(effort) and np.ptp(change) > 0 and np.isfinite(change).all():
-            with_state = agreement(effort, change)
-            if with_state.best > max(CLEARLY, with_state.by_chance):
-                found.append(with_state)
-    return max(found, key=lambda one: one.best)
+        change = np.linalg.norm(np.diff(values, axis=0), axis=1)
+        if np.ptp(change) > 0 and np.isfinite(change).all():
+            found += [agreement(effort, change) for effort in efforts if len(effort) == len(change)]
+    clear = [one for one in found if one.best > max(CLEARLY, one.by_chance)]
+    return max(clear, key=lambda one: one.best, default=None)
 
 
-def effort_of(actions: Array, body: Embodiment) -> Array:
-    """How much each action (t a) asks for, one number a step: the size of its pose steps, or of its targets' moves."""
+def efforts_of(actions: Array, body: Embodiment) -> list[Array]:
+    """How much each action (t a) asks for, a number a step: all together first, then moves and turns where it has them.
+
+    The size of its pose steps, or of its targets' moves. What is steady says nothing and is left out.
+    """
     gripper = None if body.gripper is None else body.gripper.channel
     columns = [i for i, channel in enumerate(body.channels) if channel.name != gripper]
     if body.channels[columns[0]].frame == "absolute":
-        return np.asarray(np.linalg.norm(np.diff(actions[:, columns], axis=0, prepend=actions[:1, columns]), axis=1))
-    if body.rotation == "none":
-        return np.asarray(np.linalg.norm(actions[:, columns], axis=1))
-    moves = np.linalg.norm(actions[:, :3], axis=1)
-    turns = np.linalg.norm(actions[:, 3:9] - np.array([1, 0, 0, 0, 1, 0]), axis=1)
-    return np.asarray(moves / max(moves.std(), 1e-9) + turns / max(turns.std(), 1e-9))
+        found = [np.linalg.norm(np.diff(actions[:, columns], axis=0, prepend=actions[:1, columns]), axis=1)]
+    elif body.rotation == "none":
+        found = [np.linalg.norm(actions[:, columns], axis=1)]
+    else:
+        moves = np.linalg.norm(actions[:, :3], axis=1)
+        turns = np.linalg.norm(actions[:, 3:9] - np.array([1, 0, 0, 0, 1, 0]), axis=1)
+        parts = [part for part in (moves, turns) if _varies(part)]
+        found = [sum((part / part.std() for part in parts), np.zeros(len(actions))), *parts]
+    return [np.asarray(effort) for effort in found if _varies(effort)]
+
+
+def _varies(effort: Array) -> bool:
+    return bool(len(effort) and np.ptp(effort) > max(1e-3 * np.abs(effort).max(), 1e-9))
 
 
 def note_agreement(findings: Findings, found: Agreement) -> None:

@@ -63,6 +63,8 @@ def _check_film(one: Look, camera: str, seen: Seen, found: Findings) -> None:
         return
     needed = max(6, round(0.4 * one.fps))
     busy = effort(one)
+    if one.embodiment == "camera_pose":  # one camera is carried; what the others see need not change
+        same = np.all([other.change < SAME for other in one.cameras.values()], axis=0)
     for begin, end in streaks(same):
         if end - begin >= needed and (busy[begin:end] > 0.3).mean() > 0.7 and (~same).sum() >= 2:
             found.odd_in(

@@ -81,6 +81,9 @@ def _check_labels(one: Look, found: Findings) -> None:
             found.odd_in("box-outside", one.number, f"the box of {name!r} is {tuple(box)} in pictures of "
                          f"{height}x{width}.")  # fmt: skip
             break
+    blind = {name for name, (low, high, _) in one.extras.items() if name.startswith("segmentation") and low == high}
+    marked = {name for name in one.extras if name.startswith("segmentation")}
+    nobody = bool(one.boxes) and not any(one.boxes)  # then an empty picture is what was seen
     for name, (low, high, fits) in one.extras.items():
         if not fits:
             found.odd_in("labels-beside-frames", one.number, f"{name} has another number of frames than the pictures.")
@@ -88,7 +91,7 @@ def _check_labels(one: Look, found: Findings) -> None:
             found.odd_in(
                 "depth-broken", one.number, f"{name} goes from {low:g} to {high:g} metres: nothing is measured."
             )
-        if name.startswith("segmentation") and low == high:
+        if name in blind and blind == marked and not nobody:
             found.odd_in("segmentation-empty", one.number, f"{name} is {low:g} everywhere: nothing is told apart.")
 
 

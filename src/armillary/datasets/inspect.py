@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from armillary.datasets.agreement import Agreement, agreement, clearest, effort_of, note_agreement
+from armillary.datasets.agreement import LEAST_STEPS, Agreement, agreement, clearest, efforts_of, note_agreement
 from armillary.datasets.checks import check_all
 from armillary.datasets.clips import fitted
 from armillary.datasets.doctor_actions import check_actions, idle_share
@@ -293,13 +293,13 @@ def _actions(first: Look, body: Embodiment, found: Findings, *, alone: bool) -> 
         return None
     normal = body.encode(actions)[:, : body.width]
     agrees = None
-    if len(actions) >= 40 and first.cameras:
+    efforts = efforts_of(actions, body)
+    if len(actions) >= LEAST_STEPS and first.cameras and efforts:
         change = next(iter(first.cameras.values())).change
-        effort = effort_of(actions[: len(change)], body)
-        agrees = agreement(effort, change)
+        agrees = agreement(efforts[0][: len(change)], change)
+        made = any(one.code == "actions-made" for one in found.oddities)  # of the states: they agree in any case
         if alone:
-            made = any(one.code == "actions-made" for one in found.oddities)  # of the states: they agree in any case
-            note_agreement(found, agrees if made else clearest(effort, agrees, first.states))
+            note_agreement(found, (None if made else clearest(efforts, first.states)) or agrees)
     return ActionReport(
         embodiment=body.name,
         width=body.width,

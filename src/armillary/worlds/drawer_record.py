@@ -120,6 +120,7 @@ def questions(
         table = about_table(world, moments[k], rng, frame=k)
         asked += [a for a in table if not (at_handle and a.answer == "nothing")]  # it may be holding the handle
         about += _of_drawer(world, moments[k], seen[k], k)
+    asked = q.contrasted(asked, ("held",))  # hardly anything is held at the beginning, in the middle, or at the end
     lies = {a.answer: a for a in about if a.task == "where"}
     asked += [a for a in about if a.task not in ("drawer", "where")]
     asked += q.contrasted([a for a in about if a.task == "drawer"], ("drawer",))
