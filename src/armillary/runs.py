@@ -2,9 +2,10 @@
 
     pico-data -> pico-clips -> pico-vae -+-> pico-cache ---+-> pico-generator    the bundled model, in this order
     |        |                           +-> pico-decoder -+-> pico-cloning      what its policy is compared with
-    |        +-> pico-words -> pico-reasoner --------------+
-    |        +-> pico-moments -----------------------------+   single frames of the episodes
-    pico-stills -> pico-glances ---------------------------+   single frames of many more tables
+    |        +-> pico-words -+-> pico-reasoner ------------+
+    |        +-> pico-moments ----------------------------+   single frames of the episodes
+    pico-stills -> pico-glances --------------------------+   single frames of many more tables, talked about as well
+    pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
     pusht-recordings -> pusht, and droid    finetune, shown twice: gym-pusht, and a real recording
@@ -22,8 +23,10 @@ from typing import Protocol, runtime_checkable
 
 from armillary.errors import ConfigError
 from armillary.model import ModelConfig, TowerConfig, VisionConfig
+from armillary.post_training.corrections import CorrectionsRun
 from armillary.post_training.finetune import FinetuneRun
 from armillary.post_training.mixed import MixedRun
+from armillary.training.dreams import Lesson
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.generator import GeneratorRun, train_generator
 from armillary.training.imagination import FlowConfig
@@ -83,6 +86,11 @@ class Reasoner(ReasonerRun):
     def start(self, report: Report = print) -> None:
         """Do it, or go on."""
         train_reasoner(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrections(CorrectionsRun):
+    """Let the policy act and the expert correct it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,18 +176,31 @@ def pico_words() -> Run:
 
 
 def pico_reasoner() -> Run:
-    """The bundled reasoner: eyes that speak its words, then talk about what is seen."""
+    """The bundled reasoner: eyes that speak its words, lessons about dreamt tables, then talk about what is seen."""
     eyes = Stage(
         name="eyes", steps=2000, batch=32, rate=3e-3, muon=True, warmup=100, weight_decay=0.05, decay=0.4, threads=2
     )
     stage = Stage(
-        name="reasoner", steps=2400, batch=16, rate=1.5e-3, muon=True, warmup=100, slower=(("visual.", 0.2),),
-        weight_decay=0.02, decay=0.5, threads=2,
+        name="reasoner", steps=1200, batch=32, rate=3e-3, muon=True, warmup=30, weight_decay=0.02, decay=0.5,
+        threads=2, compile=True,
     )  # fmt: skip
     return Reasoner(
-        data=Path("runs/pico/raw"), out=Path("runs/pico/reasoner"), stage=stage, eyes=eyes, longest=288,
-        origin=Path("runs/pico/words/checkpoint"),
+        data=Path("runs/pico/raw"), stills=Path("runs/pico/stills"), out=Path("runs/pico/reasoner"), stage=stage,
+        eyes=eyes, look_once=True, longest=288, most=6, origin=Path("runs/pico/words/checkpoint"),
+        shares={"shape": 0.15, "count": 0.4, "relation": 0.8, "report": 0.1, "box": 0.1},
+        lessons=(
+            _lesson(130, 5e-3, colour=0.85, shape=0.15),
+            _lesson(120, 5e-3, extreme=0.8, colour=0.15, shape=0.05),
+            _lesson(240, 6e-3, relation=0.88, extreme=0.08, colour=0.03, count=0.01),
+        ),
     )  # fmt: skip
+
+
+def _lesson(steps: int, rate: float, **shares: float) -> Lesson:
+    stage = Stage(
+        name="lesson", steps=steps, batch=96, rate=rate, muon=True, warmup=40, weight_decay=0.02, decay=0.2, threads=2
+    )
+    return Lesson(stage=stage, shares=shares)
 
 
 def pico_cache() -> Run:
@@ -203,6 +224,20 @@ def pico_moments() -> Run:
     """Single frames of the episodes, encoded, into the same folder."""
     return Cache(
         data=Path("runs/pico/raw"), vae=Path("runs/pico/vae/vae"), out=Path("runs/pico/frames"), stills=True, most=12
+    )
+
+
+def pico_corrections() -> Run:
+    """The trained policy acts at 600 tables, the expert says what it would do wherever it came to: 20 minutes."""
+    return Corrections(
+        origin=Path("runs/pico/generator/checkpoint"), out=Path("runs/pico/corrections"), lives=600, seed=200_000
+    )
+
+
+def pico_amends() -> Run:
+    """Those moments, encoded, among the other single frames: ``pico-generator`` goes on with them."""
+    return Cache(
+        data=Path("runs/pico/corrections"), vae=Path("runs/pico/vae/vae"), out=Path("runs/pico/frames"), stills=True
     )
 
 
@@ -283,6 +318,8 @@ RUNS: dict[str, Callable[[], Run]] = {
     "pico-stills": pico_stills,
     "pico-glances": pico_glances,
     "pico-moments": pico_moments,
+    "pico-corrections": pico_corrections,
+    "pico-amends": pico_amends,
     "pico-generator": pico_generator,
     "pico-cloning": pico_cloning,
     "tiny": tiny,

@@ -12,9 +12,11 @@ from armillary.errors import ConfigError
 from armillary.model import TwoTowers, load_model
 from armillary.records import Question
 from armillary.tokenizers.text import TextTokenizer
+from armillary.training.dreams import Lesson
 from armillary.training.loop import Stage
 from armillary.training.reasoner import ReasonerRun, drift, learn_tokenizer, train_reasoner
 from armillary.training.talk import DOING, NO_LABEL, REPORT, TalkSource, pictures_of, prompts_of, talk_loss
+from armillary.worlds.record import record_tabletop
 
 ANSWERS = {"Which colour is the square?": "red", "Where is it?": "in the middle", "How many are there?": "one"}
 
@@ -52,16 +54,16 @@ def rng(*seed):
 def test_every_annotated_frame_is_a_picture_and_only_done_deeds_are_films():
     done, not_done = pictures_of(episode(0)), pictures_of(episode(0, success=False))
     assert [one.frames.shape for one in done] == [(64, 64, 3)] * 2 + [(4, 64, 64, 3)]
-    assert (REPORT, "One red square.") in done[0].turns and len(done[1].turns) == 3
-    assert done[2].turns == ((DOING, "A square is pushed."),)
+    said = [[(turn.words, turn.answer) for turn in one.turns] for one in done]
+    assert (REPORT, "One red square.") in said[0] and len(said[1]) == 3 and said[2] == [(DOING, "A square is pushed.")]
     assert [bool(one.seconds) for one in not_done] == [False, False]
 
 
 @pytest.mark.parametrize("kind", ["still", "film"])
 def test_only_answers_are_learnt_and_each_is_whole(made, raw, kind):
     words: TextTokenizer = made[1]
-    talk = TalkSource(raw, words).batch(rng(1), 4, kind=kind)
-    known = {answer for one in pictures_of(episode(0)) for _, answer in one.turns}
+    talk = TalkSource([raw], words).batch(rng(1), 4, kind=kind)
+    known = {answer for one in pictures_of(episode(0)) for answer in (turn.answer for turn in one.turns)}
     for ids, mask, labels in zip(talk.ids, talk.mask, talk.labels, strict=True):
         learnt = labels != NO_LABEL
         assert not learnt[~mask].any() and torch.equal(labels[learnt], ids[learnt])
@@ -74,7 +76,7 @@ def test_only_answers_are_learnt_and_each_is_whole(made, raw, kind):
 @pytest.mark.parametrize("kind", ["still", "film"])
 def test_pictures_fill_exactly_the_places_kept_for_them(made, raw, kind):
     model, words = made
-    talk = TalkSource(raw, words).batch(rng(2), 3, kind=kind)
+    talk = TalkSource([raw], words).batch(rng(2), 3, kind=kind)
     pad = words.video_pad if kind == "film" else words.image_pad
     kept = ((talk.ids == pad) & talk.mask).sum()
     assert kept == sum(t * h * w for t, h, w in talk.visual.grids) // model.config.vision.merge**2
@@ -82,31 +84,83 @@ def test_pictures_fill_exactly_the_places_kept_for_them(made, raw, kind):
 
 
 def test_of_a_prompt_every_word_is_learnt(made, raw):
-    talk = TalkSource(raw, made[1]).batch(rng(3), 2, kind="prompt")
+    talk = TalkSource([raw], made[1]).batch(rng(3), 2, kind="prompt")
     assert talk.visual is None and torch.equal(talk.labels[talk.mask], talk.ids[talk.mask])
     ids = talk.ids[0][talk.mask[0]].tolist()
     assert ids in [made[1].prompt_ids(prompt) for prompt in prompts_of(episode(0))]
 
 
 def test_a_batch_is_a_function_of_seed_and_step(made, raw):
-    source = TalkSource(raw, made[1])
+    source = TalkSource([raw], made[1])
     one, same, other = (source.batch(rng(4, step), 4, kind="still") for step in (0, 0, 1))
     assert torch.equal(one.ids, same.ids) and torch.equal(one.visual.patches, same.visual.patches)
     assert one.ids.shape != other.ids.shape or not torch.equal(one.ids, other.ids)
 
 
 def test_long_talks_are_cut_between_turns(made, raw):
-    source = TalkSource(raw, made[1], longest=40)
-    full = TalkSource(raw, made[1]).batch(rng(5), 8, kind="still")
+    source = TalkSource([raw], made[1], longest=40)
+    full = TalkSource([raw], made[1]).batch(rng(5), 8, kind="still")
     talk = source.batch(rng(5), 8, kind="still")
     assert talk.ids.shape[1] < full.ids.shape[1]
     starts = (talk.labels != NO_LABEL).sum(dim=1)
     assert (starts > 0).all()
 
 
+def test_tasks_are_asked_by_their_shares_and_no_more_than_most(made, raw):
+    def questions(**how):
+        source = TalkSource([raw], made[1], **how)
+        talk = source.batch(rng(5), 24, kind="still")
+        return [made[1].decode(ids[mask].tolist()) for ids, mask in zip(talk.ids, talk.mask, strict=True)]
+
+    assert all(text.count("assistant") == 2 for text in questions(most=2))
+    reports = sum(REPORT in text for text in questions())
+    assert reports > 5 and sum(REPORT in text for text in questions(shares={"report": 0.0})) == 0
+    assert any("Where is it?" in text for text in questions(shares={"report": 0.0, "t": 0.5}))
+
+
+def test_eyes_that_learn_no_more_look_once_and_see_the_same(made, raw):
+    model, words = made
+    for kind in ("still", "film"):
+        fresh = TalkSource([raw], words).batch(rng(7), 3, kind=kind)
+        source = TalkSource([raw], words, eyes=model.visual)
+        kept = source.batch(rng(7), 3, kind=kind)
+        assert torch.equal(fresh.ids, kept.ids) and fresh.visual.grids == kept.visual.grids
+        tokens, features = model.visual(fresh.visual, torch.float32)
+        torch.testing.assert_close(kept.visual.tokens.float(), tokens, rtol=1e-2, atol=1e-2)
+        assert len(features) == len(kept.visual.features)
+        assert source.batch(rng(7), 3, kind=kind).visual.tokens.equal(kept.visual.tokens)
+        assert torch.isfinite(talk_loss(model, kept)["loss"])
+
+
+def test_a_reasoner_goes_through_its_lessons_and_a_kill_changes_nothing(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    save_raw(raw / "episode_000003.npz", record_tabletop(3, views=("front",), extras=(), max_steps=8))
+    words = learn_tokenizer(raw, tmp_path / "words", vocabulary=400)
+    small = replace(small_config(words), tower=replace(small_config(words).tower, width=64))
+    stage = Stage(name="r", steps=2, batch=2, rate=1e-3, warmup=1, bf16=False, log_every=1, save_seconds=0.0)
+    lessons = tuple(Lesson(stage=replace(stage, minutes=5.0), shares={task: 1.0}) for task in ("colour", "relation"))
+
+    def run(out, *, minutes):
+        folder = tmp_path / out / "checkpoint/text_tokenizer"
+        if not folder.exists():
+            learn_tokenizer(raw, folder, vocabulary=400)
+        cut = tuple(replace(one, stage=replace(one.stage, minutes=minutes)) for one in lessons)
+        settings = ReasonerRun(
+            data=raw, out=tmp_path / out, stage=stage, model=small, eyes=stage, lessons=cut, look_once=True
+        )
+        return train_reasoner(settings, lambda _: None)
+
+    assert run("whole", minutes=5.0)
+    assert not run("cut", minutes=1e-9)  # ends in the first lesson
+    assert not (tmp_path / "cut/lesson_1").exists() and run("cut", minutes=5.0)
+    weights = "checkpoint/transformer/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "whole" / weights).read_bytes() == (tmp_path / "cut" / weights).read_bytes()
+
+
 def test_the_loss_of_a_few_answers_goes_to_near_zero(raw, made):
     torch.manual_seed(0)
-    model, source = TwoTowers(small_config(made[1])), TalkSource(raw, made[1])
+    model, source = TwoTowers(small_config(made[1])), TalkSource([raw], made[1])
     optimizer = torch.optim.AdamW(model.reasoner_parameters(), lr=5e-3)
     losses = []
     for step in range(60):
@@ -148,7 +202,7 @@ def test_a_reasoner_that_was_killed_goes_on_with_the_losses_it_would_have_had(ra
 def test_a_reasoner_that_keeps_its_memory_strays_less_from_what_the_generator_knows(raw, tmp_path):
     origin = small_checkpoint(tmp_path / "origin")
     known, words = load_model(origin, dtype=torch.float32), TextTokenizer.load(origin / "text_tokenizer")
-    prompts = TalkSource(raw, words).batch(rng(9), 4, kind="prompt")
+    prompts = TalkSource([raw], words).batch(rng(9), 4, kind="prompt")
     stage = Stage(name="r", steps=20, batch=2, rate=3e-3, warmup=1, bf16=False, log_every=10)
     strayed = {}
     for keep in (0.0, 20.0):

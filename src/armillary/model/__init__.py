@@ -5,7 +5,7 @@ family       the published models by name             EDGE, NANO, SUPER, FAMILY
 positions    where a token stands
 attention    who sees whom
 tower        one layer of both towers
-vision       the reasoner's eyes                       patchify_images, Visual
+vision       the reasoner's eyes                       patchify_images, Visual, Seen
 ports        modalities in, velocities out             patchify, unpatchify
 memory       what the reasoner leaves behind           Memory, DecodeCache
 siglip       Edge's eyes
@@ -24,7 +24,7 @@ from armillary.model.memory import DecodeCache, Memory
 from armillary.model.ports import action_positions, channel_weights, patchify, unpatchify, video_positions
 from armillary.model.sizes import PICO, ModelConfig, TowerConfig, VisionConfig
 from armillary.model.two_towers import TwoTowers
-from armillary.model.vision import Visual, fit_for_eyes, patchify_images, patchify_video
+from armillary.model.vision import Seen, Visual, fit_for_eyes, patchify_images, patchify_video
 from armillary.model.walk import Walk
 from armillary.model.weights import load_config, load_model, save_model, save_native, save_reasoner, write_model_index
 
@@ -39,6 +39,7 @@ __all__ = [
     "Memory",
     "ModelConfig",
     "Sampling",
+    "Seen",
     "TowerConfig",
     "TwoTowers",
     "VisionConfig",

@@ -23,7 +23,7 @@ from armillary.model.positions import Rotation, rotation, segment_ids, text_ids
 from armillary.model.siglip import SiglipTower
 from armillary.model.sizes import ModelConfig
 from armillary.model.tower import Transformer
-from armillary.model.vision import VisionTower, Visual
+from armillary.model.vision import Seen, VisionTower, Visual
 from armillary.records import Batch, Segment
 
 ROOM = 256  # tokens: what a chat's cache has room for beyond its prompt, before it is made anew
@@ -41,7 +41,7 @@ class TwoTowers(nn.Module):
         self.visual = eyes(config.vision, config.tower.width)
         initialise(self)
 
-    def read(self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None) -> Memory:
+    def read(self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | Seen | None = None) -> Memory:
         """The memory of a text, right-padded; ``mask`` is True where a real id stands.
 
         Raises ``DataError`` if ``visual`` does not fill exactly the places that the ids keep for pictures.
@@ -65,7 +65,7 @@ class TwoTowers(nn.Module):
         self,
         ids: Int[Tensor, "b m"],
         mask: Bool[Tensor, "b m"],
-        visual: Visual | None = None,
+        visual: Visual | Seen | None = None,
         *,
         at: Bool[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "... v"]:
@@ -77,7 +77,7 @@ class TwoTowers(nn.Module):
         return self.transformer.lm_head(hidden if at is None else hidden[at])
 
     def hidden(
-        self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | None = None
+        self, ids: Int[Tensor, "b m"], mask: Bool[Tensor, "b m"], visual: Visual | Seen | None = None
     ) -> Float[Tensor, "b m d"]:
         """The reasoner's last states, after its norm. Errors as for ``read``."""
         self.need("reasoner")
@@ -94,7 +94,7 @@ class TwoTowers(nn.Module):
         cache: DecodeCache | None = None,
         *,
         mask: Bool[Tensor, "b n"] | None = None,
-        visual: Visual | None = None,
+        visual: Visual | Seen | None = None,
     ) -> tuple[Float[Tensor, "b v"], DecodeCache]:
         """Scores of the token after the last real one of ``ids``, and the cache to go on with.
 
@@ -183,7 +183,7 @@ class TwoTowers(nn.Module):
                     tensor.copy_(tensors[source])
 
     def _embed(
-        self, ids: Tensor, mask: Tensor, visual: Visual | None, start: Tensor | None = None
+        self, ids: Tensor, mask: Tensor, visual: Visual | Seen | None, start: Tensor | None = None
     ) -> "tuple[Tensor, Rotation, Extra, Tensor]":
         """States b m d, their rotation, what DeepStack adds, and the next free positions."""
         dtype = _compute_dtype(self.transformer.embed_tokens.weight)

@@ -53,6 +53,24 @@ class Visual:
         return Visual(patches=torch.cat([visual.patches for visual in visuals]), grids=grids)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """Pictures that were looked at before, in place of a ``Visual``: their tokens and DeepStack's features, n d."""
+
+    tokens: Tensor
+    features: tuple[Tensor, ...]
+    grids: tuple[Grid, ...]
+
+    @staticmethod
+    def join(several: "Sequence[Seen]") -> "Seen":
+        """Several samples' pictures, one after the other."""
+        return Seen(
+            tokens=torch.cat([seen.tokens for seen in several]),
+            features=tuple(torch.cat(one) for one in zip(*(seen.features for seen in several), strict=True)),
+            grids=tuple(grid for seen in several for grid in seen.grids),
+        )
+
+
 def patchify_images(images: Any, *, patch: int = 16, merge: int = 2, temporal_patch: int = 2) -> Visual:
     """Still pictures, uint8 h w 3 each (an array i h w 3, or a list of any sizes).
 
@@ -229,8 +247,10 @@ class VisionTower(nn.Module):
         """What turns a patch's numbers into the tower's width."""
         return self.patch_embed.proj
 
-    def forward(self, visual: Visual, dtype: torch.dtype) -> tuple[Float[Tensor, "n d"], list[Tensor]]:
+    def forward(self, visual: Visual | Seen, dtype: torch.dtype) -> tuple[Float[Tensor, "n d"], list[Tensor]]:
         """Tokens n d, and for each DeepStack block features n d, computed in ``dtype``."""
+        if isinstance(visual, Seen):
+            return visual.tokens.to(dtype), [feature.to(dtype) for feature in visual.features]
         device = visual.patches.device
         frames = [(h, w) for t, h, w in visual.grids for _ in range(t)]
         index, weight, cos, sin = (

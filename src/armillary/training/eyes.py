@@ -1,31 +1,37 @@
 """The eyes learn to speak the reasoner's words, before anybody talks about pictures.
 
     in    frames of raw episodes with the boxes of what is seen, a model that already knows the words
-    out   a vision tower: the token of a cell is the sum of the word vectors of what has its middle there
+    out   a vision tower: the token of a cell is the sum of the word vectors of what has its middle there, and where
 
 A reasoner that reads well answers from habit, and what a fresh vision tower could add never gets through: three runs
 talked for half an hour each and saw nothing (docs/log.md). With tokens that look like words it has read, it uses
-them within a few hundred steps. A linear head that learns where in the picture the thing of a cell is keeps places
-readable for whoever comes after; the head is thrown away.
+them. The place stands in the same token, in directions that no word of a name uses: features that are added to
+later layers are too quiet there, and no place was ever read from them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from armillary.datasets.dreamt import NAMES
 from armillary.datasets.raw import load_raw, raw_files
+from armillary.errors import ConfigError
 from armillary.model import TwoTowers, fit_for_eyes, patchify_images
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Report, Stage, train_stage
 
 UNIT = 32  # pixels, as the eyes see them, of one token on each side
-PLACE_WEIGHT, EMPTY_WEIGHT = 1.0, 0.5
+PLANE = 8  # cells on each side of a small picture
+PERIODS = (16, 8, 4)  # cells, of the waves that say where something is
+EMPTY_WEIGHT = 0.5
 
 
 def as_seen(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -45,7 +51,7 @@ class SightSource:
             for number in range(0, len(episode.boxes), every):
                 frames.append(episode.frames[camera][number])
                 found.append(dict(episode.boxes[number]))
-        self.names = sorted({name for boxes in found for name in boxes})
+        self.names = sorted({*NAMES, *(name for boxes in found for name in boxes)})
         self.frames = np.stack(frames)
         self._found = found
 
@@ -66,6 +72,47 @@ class SightSource:
         return frames, present, places
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sight:
+    """How things should look to the reasoner. ``words`` k d: of each of ``names``; ``waves`` w d: of their places."""
+
+    names: tuple[str, ...]
+    words: Float[Tensor, "k d"]
+    waves: Float[Tensor, "w d"]
+
+    @staticmethod
+    def of(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str]) -> "Sight":
+        """What the reasoner takes each name for, and directions beside these; ``ConfigError`` if it is too narrow."""
+        words = word_vectors(model, tokenizer, names)
+        _, sizes, rows = torch.linalg.svd(words, full_matrices=False)
+        spanned = rows[sizes > 1e-3 * sizes[0]]
+        count = 4 * len(PERIODS)
+        if len(spanned) + count > words.shape[1]:
+            raise ConfigError(
+                f"the reasoner is {words.shape[1]} wide: {len(spanned)} directions of words and {count} of places "
+                "must fit in. Take a wider one."
+            )
+        free = torch.randn(count, words.shape[1], generator=torch.Generator().manual_seed(0)).to(words)
+        waves = torch.linalg.qr((free - free @ spanned.T @ spanned).T)[0].T
+        loudness = words.square().sum(dim=-1).mean().sqrt() / math.sqrt(2 * len(PERIODS))  # as loud as the words
+        return Sight(names=tuple(names), words=words, waves=waves * loudness)
+
+    def at(self, places: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n d"]:
+        """What says that something is at x, y, in cells from the middle of the picture."""
+        return _waves_of(places) @ self.waves
+
+    def tokens(self, present: Float[Tensor, "*c k"], places: Float[Tensor, "*c k 2"]) -> Float[Tensor, "*c d"]:
+        """Of every cell: who is there, and where that is (of several things, the mean); nothing where nothing is."""
+        count = present.sum(dim=-1, keepdim=True)
+        middle = (places * present[..., None]).sum(dim=-2) / count.clamp(min=1)
+        return present @ self.words + self.at(middle) * (count > 0)
+
+
+def _waves_of(places: Tensor) -> Tensor:
+    turns = [places * (2 * math.pi / period) for period in PERIODS]
+    return torch.cat([wave for turn in turns for wave in (turn.sin(), turn.cos())], dim=-1)
+
+
 def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str]) -> Float[Tensor, "k d"]:
     """What the reasoner takes each name for: the sum of its words' vectors."""
     with torch.no_grad():
@@ -73,38 +120,36 @@ def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str
         return torch.stack([table[tokenizer.encode(f" {name}")].sum(dim=0) for name in names]).float()
 
 
-def sight_loss(
-    model: TwoTowers, head: nn.Linear, words: Float[Tensor, "k d"], seen: tuple[NDArray[np.uint8], Tensor, Tensor]
-) -> dict[str, Tensor]:
-    """Distance to the word vectors (empty cells: to 0) and of places; ``right``: cells whose best word is true."""
+def sight_loss(model: TwoTowers, sight: Sight, seen: tuple[NDArray[np.uint8], Tensor, Tensor]) -> dict[str, Tensor]:
+    """Distance to how things should look, words being 1 (empty cells: to 0).
+
+    ``right``: cells whose best word is true; ``place``: squared error of the waves that can be read back.
+    """
     frames, present, places = seen
     dtype = model.transformer.embed_tokens.weight.dtype
-    tokens, extra = model.visual(patchify_images(frames), dtype)
-    cells = tokens.float().unflatten(0, present.shape[:2])
-    distance = (cells - present @ words).square().sum(dim=-1) / words.square().sum(dim=-1).mean()
-    full = present.sum(dim=-1) > 0
-    align = distance[full].mean() + EMPTY_WEIGHT * distance[~full].mean()
-    best = (cells @ functional.normalize(words, dim=-1).T).argmax(dim=-1, keepdim=True)
-    told = head(sum(extra, tokens).float()).unflatten(0, present.shape[:2]).unflatten(-1, (len(words), 2))
-    place = ((told - places).abs().sum(-1) * present).sum() / present.sum().clamp(min=1)
+    cells = model.visual(patchify_images(frames), dtype)[0].float().unflatten(0, present.shape[:2])
+    wanted, full = sight.tokens(present, places), present.sum(dim=-1) > 0
+    distance = (cells - wanted).square().sum(dim=-1) / sight.words.square().sum(dim=-1).mean()
+    best = (cells @ functional.normalize(sight.words, dim=-1).T).argmax(dim=-1, keepdim=True)
+    off = ((cells - wanted)[full] @ functional.normalize(sight.waves, dim=-1).T) / sight.waves.norm(dim=-1)
     return {
-        "loss": align + PLACE_WEIGHT * place, "align": align.detach(), "place": place.detach(),
+        "loss": distance[full].mean() + EMPTY_WEIGHT * distance[~full].mean(),
+        "place": off.square().mean().detach(),
         "right": present.gather(-1, best)[..., 0][full].mean(),
-    }  # fmt: skip
+    }
 
 
 def open_eyes(
     model: TwoTowers, tokenizer: TextTokenizer, data: Path, stage: Stage, folder: Path, report: Report = print
 ) -> bool:
-    """Teach the model's vision tower for one stage; the head is not kept. True once the steps are done."""
+    """Teach the model's vision tower for one stage. True once the steps are done."""
     source = SightSource(data)
     report(f"{len(source.frames)} frames, {len(source.names)} kinds of things")
-    words = word_vectors(model, tokenizer, source.names)
-    head = nn.Linear(model.config.tower.width, 2 * len(source.names))
-    parameters = [*model.visual.named_parameters(prefix="visual"), *head.named_parameters(prefix="head")]
+    sight = Sight.of(model, tokenizer, source.names)
+    parameters = [*model.visual.named_parameters(prefix="visual")]
 
     def losses(step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([stage.seed, step])
-        return sight_loss(model, head, words, source.batch(rng, stage.batch))
+        return sight_loss(model, sight, source.batch(rng, stage.batch))
 
     return train_stage(stage, folder, parameters, losses, report)

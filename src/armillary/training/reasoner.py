@@ -1,32 +1,35 @@
-"""Stage one: the reasoner learns to read, then to see, then to talk about what it sees.
+"""Stage one: the reasoner learns to read, then to see, then what to look for, then to talk about what it sees.
 
 in    raw episodes, a text tokenizer
 out   a checkpoint folder with the reasoner and its eyes; its generator is a copy of the reasoner, or the origin's
 """
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from armillary.datasets.dreamt import NAMES
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.errors import ConfigError
-from armillary.model import PICO, ModelConfig, TwoTowers
+from armillary.model import PICO, ModelConfig, Seen, TwoTowers, Visual
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
 from armillary.training.compiling import compile_layers
-from armillary.training.eyes import open_eyes
+from armillary.training.dreams import DreamSource, Lesson
+from armillary.training.eyes import Sight, open_eyes
 from armillary.training.loop import Report, Stage, kept_state, train_stage
 from armillary.training.talk import Talk, TalkSource, pictures_of, prompts_of, talk_loss
 
 GAP_EVERY = 20
-PROMPTS = 4  # whose memory is compared in each step
+PROMPTS, KEEP_EVERY = 4, 2  # so many prompts' memory is compared, in one step of so many
+Kept = Callable[[dict[str, Tensor], np.random.Generator, int], dict[str, Tensor]]
 KINDS = ("still",) * 7 + ("film",) * 2 + ("prompt",)
 
 
@@ -37,7 +40,9 @@ class ReasonerRun:
     ``origin``: a checkpoint whose words the reasoner already knows; its generator is kept as it is, and its eyes too
     if ``seeing``, else they begin anew. ``eyes``: the stage in which they are taught to see before the talk begins.
     ``keep``: how strongly the memory of prompts is held as the origin has it, so that its generator, which has learnt
-    to read that memory, goes on understanding it (0: not at all).
+    to read that memory, goes on understanding it (0: not at all). ``lessons``: stages of dreamt tables between eyes
+    and talk. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
+    ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
     """
 
     data: Path
@@ -50,6 +55,11 @@ class ReasonerRun:
     seeing: bool = False
     eyes: Stage | None = None
     keep: float = 0.0
+    lessons: tuple[Lesson, ...] = ()
+    stills: Path | None = None
+    look_once: bool = False
+    shares: Mapping[str, float] = field(default_factory=dict)
+    most: int | None = None
 
     def __post_init__(self) -> None:
         if self.origin is None and (self.seeing or self.keep):
@@ -66,7 +76,9 @@ def learn_tokenizer(data: Path, folder: Path, *, episodes: int = 250, vocabulary
     for path in raw_files(data)[:episodes]:
         episode = load_raw(path)
         texts += prompts_of(episode) + [episode.instruction, *episode.captions.values()]
-        texts += [words for picture in pictures_of(episode) for turn in picture.turns for words in turn]
+        texts += [
+            words for picture in pictures_of(episode) for turn in picture.turns for words in (turn.words, turn.answer)
+        ]
     return train_tokenizer(texts, folder, vocabulary)
 
 
@@ -85,18 +97,27 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         known.requires_grad_(False)
         if run.seeing:
             model.visual.load_state_dict(known.visual.state_dict())
-    begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes
-    if run.eyes is not None and not begun:
+    sight = Sight.of(model, tokenizer, NAMES) if run.lessons else None
+    begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes, if these go on learning
+    if run.eyes is not None and (run.look_once or not begun):
         seeing = open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
         if not seeing:
             report("the eyes are half taught and their minutes are over: start the run again, it goes on from here")
             return False
-    source = TalkSource(run.data, tokenizer, longest=run.longest, limit=run.episodes)
+    folders = [run.data, *([run.stills] if run.stills else [])]
+    eyes = model.visual if run.look_once else None
+    source = TalkSource(
+        folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes
+    )
     report(f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts")
-    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) != "generator"]
-
+    reading = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "reasoner"]
+    seeing_too = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "vision"]
     if run.stage.compile:
         compile_layers(model, "read")
+
+    kept = _keeping(run, model, known if run.keep else None, source)
+    if sight is not None and not begun and not _dream(run, model, tokenizer, sight, reading, kept, report):
+        return False
 
     def losses(step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([run.stage.seed, step])
@@ -104,16 +125,45 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         values = talk_loss(model, talk)
         if step % GAP_EVERY == 0:
             values["sees"] = _sees(model, talk, values["loss"])
-        if run.keep:
-            values["drift"] = drift(model, known, source.batch(rng, PROMPTS, kind="prompt"))
-            values["loss"] = values["loss"] + run.keep * values["drift"]
-        return values
+        return kept(values, rng, 1)
 
-    finished = train_stage(run.stage, run.out, parameters, losses, report)
+    learning = reading if run.look_once else [*reading, *seeing_too]
+    finished = train_stage(run.stage, run.out, learning, losses, report)
     if run.origin is None:
         model.init_generator_from_reasoner()
     save_model(folder, model, dtype=torch.bfloat16)
     return finished
+
+
+def _keeping(run: ReasonerRun, model: TwoTowers, known: TwoTowers | None, source: TalkSource) -> Kept:
+    """Adds to a step's figures what it costs to stray from the origin's memory, looked at ``every`` so many steps."""
+
+    def kept(values: dict[str, Tensor], rng: np.random.Generator, every: int) -> dict[str, Tensor]:
+        if known is not None:
+            values["drift"] = drift(model, known, source.batch(rng, PROMPTS, kind="prompt"))
+            values["loss"] = values["loss"] + every * run.keep * values["drift"]
+        return values
+
+    return kept
+
+
+def _dream(
+    run: ReasonerRun, model: TwoTowers, tokenizer: TextTokenizer, sight: Sight,
+    reading: list[tuple[str, nn.Parameter]], kept: Kept, report: Report,
+) -> bool:  # fmt: skip
+    """Go through the lessons, one after the other; False if the minutes of one were over before its steps."""
+    for number, lesson in enumerate(run.lessons):
+        dreams = DreamSource(sight, tokenizer, lesson, deepstack=len(run.model.vision.deepstack))
+
+        def losses(step: int, lesson: Lesson = lesson, dreams: DreamSource = dreams) -> Mapping[str, Tensor]:
+            rng = np.random.default_rng([lesson.stage.seed, step])
+            values = talk_loss(model, dreams.batch(rng, lesson.stage.batch))
+            return values if step % KEEP_EVERY else kept(values, rng, KEEP_EVERY)
+
+        if not train_stage(lesson.stage, run.out / f"lesson_{number}", reading, losses, report):
+            report(f"lesson {number} is not over and its minutes are: start the run again, it goes on from here")
+            return False
+    return True
 
 
 def drift(model: TwoTowers, known: TwoTowers, prompts: Talk) -> Tensor:
@@ -136,7 +186,14 @@ def _sees(model: TwoTowers, talk: Talk, loss: Tensor) -> Tensor:
     """
     if talk.visual is None:
         return torch.zeros(())
-    shift = len(talk.visual.patches) // len(talk.ids)
-    other = replace(talk, visual=replace(talk.visual, patches=talk.visual.patches.roll(shift, 0)))
     with torch.no_grad():
-        return talk_loss(model, other)["loss"] - loss.detach()
+        return talk_loss(model, replace(talk, visual=_exchanged(talk.visual, len(talk.ids))))["loss"] - loss.detach()
+
+
+def _exchanged(visual: Visual | Seen, samples: int) -> Visual | Seen:
+    """Every sample's picture becomes the next one's."""
+    if isinstance(visual, Seen):
+        shift = len(visual.tokens) // samples
+        features = tuple(feature.roll(shift, 0) for feature in visual.features)
+        return replace(visual, tokens=visual.tokens.roll(shift, 0), features=features)
+    return replace(visual, patches=visual.patches.roll(len(visual.patches) // samples, 0))

@@ -8,7 +8,7 @@ answers are learnt. A share of the samples are films ("What is the robot doing?"
 which every word is learnt: that is how the reasoner comes to read what the generator is later asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.datasets.raw import load_raw, raw_files
-from armillary.model import TwoTowers, Visual, patchify_images, patchify_video
+from armillary.model import Seen, TwoTowers, Visual, patchify_images, patchify_video
 from armillary.prompts import action_prompt, video_prompt
-from armillary.records import Episode
+from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.eyes import UNIT, as_seen
@@ -39,7 +39,7 @@ class Picture:
     """One picture (or the four moments of a film) with its questions and answers."""
 
     frames: NDArray[Any]  # uint8 h w 3, or 4 h w 3 for a film
-    turns: tuple[tuple[str, str], ...]
+    turns: tuple[Question, ...]
     seconds: tuple[float, ...] = ()
 
 
@@ -50,7 +50,7 @@ class Talk:
     ids: Tensor
     mask: Tensor
     labels: Tensor
-    visual: Visual | None
+    visual: Visual | Seen | None
 
 
 def pictures_of(episode: Episode) -> list[Picture]:
@@ -58,16 +58,16 @@ def pictures_of(episode: Episode) -> list[Picture]:
     found = []
     film = episode.frames["front"]
     for number in sorted({q.frames[0] for q in episode.questions}):
-        turns = [(q.words, q.answer) for q in episode.questions if q.frames == (number,)]
+        turns = [q for q in episode.questions if q.frames == (number,)]
         words = episode.captions.get(f"report {number}")
         if words:
-            turns.append((REPORT, words))
-        found.append(Picture(frames=film[number], turns=tuple(turns)))
+            turns.append(Question(task="report", words=REPORT, answer=words, frames=(number,)))
+        found.append(Picture(frames=film[number].copy(), turns=tuple(turns)))
     if episode.success:
         moments = film_moments(len(film))
         seconds = tuple(film_seconds(moments, episode.fps))
-        asked = ((DOING, episode.captions["short"]),)
-        found.append(Picture(frames=film[moments], turns=asked, seconds=seconds))
+        doing = Question(task="doing", words=DOING, answer=episode.captions["short"], frames=tuple(moments))
+        found.append(Picture(frames=film[moments], turns=(doing,), seconds=seconds))
     return found
 
 
@@ -81,61 +81,103 @@ def prompts_of(episode: Episode) -> list[str]:
 
 
 class TalkSource:
-    """All pictures and prompts of a folder of raw episodes, kept in memory."""
+    """All pictures and prompts of folders of raw episodes, kept in memory.
 
-    def __init__(self, folder: Path, tokenizer: TextTokenizer, *, longest: int = 192, limit: int | None = None) -> None:
-        self._tokenizer, self._longest = tokenizer, longest
+    ``shares``: how often a question of a task is asked where it could be; 1 where nothing is said. ``most``: turns of
+    one conversation. ``eyes``: whose look at every picture is kept: they are to learn no more.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], tokenizer: TextTokenizer, *, longest: int = 192, limit: int | None = None,
+        shares: Mapping[str, float] | None = None, most: int | None = None, eyes: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        self._tokenizer, self._longest, self._shares, self._most = tokenizer, longest, dict(shares or {}), most
+        self._eyes, self._looked = eyes, dict[int, Seen]()
+        self._encode = lru_cache(None)(tokenizer.encode)
         self.stills: list[Picture] = []
         self.films: list[Picture] = []
         self.prompts: list[str] = []
-        for path in raw_files(folder)[:limit]:
+        for path in [path for folder in folders for path in raw_files(folder)[:limit]]:
             episode = load_raw(path)
             for picture in pictures_of(episode):
                 (self.films if picture.seconds else self.stills).append(picture)
             self.prompts += prompts_of(episode)
-        self._known: dict[str, list[int]] = {}
 
     def batch(self, rng: np.random.Generator, samples: int, *, kind: str) -> Talk:
         """Draw a batch of ``kind`` still, film or prompt."""
         if kind == "prompt":
             rows = [self._read(self.prompts[int(rng.integers(len(self.prompts)))]) for _ in range(samples)]
-            return _padded(rows, None)
+            return padded(rows, None)
         kept = self.films if kind == "film" else self.stills
         drawn = [kept[int(rng.integers(len(kept)))] for _ in range(samples)]
         rows = [self._converse(picture, rng) for picture in drawn]
+        if self._eyes is not None:
+            return padded(rows, Seen.join([self._look(picture) for picture in drawn]))
         if kind == "film":
-            visual = Visual.join([patchify_video(as_seen(picture.frames)) for picture in drawn])
-        else:
-            visual = patchify_images(as_seen(np.stack([picture.frames for picture in drawn])))
-        return _padded(rows, visual)
-
-    def _ids(self, text: str) -> list[int]:
-        if text not in self._known:
-            self._known[text] = self._tokenizer.encode(text)
-        return self._known[text]
+            return padded(rows, Visual.join([_patches(picture) for picture in drawn]))
+        return padded(rows, patchify_images(as_seen(np.stack([picture.frames for picture in drawn]))))
 
     def _read(self, prompt: str) -> tuple[list[int], list[int]]:
         ids = self._tokenizer.prompt_ids(prompt)
         return ids, ids
 
+    def _look(self, picture: Picture) -> Seen:
+        """What the eyes made of a picture when it was first drawn."""
+        assert self._eyes is not None
+        if id(picture) not in self._looked:
+            visual = _patches(picture)
+            with torch.no_grad():
+                tokens, features = self._eyes(visual, torch.float32)
+            kept = (tokens.bfloat16(), tuple(one.bfloat16() for one in features))
+            self._looked[id(picture)] = Seen(tokens=kept[0], features=kept[1], grids=visual.grids)
+        return self._looked[id(picture)]
+
     def _converse(self, picture: Picture, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         tokens = visual_tokens(picture.frames.shape[-3:-1])
-        place = VIDEO_PLACE if picture.seconds else IMAGE_PLACE
+        turns = picture.turns
+        if self._shares:
+            turns = tuple(q for q in turns if rng.random() < self._shares.get(q.task, 1.0)) or turns
+        order = [turns[i] for i in rng.permutation(len(turns))][: self._most]
         shown = [(second, tokens) for second in picture.seconds] if picture.seconds else tokens
-        start = widen(f"<|im_start|>user\n{place}", [shown])
-        ids: list[int] = []
-        labels: list[int] = []
-        for number in rng.permutation(len(picture.turns)):
-            question, answer = picture.turns[number]
-            asked = self._ids(
-                (start if not ids else "<|im_start|>user\n") + question + "<|im_end|>\n<|im_start|>assistant\n"
-            )
-            said, close = self._ids(answer + "<|im_end|>"), self._ids("\n")
-            if ids and len(ids) + len(asked) + len(said) + 1 > self._longest:
-                continue
-            ids += asked + said + close
-            labels += [NO_LABEL] * len(asked) + said + [NO_LABEL] * len(close)
-        return ids, labels
+        return converse(self._encode, shown, order, longest=self._longest)
+
+
+def converse(
+    encode: Callable[[str], list[int]], shown: int | list[tuple[float, int]], turns: Sequence[Question], *,
+    longest: int = 1 << 20,
+) -> tuple[list[int], list[int]]:  # fmt: skip
+    """Ids and labels of one conversation about a picture of ``shown`` tokens, or a film: seconds and tokens each.
+
+    Turns that would make it longer than ``longest`` are left out, but never the first.
+    """
+    start = widen(f"<|im_start|>user\n{IMAGE_PLACE if isinstance(shown, int) else VIDEO_PLACE}", [shown])
+    ids: list[int] = []
+    labels: list[int] = []
+    for turn in turns:
+        asked = encode(
+            (start if not ids else "<|im_start|>user\n") + turn.words + "<|im_end|>\n<|im_start|>assistant\n"
+        )
+        said, close = encode(turn.answer + "<|im_end|>"), encode("\n")
+        if ids and len(ids) + len(asked) + len(said) + 1 > longest:
+            continue
+        ids += asked + said + close
+        labels += [NO_LABEL] * len(asked) + said + [NO_LABEL] * len(close)
+    return ids, labels
+
+
+def drawn_by_task(questions: Sequence[Question], shares: Mapping[str, float], rng: np.random.Generator) -> Question:
+    """One question: its task by the shares of those that can be asked (if none can, any), then which."""
+    tasks = [task for task in shares if any(q.task == task for q in questions)]
+    if tasks:
+        weights = np.array([shares[task] for task in tasks])
+        task = tasks[int(rng.choice(len(tasks), p=weights / weights.sum()))]
+        questions = [q for q in questions if q.task == task]
+    return questions[int(rng.integers(len(questions)))]
+
+
+def _patches(picture: Picture) -> Visual:
+    seen = as_seen(picture.frames if picture.seconds else picture.frames[None])
+    return patchify_video(seen) if picture.seconds else patchify_images(seen)
 
 
 @lru_cache
@@ -145,7 +187,8 @@ def visual_tokens(size: tuple[int, int]) -> int:
     return (height // UNIT) * (width // UNIT)
 
 
-def _padded(rows: Sequence[tuple[list[int], list[int]]], visual: Visual | None) -> Talk:
+def padded(rows: Sequence[tuple[list[int], list[int]]], visual: Visual | Seen | None) -> Talk:
+    """Conversations of several lengths as one batch."""
     longest = max(len(ids) for ids, _ in rows)
     ids, labels = torch.zeros(len(rows), longest, dtype=torch.long), torch.full((len(rows), longest), NO_LABEL)
     mask = torch.zeros(len(rows), longest, dtype=torch.bool)
