@@ -229,8 +229,10 @@ def test_words_one_by_one_score_as_all_at_once(model):
     for place in (9, 10, 11):
         scores, cache = model.step(ids[:, place : place + 1], cache)
         close(scores, whole[:, place])
-    scores, _ = model.step(ids[:, 9:], model.step(ids[:, :9], visual=visual)[1])
-    close(scores, whole[:, 11])
+    scores, cache = model.step(ids[:, 9:], model.step(ids[:, :9], visual=visual)[1], every=True)
+    close(scores, whole[:, 9:])
+    scores, _ = model.step(ids[:, 10:11], cache.shorter(2))  # two words were dropped again
+    close(scores[0], whole[0, 10])
 
 
 def test_prompts_of_different_lengths_go_on_as_alone(model):
@@ -242,6 +244,15 @@ def test_prompts_of_different_lengths_go_on_as_alone(model):
     for row, length in ((0, 7), (1, 4)):
         alone = torch.cat((ids[row : row + 1, :length], following[row : row + 1]), dim=1)
         close(scores[row], model.logits(alone, torch.ones_like(alone, dtype=torch.bool))[0, -1])
+
+
+def test_prompts_with_pictures_of_different_lengths_are_read_as_alone(model):
+    ids, mask, visual = pictured(2)
+    mask[1, 9:] = False
+    scores, _ = model.step(ids, mask=mask, visual=visual)
+    whole = model.logits(ids, mask, visual)
+    close(scores[0], whole[0, 11])
+    close(scores[1], whole[1, 8])
 
 
 def test_what_is_seen_changes_what_is_said(model):

@@ -6,7 +6,8 @@ import torch
 
 from armillary.errors import RequestError
 from armillary.sampling import speak
-from armillary.sampling.speak import Manner, choose, hear
+from armillary.sampling.echo import Echo
+from armillary.sampling.speak import Heard, Manner, choose, hear, say
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
@@ -147,3 +148,62 @@ def test_temperature_sharpens_and_flattens():
 def test_a_chat_that_cannot_be_is_refused_before_a_word_is_said(omni, messages, how, words):
     with pytest.raises(RequestError, match=words):
         omni.chat(messages, stream=True, **how)
+
+
+def test_guesses_are_what_followed_the_last_time_and_fewer_the_more_were_wrong():
+    echo = Echo([1, 2, 3, 4, 5, 9, 1, 2])
+    assert echo.guesses(8) == [3]
+    assert echo.guesses(0) == []
+    echo.follow([1, 2, 3, 4, 5, 9, 1, 2, 3, 4, 5])
+    assert echo.guesses(8) == [9, 1, 2], "what was guessed came, so more is guessed"
+    echo.follow([1, 2, 3, 4, 5, 9, 1, 2, 3, 4, 5, 7])
+    assert echo.guesses(8) == [], "never stood there"
+    for _ in range(4):
+        echo.follow([*echo._text, 1, 2, len(echo._text) + 20])
+    echo.follow([*echo._text, 1, 2])
+    assert echo.guesses(8) == [], "it has been wrong too often"
+
+
+@pytest.fixture
+def parrot(omni, monkeypatch):
+    """A model whose next token follows from the one before: the text turns in circles. Each pass is counted."""
+    model = omni.parts.model("reasoner")
+    plain, passes = model.step, []
+
+    def step(ids, cache=None, *, every=False, **how):
+        scores, cache = plain(ids, cache, every=every, **how)
+        passes.append(1)
+        last = ids if every else ids[:, -1]
+        return scores + 100.0 * torch.nn.functional.one_hot((last + 1) % 50, scores.shape[-1]), cache
+
+    monkeypatch.setattr(model, "step", step)
+    return model, passes
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_text_that_repeats_itself_takes_fewer_passes_and_stays_the_same(parrot, temperature):
+    model, passes = parrot
+    manner = Manner(temperature=temperature, seed=3)
+    heard = [Heard(ids=[*range(50)] * 2, visual=None, manner=manner, longest=60)]
+    heard += [Heard(ids=[0, 1, 2], visual=None, manner=manner, longest=4)]
+    plain = list(say(model, heard, ends=(), guess=False))
+    assert len(passes) == 60 and len(plain) == 64
+    passes.clear()
+    guessed = list(say(model, heard, ends=()))
+    assert sorted(guessed) == sorted(plain)
+    assert [one for one in guessed if one[0] == 0] == [(0, token % 50) for token in range(60)]
+    assert len(passes) < 25
+
+
+def test_a_text_that_never_repeats_itself_stays_the_same_too(omni):
+    model = omni.parts.model("reasoner")
+    for temperature in (0.0, 2.0):
+        heard = [Heard(ids=[5, 6] * 8, visual=None, manner=Manner(temperature=temperature, seed=1), longest=40)]
+        said = [[token for _, token in say(model, heard, ends=(), guess=one)] for one in (True, False)]
+        assert said[0] == said[1] and len(said[0]) == 40
+
+
+def test_what_is_guessed_ends_where_the_reply_ends(parrot):
+    heard = [Heard(ids=[*range(50)] * 3, visual=None, manner=Manner(), longest=30)]
+    assert [token for _, token in say(parrot[0], heard, ends=(23,))] == [*range(23)]
+    assert [token for _, token in say(parrot[0], heard, ends=())] == [*range(30)]

@@ -1,20 +1,66 @@
-"""In which numbers this processor multiplies matrices fastest: bfloat16 where it has tiles for that, else float32.
+"""In which numbers, and in which order in memory, this processor multiplies matrices fastest.
 
-A CPU with bfloat16 instructions but no tiles (AMX) multiplies bfloat16 at little more than half the speed of
-float32, so training asks here first. Convolutions are another matter: there bfloat16 was twice as fast on the same
-CPU (docs/log.md), so the video tokenizer computes in it everywhere.
+A CPU with bfloat16 instructions but no tiles (AMX) multiplies large matrices in bfloat16 at little more than half the
+speed of float32, so training asks here first. Convolutions are another matter: there bfloat16 was twice as fast on the
+same CPU, so the video tokenizer computes in it everywhere; and where few tokens are multiplied, reading weights of half
+the size is what counts. Figures stand in docs/log.md.
 """
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 
 @cache
-def fast_dtype() -> torch.dtype:
-    """``torch.bfloat16`` on a CPU with tiles for it, else ``torch.float32``."""
+def _abilities() -> Mapping[str, Any]:
     try:
-        tiles = torch.cpu.get_capabilities()["amx_bf16"]
-    except (AttributeError, KeyError):  # an older torch, or another kind of processor
-        tiles = False
-    return torch.bfloat16 if tiles else torch.float32
+        return torch.cpu.get_capabilities()
+    except AttributeError:  # an older torch
+        return {}
+
+
+def fast_dtype() -> torch.dtype:
+    """``torch.bfloat16`` on a CPU with tiles for it, else ``torch.float32``: for training."""
+    return torch.bfloat16 if _abilities().get("amx_bf16") else torch.float32
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, with tiles or without, else float32: for everything that is loaded."""
+    multiplies = device.type != "cpu" or any(_abilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if multiplies else torch.float32
+
+
+def quick(weight: Tensor) -> Tensor:
+    """The matrix n k as its processor multiplies it fastest: on a CPU, float32 by columns, everything else as it is."""
+    by_columns = weight.ndim == 2 and weight.dtype == torch.float32 and weight.device.type == "cpu"
+    return weight.t().contiguous().t() if by_columns else weight
+
+
+def in_columns(weight: Tensor) -> bool:
+    """Whether the matrix lies in memory column by column."""
+    return weight.stride(0) == 1 and not weight.is_contiguous()
+
+
+def packs(device: torch.device) -> bool:
+    """Whether torch has a product here that wants its matrix in an order of its own."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _PACK)
+
+
+_PACK = "_reorder_linear_weight"
+
+
+class PackedLinear(nn.Linear):
+    """A product without bias whose matrix lies in memory as oneDNN wants it: for few tokens, and not to be learnt.
+
+    ``weight.to_dense()`` gives the numbers back as they were.
+    """
+
+    def take(self, weight: Tensor) -> None:
+        """Keep ``weight`` so."""
+        self.weight = nn.Parameter(torch.ops.mkldnn._reorder_linear_weight(weight, None), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from armillary.model.arithmetic import in_columns
 from armillary.model.int8 import Int8Linear, product
 from armillary.model.positions import Rotation, rotate
 from armillary.model.sizes import TowerConfig
@@ -109,9 +110,9 @@ def attend_apart(
 
 def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None) -> Tensor:
     """The same with two products and all scores in memory; query heads of one key head stand below one another."""
-    b, n, heads, e = q.shape
+    n, heads, e = q.shape[1:]
     g, m = k.shape[1:3]
-    rows = (q * e**-0.5).unflatten(2, (g, heads // g)).permute(0, 2, 3, 1, 4).reshape(b, g, -1, e)  # b g (r n) e
+    rows = _below_one_another(q * e**-0.5, g)
     scores = rows @ k.transpose(-1, -2)  # b g (r n) m
     if causal:
         mask = torch.ones(1, n, m, dtype=torch.bool, device=q.device).tril()
@@ -120,6 +121,33 @@ def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tens
         scores = (scores.unflatten(2, (heads // g, n)) + bias).flatten(2, 3)
     seen = scores.softmax(dim=-1) @ v  # b g (r n) e
     return seen.unflatten(2, (heads // g, n)).permute(0, 3, 1, 2, 4).flatten(2)  # b n (g r e)
+
+
+def look_back(
+    q: Float[Tensor, "b n k e"],
+    k: Float[Tensor, "b g m e"],
+    v: Float[Tensor, "b g m e"],
+    bias: Float[Tensor, "bg rn m"] | None,
+) -> Float[Tensor, "b n d"]:
+    """``attend`` for a few tokens that look at many kept ones: no key is repeated, and two products are all there is.
+
+    ``bias`` is added to the scores, query heads of one key head below one another (None: all may be seen).
+    """
+    b, n, heads, e = q.shape
+    g = k.shape[1]
+    rows = q.reshape(b * g, -1, e) if n == 1 else _below_one_another(q, g).flatten(0, 1)  # (b g) (r n) e
+    start = q.new_zeros(()) if bias is None else bias
+    scores = torch.baddbmm(start, rows, k.flatten(0, 1).transpose(1, 2), alpha=e**-0.5)
+    seen = torch.bmm(scores.softmax(dim=-1), v.flatten(0, 1))  # (b g) (r n) e
+    if n == 1:
+        return seen.view(b, 1, -1)
+    return seen.view(b, g, heads // g, n, e).permute(0, 3, 1, 2, 4).flatten(2)  # b n (g r e)
+
+
+def _below_one_another(q: Tensor, g: int) -> Tensor:
+    """Queries b n k e as b g (r n) e: those of the heads that share a key head stand below one another."""
+    b, _, heads, e = q.shape
+    return q.unflatten(2, (g, heads // g)).permute(0, 2, 3, 1, 4).reshape(b, g, -1, e)
 
 
 class Joint:
@@ -134,8 +162,10 @@ class Joint:
         self._laid: dict[tuple[int, ...], tuple[Tensor, Tensor | None, list[int]]] = {}  # by addresses
 
     def lay(self, *parts: nn.Linear) -> None:
-        """Put the weights of ``parts``, which are without biases, below one another in memory."""
-        whole = torch.cat([part.weight.detach() for part in parts])
+        """Put the weights of ``parts``, which are without biases, below one another in memory; columns side by side."""
+        weights = [part.weight.detach() for part in parts]
+        columns = all(in_columns(weight) for weight in weights)
+        whole = torch.cat([weight.t() for weight in weights], dim=1).t() if columns else torch.cat(weights)
         rows = [len(part.weight) for part in parts]
         for part, weight in zip(parts, whole.split(rows), strict=True):
             part.weight.data = weight
@@ -188,6 +218,13 @@ class Attention(nn.Module):
         if self.k_norm_und_for_gen is not None:
             shown = rotate(self.k_norm_und_for_gen(raw), where).transpose(1, 2)
         return rotate(q, where), k, v.transpose(1, 2), shown
+
+    def next_heads(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """Query b n k e, and key and value b g n e, of a few of the reasoner's tokens that nobody else will see."""
+        q, k, v = self._split(*self.joint(x, self.to_q, self.to_k, self.to_v))
+        q, k = (x if norm is None else norm(x) for norm, x in ((self.norm_q, q), (self.norm_k, k)))
+        both = rotate(torch.cat((q, k), dim=2), where)
+        return both[:, :, : self.tower.heads], both[:, :, self.tower.heads :].transpose(1, 2), v.transpose(1, 2)
 
     def generator_heads(self, x: Tensor, where: Rotation, only: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Query b n k e, and key and value b g n e, of the generator's tokens; queries of the tokens ``only`` names."""

@@ -78,13 +78,14 @@ class DecodeCache:
 
     ``keys`` and ``values`` b g room e of each layer, filled as far as ``mask`` b m reaches; the rest is room for what
     is said next, so a longer cache mostly lies in the same memory: only the latest of a line may go on. ``following``
-    b: the next token's position. ``padded``: whether ``mask`` is anywhere False.
+    b: the next token's position, none beyond ``reach``. ``padded``: whether ``mask`` is anywhere False.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     mask: Tensor
     following: Tensor
+    reach: int
     padded: bool
 
     def longer(self, mask: Tensor, following: Tensor, *, padded: bool) -> "DecodeCache":
@@ -94,20 +95,39 @@ class DecodeCache:
         if seen.shape[1] > keys[0].shape[2]:
             more = max(keys[0].shape[2], seen.shape[1] - keys[0].shape[2])
             keys, values = (tuple(functional.pad(x, (0, 0, 0, more)) for x in kind) for kind in (keys, values))
-        return DecodeCache(keys=keys, values=values, mask=seen, following=following, padded=self.padded or padded)
+        return DecodeCache(
+            keys=keys,
+            values=values,
+            mask=seen,
+            following=following,
+            reach=self.reach + mask.shape[1],
+            padded=self.padded or padded,
+        )
 
     def at(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values b g m e of a layer, as far as they are taken."""
         m = self.mask.shape[1]
-        return self.keys[layer][:, :, :m], self.values[layer][:, :, :m]
+        return self.keys[layer].narrow(2, 0, m), self.values[layer].narrow(2, 0, m)
 
-    def allowed(self, n: int) -> Tensor | None:
-        """Which tokens b n m each of the last ``n`` may see; None: all. A padded one sees itself; nobody reads it."""
+    def bias(self, n: int, heads: int) -> Tensor | None:
+        """What is added to the scores (b g) (r n) m of the last ``n`` tokens; None: nothing, they may see all.
+
+        Zero where one may look, else minus infinity. A padded token sees itself; nobody reads it.
+        """
         if n == 1 and not self.padded:
             return None
-        m = self.mask.shape[1]
+        (b, m), g = self.mask.shape, self.keys[0].shape[1]
         causal = torch.ones(n, m, dtype=torch.bool, device=self.mask.device).tril(m - n)
-        return (causal & self.mask[:, None]) | causal.triu(m - n)
+        allowed = (causal & self.mask[:, None]) | causal.triu(m - n)
+        bias = torch.zeros(b, n, m, dtype=self.keys[0].dtype, device=self.mask.device)
+        bias.masked_fill_(~allowed, float("-inf"))
+        return bias[:, None, None].expand(b, g, heads // g, n, m).reshape(b * g, -1, m)
+
+    def shorter(self, by: int) -> "DecodeCache":
+        """As it was before the latest ``by`` tokens of each sample, all of them real."""
+        if not by:
+            return self
+        return replace(self, mask=self.mask[:, :-by], following=self.following - by, reach=self.reach - by)
 
     def select(self, index: Tensor) -> "DecodeCache":
         """That of the samples ``index`` names."""

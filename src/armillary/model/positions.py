@@ -21,6 +21,7 @@ from armillary.errors import DataError
 from armillary.model.sizes import ModelConfig, TowerConfig
 
 Rotation = tuple[Tensor, Tensor]  # cos and sin, each b n 1 e
+_TABLE = 1024  # places: by how many the table of words grows
 Grid = tuple[int, int, int]  # frame pairs, rows, columns, counted in patches
 
 
@@ -93,6 +94,21 @@ def rotation(ids: Num[Tensor, "b n 3"], tower: TowerConfig, dtype: torch.dtype) 
     angle = ids.float().index_select(-1, axis) * frequency  # b n half
     angle = torch.cat((angle, angle), dim=-1)[:, :, None]  # b n 1 e
     return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def text_rotation(places: Int[Tensor, "b n"], reach: int, tower: TowerConfig, dtype: torch.dtype) -> Rotation:
+    """``rotation`` of words at ``places``, all below ``reach``, out of a table that is made once."""
+    cos, sin = _table(tower, -(-reach // _TABLE) * _TABLE, dtype, places.device)
+    return cos[places], sin[places]
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)
+def _table(tower: TowerConfig, many: int, dtype: torch.dtype, device: torch.device) -> Rotation:
+    """Cosine and sine of the first ``many`` places, each many 1 e."""
+    ids = torch.arange(many, device=device)[None, :, None].expand(-1, -1, 3)
+    cos, sin = rotation(ids, tower, dtype)
+    return cos[0], sin[0]
 
 
 @lru_cache(maxsize=16)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from armillary.errors import ConfigError
+from armillary.model.arithmetic import PackedLinear, quick
 from armillary.model.int8 import Int8Linear
 from armillary.model.names import TOWERS, tower_of
 from armillary.model.shards import Shards
@@ -47,6 +48,7 @@ class Stock:
     """A model, at first without any numbers, and the place of each of its tensors in files.
 
     ``slots``: which module keeps a tensor, under which name; ``where``: the files, and the tensor's name there.
+    ``quick``: matrices lie in memory as they are multiplied fastest (``arithmetic.py``), not as they are learnt.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class Stock:
         *,
         dtype: torch.dtype,
         device: torch.device,
+        quick: bool = False,
     ) -> None:
         self.model = model
+        self._quick = quick
         self._slots, self._where = slots, where
         self._dtype, self._device = dtype, device
         self._full: set[str] = set()
@@ -107,7 +111,12 @@ class Stock:
                 module.take(source.read(stored))
             else:
                 kind = torch.float32 if "time_embedder" in name else self._dtype
-                module.register_parameter(leaf, nn.Parameter(source.read(stored).to(self._device, kind)))
+                tensor = source.read(stored).to(self._device, kind)
+                if isinstance(module, PackedLinear):
+                    module.take(tensor)
+                else:
+                    tensor = quick(tensor) if self._quick and name.startswith("layers.") else tensor
+                    module.register_parameter(leaf, nn.Parameter(tensor))
             self._full.add(name)
 
     def _release(self, names: Collection[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armillary.model.attention import Attention, Joint, RMSNorm, Shares, attend, attend_apart
+from armillary.model.attention import Attention, Joint, RMSNorm, Shares, attend, attend_apart, look_back
 from armillary.model.ports import DomainLinear, TimeEmbedder
 from armillary.model.positions import Rotation
 from armillary.model.sizes import ModelConfig, TowerConfig
@@ -46,20 +46,40 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(tower.width, tower.eps)
         self.post_attention_layernorm_moe_gen = RMSNorm(tower.width, tower.eps)
 
-    def read(
-        self, x: Tensor, where: Rotation, past: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The reasoner's layer: x b n d, its keys and values b g m e, and the keys that the generator sees of these.
-
-        Without ``past`` each token sees the earlier ones. ``past``: keys and values b g m e of earlier tokens with room
-        for these n at the end, which is filled; then ``mask`` b n m says who sees whom (None: everybody everything).
-        """
+    def read(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """The reasoner's layer: x b n d, each token sees the earlier ones; keys and values for the generator."""
         q, k, v, shown = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
-        if past is not None:
-            past[0][:, :, -k.shape[2] :], past[1][:, :, -k.shape[2] :] = k, v
-            k, v = past
-        x = x + self.self_attn.to_out(attend(q, k, v, causal=past is None, mask=mask))
-        return x + self.mlp(self.post_attention_layernorm(x)), k, v, shown
+        return self._after(x, attend(q, k, v, causal=True)), shown, v
+
+    def read_each(
+        self, x: Tensor, where: Rotation, spans: list[tuple[int, int]], *, last: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of several texts one behind another in x 1 n d, which do not see one another, and own keys 1 g n e.
+
+        ``spans``: where each begins and ends. ``last``: only the last token of each is worked out, x 1 b d.
+        """
+        q, k, v, _ = self.self_attn.reasoner_heads(self.input_layernorm(x), where)
+        seen = [
+            attend(q[:, end - 1 if last else begin : end], k[:, :, begin:end], v[:, :, begin:end], causal=not last)
+            for begin, end in spans
+        ]
+        x = x[:, [end - 1 for _, end in spans]] if last else x
+        return self._after(x, torch.cat(seen, dim=1)), k, v
+
+    def go_on(self, x: Tensor, where: Rotation, past: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
+        """The reasoner's layer for tokens x b n d that follow others, whose keys and values b g m e are ``past``.
+
+        Room for these n is at its end, and is filled. ``bias``: what is added to the scores (``DecodeCache.bias``).
+        """
+        q, k, v = self.self_attn.next_heads(self.input_layernorm(x), where)
+        for kept, new in zip(past, (k, v), strict=True):
+            kept.narrow(2, kept.shape[2] - new.shape[2], new.shape[2]).copy_(new)
+        return self._after(x, look_back(q, *past, bias))
+
+    def _after(self, x: Tensor, seen: Tensor) -> Tensor:
+        """The reasoner's tokens x with what they have ``seen``, and thought over."""
+        x = x + self.self_attn.to_out(seen)
+        return x + self.mlp(self.post_attention_layernorm(x))
 
     def remember(self, x: Tensor, where: Rotation) -> tuple[Tensor, Tensor]:
         """Only what the generator sees: all that anybody wants of the reasoner's last layer when nobody speaks."""

@@ -13,13 +13,12 @@ statistics and the noise level's vector stay fp32.
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from armillary.errors import CheckpointError, DataError
 from armillary.model.memory import DecodeCache, Memory
 from armillary.model.names import TOWERS, tower_of
 from armillary.model.ports import level_vectors
-from armillary.model.positions import Rotation, rotation, segment_ids, text_ids
+from armillary.model.positions import Rotation, rotation, segment_ids, text_ids, text_rotation
 from armillary.model.siglip import SiglipTower
 from armillary.model.sizes import ModelConfig
 from armillary.model.tower import Transformer
@@ -53,7 +52,7 @@ class TwoTowers(nn.Module):
             if number == last:
                 shown, v = layer.remember(x, where)
             else:
-                x, _, v, shown = layer.read(x, where)
+                x, shown, v = layer.read(x, where)
                 x = extra(number, x)
             keys.append(shown)
             values.append(v)
@@ -83,7 +82,7 @@ class TwoTowers(nn.Module):
         self.need("reasoner")
         x, where, extra, _ = self._embed(ids, mask, visual)
         for number, layer in enumerate(self.transformer.layers):
-            x, _, _, _ = layer.read(x, where)
+            x, _, _ = layer.read(x, where)
             x = extra(number, x)
         return self.transformer.norm(x)
 
@@ -95,32 +94,66 @@ class TwoTowers(nn.Module):
         *,
         mask: Bool[Tensor, "b n"] | None = None,
         visual: Visual | Seen | None = None,
-    ) -> tuple[Float[Tensor, "b v"], DecodeCache]:
+        every: bool = False,
+    ) -> tuple[Float[Tensor, "b *n v"], DecodeCache]:
         """Scores of the token after the last real one of ``ids``, and the cache to go on with.
 
         First the prompt, right-padded with its mask and pictures, without a cache; then one id (or some) a sample.
+        ``every``, with a cache: scores b n v after each of ``ids``.
         """
         self.need("reasoner")
         padded = mask is not None and not bool(mask.all())
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
-        x, where, extra, following = self._embed(ids, mask, visual, None if cache is None else cache.following)
         if cache is None:
-            keys, values = [], []
-            for number, layer in enumerate(self.transformer.layers):
-                x, k, v, _ = layer.read(x, where)
-                x = extra(number, x)
-                keys.append(functional.pad(k, (0, 0, 0, ROOM)))
-                values.append(functional.pad(v, (0, 0, 0, ROOM)))
-            cache = DecodeCache(keys=tuple(keys), values=tuple(values), mask=mask, following=following, padded=padded)
+            x, cache = self._begin(ids, mask, visual, padded=padded)
         else:
-            cache = cache.longer(mask, following, padded=padded)
-            allowed = cache.allowed(ids.shape[1])
-            for number, layer in enumerate(self.transformer.layers):
-                x, _, _, _ = layer.read(x, where, cache.at(number), allowed)
+            x, cache = self._go_on(ids, cache, mask, visual, padded=padded)
+            if not every:
+                x = x[torch.arange(len(x), device=x.device), (mask.sum(dim=1) - 1).clamp(min=0)] if padded else x[:, -1]
+        return self.transformer.lm_head(self.transformer.norm(x)), cache
+
+    def _begin(
+        self, ids: Tensor, mask: Tensor, visual: Visual | Seen | None, *, padded: bool
+    ) -> tuple[Tensor, DecodeCache]:
+        """The last states b d of prompts b m, and what is remembered of them. Nothing is worked out for padding."""
+        x, where, extra, following = self._embed(ids, mask, visual)
+        x, where = x[mask][None], (where[0][mask][None], where[1][mask][None])  # one text behind another: 1 n d
+        extra = extra.without(mask)
+        ends = mask.sum(dim=1).cumsum(dim=0).tolist()
+        spans = list(zip([0, *ends[:-1]], ends, strict=True))
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        for number, layer in enumerate(self.transformer.layers):
+            x, k, v = layer.read_each(x, where, spans, last=number == self.config.tower.layers - 1)
+            if number < self.config.tower.layers - 1:
                 x = extra(number, x)
-        last = (mask.sum(dim=1) - 1).clamp(min=0)
-        final = self.transformer.norm(x[torch.arange(len(x), device=x.device), last])
-        return self.transformer.lm_head(final), cache
+            for kept, own in ((keys, k), (values, v)):
+                roomy = own.new_zeros(len(ids), own.shape[1], ids.shape[1] + ROOM, own.shape[3])  # b g room e
+                roomy.transpose(1, 2)[:, : ids.shape[1]][mask] = own[0].transpose(0, 1)
+                kept.append(roomy)
+        reach = int(following.max())
+        cache = DecodeCache(
+            keys=tuple(keys), values=tuple(values), mask=mask, following=following, reach=reach, padded=padded
+        )
+        return x[0], cache
+
+    def _go_on(
+        self, ids: Tensor, cache: DecodeCache, mask: Tensor, visual: Visual | Seen | None, *, padded: bool
+    ) -> tuple[Tensor, DecodeCache]:
+        """The states b n d of a few more tokens, and the longer cache."""
+        if visual is None:
+            dtype = _compute_dtype(self.transformer.embed_tokens.weight)
+            x, extra = self.transformer.embed_tokens(ids).to(dtype), Extra(None, [])
+            n = torch.arange(ids.shape[1], device=ids.device)
+            where = text_rotation(cache.following[:, None] + n, cache.reach + len(n), self.config.tower, dtype)
+            following = cache.following + (mask.sum(dim=1) if padded else len(n))
+        else:
+            x, where, extra, following = self._embed(ids, mask, visual, cache.following)
+        cache = cache.longer(mask, following, padded=padded)
+        bias = cache.bias(ids.shape[1], self.config.tower.heads)
+        for number, layer in enumerate(self.transformer.layers):
+            x = extra(number, layer.go_on(x, where, cache.at(number), bias))
+        return x, cache
 
     def velocity(
         self, memory: Memory, segments: "list[Segment] | tuple[Segment, ...]", *, fps: float | Tensor
@@ -255,6 +288,10 @@ class Extra:
         if self.index is None or number >= len(self.features):
             return x
         return x.flatten(0, 1).index_add(0, self.index, self.features[number].to(x.dtype)).view_as(x)
+
+    def without(self, mask: Tensor) -> "Extra":
+        """The same where only the tokens of ``mask`` are left, one behind another."""
+        return self if self.index is None else Extra((mask.flatten().cumsum(dim=0) - 1)[self.index], self.features)
 
 
 def initialise(model: TwoTowers) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from armillary.errors import CheckpointError
+from armillary.model.arithmetic import PackedLinear, packs
 from armillary.model.int8 import make_room_for_int8
 from armillary.model.layouts import (
     fresh_folder,
@@ -108,15 +109,17 @@ def load_model(
     device: str | torch.device = "cpu",
     config: ModelConfig | None = None,
     int8: bool = False,
+    quick: bool = False,
 ) -> TwoTowers:
     """Read a model from ``folder``, only the ``towers`` named: reasoner, generator, vision.
 
     A generator brings along the reasoner's layers, which make its memory, but not its head. Names may be those of
     any layout (``names.py``); ``config`` gives the sizes where no file of the folder does. Each tensor goes from its
-    file into its place, so no more memory is used than the weights and one tensor. ``int8``: see ``int8.py``. Raises
+    file into its place, so no more memory is used than the weights and one tensor. ``int8``: see ``int8.py``.
+    ``quick``: matrices lie in memory as they are multiplied fastest; such a model is not for learning. Raises
     ``CheckpointError`` naming every tensor that is missing, unknown, of another shape or type, and every broken file.
     """
-    stock = open_model(folder, dtype=dtype, towers=towers, device=device, config=config, int8=int8)
+    stock = open_model(folder, dtype=dtype, towers=towers, device=device, config=config, int8=int8, quick=quick)
     model = stock.hold(_kinds(towers))
     model.towers = frozenset(towers)
     return model
@@ -130,6 +133,7 @@ def open_model(
     device: str | torch.device = "cpu",
     config: ModelConfig | None = None,
     int8: bool = False,
+    quick: bool = False,
 ) -> Stock:
     """The same without reading a single weight: the model, and where in the files its tensors lie."""
     if unknown := set(towers) - set(TOWERS):
@@ -140,6 +144,8 @@ def open_model(
         model = TwoTowers(sizes)
         if int8:
             make_room_for_int8(model.transformer)
+        elif quick and packs(torch.device(device)):
+            model.transformer.lm_head = PackedLinear(sizes.tower.width, sizes.vocabulary, bias=False)
     model.towers = frozenset(towers)
     apart = (root / "transformer").is_dir()
     if not apart and "generator" not in model.towers:
@@ -155,7 +161,7 @@ def open_model(
                 module.get_submodule(path).register_parameter(leaf, None)
     shards = [open_shards(root / part if apart else root, part) for part in _parts(slots, apart)]
     where = _checked(root, slots, shards, model.towers)
-    return Stock(model, slots, where, dtype=dtype, device=torch.device(device))
+    return Stock(model, slots, where, dtype=dtype, device=torch.device(device), quick=quick)
 
 
 class Unfilled(TorchFunctionMode):
@@ -237,7 +243,9 @@ def _whole(model: TwoTowers) -> None:
 def _stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     """Tensors as they go to disk, each in memory of its own."""
     stored = {
-        name: tensor.detach().to("cpu", torch.float32 if "time_embedder" in name else dtype).contiguous()
+        name: (tensor.to_dense() if tensor.is_mkldnn else tensor.detach())
+        .to("cpu", torch.float32 if "time_embedder" in name else dtype)
+        .contiguous()
         for name, tensor in module.state_dict().items()
     }
     return {name: x if x.nbytes == x.untyped_storage().nbytes() else x.clone() for name, x in stored.items()}

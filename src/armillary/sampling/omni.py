@@ -17,11 +17,12 @@ from typing import Any, Literal, Unpack, overload
 import torch
 
 from armillary.errors import ConfigError, RequestError
+from armillary.model.arithmetic import best_dtype
 from armillary.model.memory import Memory
 from armillary.modes import Asked
 from armillary.records import Array, Rollout
 from armillary.sampling.imagine import imagine_all
-from armillary.sampling.parts import Parts, best_device, best_dtype, find_checkpoint
+from armillary.sampling.parts import Parts, best_device, find_checkpoint
 from armillary.sampling.requests import Request, check_request
 from armillary.sampling.speak import Manner, speak, speak_many
 

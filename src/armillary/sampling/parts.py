@@ -52,14 +52,6 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32."""
-    if device.type == "cpu":
-        fast = torch.cpu.get_capabilities()
-        return torch.bfloat16 if fast.get("avx512_bf16") or fast.get("amx_bf16") else torch.float32
-    return torch.bfloat16
-
-
 class Parts:
     """What a folder holds, on one device, in one dtype. Loading happens on first use; a part is loaded once.
 
@@ -128,7 +120,7 @@ class Parts:
         if self._model is None or not have.issuperset(towers):
             wanted = tuple(sorted(have.union(towers)))
             self._model = load_model(
-                self.folder, dtype=self.dtype, towers=wanted, device=self.device, int8=self.int8
+                self.folder, dtype=self.dtype, towers=wanted, device=self.device, int8=self.int8, quick=True
             ).eval()
             with torch.inference_mode(False):
                 self._model.lay_side_by_side()
@@ -145,7 +137,7 @@ class Parts:
 
     def _only(self, *kinds: str) -> TwoTowers:
         if self._stock is None:
-            self._stock = open_model(self.folder, dtype=self.dtype, device=self.device, int8=self.int8)
+            self._stock = open_model(self.folder, dtype=self.dtype, device=self.device, int8=self.int8, quick=True)
             if self.offload == "layers":
                 self._stock.stream()
             self._model = self._stock.model.eval()

@@ -17,6 +17,7 @@ from torch import Tensor
 from armillary.errors import RequestError
 from armillary.model import TwoTowers, Visual, fit_for_eyes, patchify_images, patchify_video
 from armillary.prompts import chat_text
+from armillary.sampling.echo import Echo
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import film_from, picture_from
 from armillary.tokenizers.chat import Shown, film_moments, film_seconds, widen
@@ -161,40 +162,71 @@ def _said(parts: Parts, heard: Sequence[Heard]) -> Iterator[tuple[int, int]]:
     return said if parts.offload == "none" else iter(list(said))  # later its weights may be gone
 
 
-def say(model: TwoTowers, heard: Sequence[Heard], *, ends: Collection[int]) -> Iterator[tuple[int, int]]:
+def say(
+    model: TwoTowers, heard: Sequence[Heard], *, ends: Collection[int], guess: bool = True
+) -> Iterator[tuple[int, int]]:
     """(number of the chat, id) as replies are said, until each has met one of ``ends`` or is as long as it may be.
 
-    A step looks at one new token of each chat that goes on; the rest is remembered.
+    A step looks at one new token of each chat that goes on; the rest is remembered. ``guess``: a chat that is alone
+    is also shown what may come next (``Echo``), of which it says what it would have said anyway.
     """
     device = model.transformer.embed_tokens.weight.device
-    visuals = [one.visual for one in heard if one.visual is not None]
     chances = [torch.Generator().manual_seed(one.manner.seed) for one in heard]
-    left = [one.longest for one in heard]
+    texts = [list(one.ids) for one in heard]
+    full = [len(one.ids) + one.longest for one in heard]
     going = list(range(len(heard)))  # which chat each row of the batch belongs to
-    shown = Visual.join(visuals).to(device) if visuals else None
-    lengths = torch.tensor([len(one.ids) for one in heard])
-    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in heard], batch_first=True)
-    mask = torch.arange(rows.shape[1]) < lengths[:, None]
-    how: dict[str, Any] = {"mask": mask.to(device), "visual": shown}
-    cache = None
+    rows, how = _prompts(heard)
+    cache, echo = None, None
+    guesses: list[int] = []
     while going:
         with torch.inference_mode():
             scores, cache = model.step(rows.to(device), cache, **how)
-        how = {}
-        tokens = [
-            choose(row, heard[number].manner, chances[number])
-            for number, row in zip(going, scores.float().cpu(), strict=True)
-        ]
+        scores = scores.view(len(going), -1, scores.shape[-1]).float()
+        likeliest = scores.argmax(dim=-1).tolist()
         stay = []
-        for place, (number, token) in enumerate(zip(going, tokens, strict=True)):
-            if token not in ends:
+        unsaid = 0
+        for place, number in enumerate(going):
+            tokens = _agreed(scores[place], likeliest[place], guesses, heard[number].manner, chances[number])
+            unsaid = 1 + len(guesses) - len(tokens)
+            for token in tokens:
+                if token in ends:
+                    break
                 yield number, token
-                left[number] -= 1
-                stay += [place] if left[number] else []
-        rows = torch.tensor([[tokens[place]] for place in stay])
+                texts[number].append(token)
+            else:
+                stay += [place] if len(texts[number]) < full[number] else []
+        cache = cache.shorter(unsaid)
         if len(stay) < len(going):
             going = [going[place] for place in stay]
             cache = cache.select(torch.tensor(stay, dtype=torch.long, device=device))
+        if guess and len(going) == 1:
+            text = texts[going[0]]
+            echo = echo or Echo(text)
+            echo.follow(text)
+            guesses = echo.guesses(full[going[0]] - len(text) - 1)
+        rows = torch.tensor([[texts[number][-1], *guesses] for number in going])
+        how = {"every": True} if guesses else {}
+
+
+def _prompts(heard: Sequence[Heard]) -> tuple[Tensor, dict[str, Any]]:
+    """The chats' ids, padded on the right, and what else the reasoner is given with them."""
+    lengths = torch.tensor([len(one.ids) for one in heard])
+    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in heard], batch_first=True)
+    visuals = [one.visual for one in heard if one.visual is not None]
+    mask = torch.arange(rows.shape[1]) < lengths[:, None]
+    return rows, {"mask": mask, "visual": Visual.join(visuals) if visuals else None}
+
+
+def _agreed(
+    scores: Tensor, likeliest: Sequence[int], guesses: Sequence[int], manner: Manner, chance: torch.Generator
+) -> list[int]:
+    """What is said: one token, and as long as each was guessed, the next. ``scores`` n v, after what is known."""
+    said: list[int] = []
+    for place, likely in enumerate(likeliest):
+        said.append(choose(scores[place].cpu(), manner, chance) if manner.temperature else likely)
+        if place == len(guesses) or said[place] != guesses[place]:
+            break
+    return said
 
 
 def choose(scores: Tensor, manner: Manner, chance: torch.Generator) -> int:
