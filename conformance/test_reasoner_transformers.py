@@ -24,6 +24,7 @@ from armillary.model import (
     save_model,
     save_reasoner,
 )
+from armillary.sampling.speak import Heard, Manner, say
 
 transformers = pytest.importorskip("transformers")
 
@@ -196,3 +197,27 @@ def test_words_said_one_by_one_are_those_of_transformers(pair):
             mine.append(int(scores.argmax()))
             scores, cache = ours.step(torch.tensor([[mine[-1]]]), cache)
     assert mine == said.tolist()
+
+
+def test_chats_of_different_lengths_are_answered_as_by_generate_whether_guessed_or_not(pair):
+    """Together and alone; the longest has its own words twice, so that much of what it goes on with is guessed."""
+    ours, theirs = pair
+    prompts = [text(30)[0].tolist() * 2, text(11)[0].tolist(), text(4, 3)[0].tolist()]
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(one)) + one for one in prompts])
+    mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts])
+    with torch.no_grad():
+        wanted = theirs.generate(
+            input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=24, eos_token_id=None, pad_token_id=0
+        )[:, longest:].tolist()
+    heard = [Heard(ids=one, visual=None, manner=Manner(longest=24), longest=24) for one in prompts]
+
+    def said(some, **how):
+        told = [[] for _ in some]
+        for number, token in say(ours, some, ends=(), **how):
+            told[number].append(token)
+        return told
+
+    assert said(heard) == wanted
+    for guess in (True, False):
+        assert [said([one], guess=guess)[0] for one in heard] == wanted

@@ -5,7 +5,6 @@ Levels, first states and every velocity at their states must agree to 1e-5 of th
 and the pixels. Diffusers walks several controls as our dialect ``diffusers`` says: all are seen at once.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ import pytest
 import torch
 from diffusers import Cosmos3OmniPipeline, UniPCMultistepScheduler
 from diffusers.modular_pipelines.cosmos import Cosmos3OmniBlocks
-from hypothesis import HealthCheck, given, settings
+from drawn import DRAWN, shapes
+from hypothesis import given
 from hypothesis import strategies as st
 from loud import A_STEP, ALL_STEPS, SHIFT, error, film, loud_checkpoint
 from PIL import Image
@@ -180,7 +180,7 @@ def test_a_film_under_controls_is_theirs(pair: Pair, name: str) -> None:
 
 
 @pytest.mark.parametrize("pair", ["random"], indirect=True)
-@settings(max_examples=100 if os.environ.get("DEEP") else 4, deadline=None, suppress_health_check=list(HealthCheck))
+@shapes(4, 500)
 @given(drawn=st.data())
 def test_any_film_under_controls_is_theirs(pair: Pair, drawn: st.DataObject) -> None:
     """Any kinds, sizes, lengths, cuts and guidance."""
@@ -200,6 +200,7 @@ def test_any_film_under_controls_is_theirs(pair: Pair, drawn: st.DataObject) -> 
         fps=drawn.draw(st.sampled_from([10.0, 24.0, 29.97]), label="fps"),
     )
     compare(pair, task)
+    DRAWN["films under controls"] += 1
 
 
 def test_levels_of_karras_are_theirs_too(tmp_path: Any) -> None:

@@ -7,13 +7,13 @@ Diffusers' own pipeline methods lay out its sequence, so positions and index lis
 
 import copy
 import inspect
-import os
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from drawn import DRAWN, shapes
+from hypothesis import given
 from hypothesis import strategies as st
 
 from armillary.model import (
@@ -205,7 +205,7 @@ def test_films_after_controls_move_as_in_diffusers(pair, count, given):
     compare(pair, noise(48, 3, 4, 6), given, fps=24.0, controls=controls)
 
 
-@settings(max_examples=500 if os.environ.get("DEEP") else 25, deadline=None, suppress_health_check=list(HealthCheck))
+@shapes(25, 500)
 @given(drawn=st.data())
 def test_any_shape_moves_as_in_diffusers(pair, drawn):
     """Odd sides, one frame, several rates, prompts of two lengths, actions and sound at once, a chunk of one action."""
@@ -222,6 +222,7 @@ def test_any_shape_moves_as_in_diffusers(pair, drawn):
     if len(given) == frames and "actions" not in more and "sound" not in more:
         return  # nothing is hidden
     compare(pair, noise(48, frames, drawn.draw(sides), drawn.draw(sides)), sorted(given), lengths=lengths, **more)
+    DRAWN[f"velocities, {'edge' if pair[0].config.tower.memory_norms else 'qwen'}"] += 1
 
 
 def test_bfloat16_moves_as_in_diffusers(pair):

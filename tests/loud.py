@@ -21,6 +21,16 @@ EDGE = {"mlp": "relu2", "text_norms": False, "memory_norms": True, "eps": 1e-5, 
 EDGE_EYES = {"kind": "siglip", "temporal_patch": 1, "projector": 40}
 
 
+@torch.no_grad()
+def make_loud(model: TwoTowers) -> None:
+    """Draw weights so large that every part of the model matters."""
+    for name, tensor in model.named_parameters():
+        if (tensor.ndim == 2 and "layers" in name) or "embed_tokens" in name:
+            tensor.normal_(std=0.15)
+        elif "norm" in name or "modality" in name:
+            tensor.add_(torch.randn_like(tensor) * 0.2)
+
+
 def loud_checkpoint(folder: Path, *, edge: bool = False) -> Path:
     """A small model with weights large enough that every part of it matters."""
     words = train_tokenizer(["push the red cube to the left", "a table from above"] * 5, folder / "text_tokenizer", 400)
@@ -44,12 +54,7 @@ def loud_checkpoint(folder: Path, *, edge: bool = False) -> Path:
         vision_end=words.vision_end,
     )
     model = TwoTowers(config)
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            if (tensor.ndim == 2 and "layers" in name) or "embed_tokens" in name:
-                tensor.normal_(std=0.15)
-            elif "norm" in name or "modality" in name:
-                tensor.add_(torch.randn_like(tensor) * 0.2)
+    make_loud(model)
     save_model(folder, model, dtype=torch.float32)
     torch.manual_seed(1)
     statistics = {

@@ -19,6 +19,8 @@ def plan(
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     decode: bool | None = None,
     controls: int | None = None,
+    sound: bool = False,
+    fps: float | None = None,
     weights: Matrices = "plain",
     offload: Offload = "none",
     guided_steps: int | None = None,
@@ -39,6 +41,8 @@ def plan(
         dtype: What is computed in.
         decode: Whether frames are decoded; with actions one may do without.
         controls: How many control films hold a transfer; one if you do not say.
+        sound: The film is heard, too.
+        fps: Frames a second, which say how long its sound is.
         weights: int8 keeps the towers' matrices as whole numbers.
         offload: towers or layers: only the one at work is in memory. The time that files are read again is not counted.
         guided_steps: At how many of the steps guidance is on; all if left out.
@@ -52,6 +56,7 @@ def plan(
 
     more: dict[str, Any] = {"steps": steps, "guidance": guidance, "text": text, "dtype": dtype, "decode": decode}
     more |= {"weights": weights, "offload": offload, "guided_steps": guided_steps, "controls": controls}
+    more |= {"sound": sound, "fps": fps}
     job = planner.request_of(checkpoint, mode, frames=frames, size=size, **more)
     work = planner.work_of(job)
     if memory_gib is None or tflops is None:

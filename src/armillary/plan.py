@@ -12,7 +12,6 @@ the meta device, where tensors have shapes and no numbers; so is its peak of mem
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,15 @@ from armillary.errors import ConfigError
 from armillary.model.family import member
 from armillary.model.int8 import check_weights, round_layer
 from armillary.model.layouts import load_config, read_json
-from armillary.model.metering import counted
 from armillary.model.names import tower_of
 from armillary.model.sizes import ModelConfig
 from armillary.model.stock import check_offload
 from armillary.model.tower import Layer, Transformer
 from armillary.modes import Mode, mode_named
-from armillary.tokenizers.published import WAN22
-from armillary.tokenizers.streaming import AT_ONCE, decode_film, encode_in_pieces
+from armillary.records import SOUND_HZ
+from armillary.tokenizers import costs
+from armillary.tokenizers.published import AVAE, WAN22
+from armillary.tokenizers.sound import SoundVAEConfig
 from armillary.tokenizers.video import SPACE, TIME, VideoVAE, VideoVAEConfig, canvas_for
 
 GIB = 2**30
@@ -49,6 +49,7 @@ class Job:
     """One request, with everything that decides its cost. ``text``: tokens of the prompt. ``controls``: how many.
 
     ``guided_steps``: of those steps so many run both branches (None: all). ``int8``, ``offload``: how it is loaded.
+    ``sound``: what the film is made heard with (None: it is silent), ``fps``: its frames a second.
     """
 
     config: ModelConfig
@@ -66,6 +67,8 @@ class Job:
     guided_steps: int | None = None
     int8: bool = False
     offload: str = "none"
+    sound: SoundVAEConfig | None = None
+    fps: float = 24.0
 
     @property
     def branches(self) -> int:
@@ -88,10 +91,18 @@ class Job:
 
     @property
     def tokens(self) -> int:
-        """The generator's tokens, of film and actions."""
+        """The generator's tokens, of film, actions and sound."""
         cells = [-(-side // SPACE // self.config.latent_patch) for side in self.size]
         actions = self.frames - 1 if self.mode.action != "none" else 0
-        return self.latent_frames * cells[0] * cells[1] + actions
+        return self.latent_frames * cells[0] * cells[1] + actions + self.sound_latents
+
+    @property
+    def sound_latents(self) -> int:
+        """How many latents of sound go beside the film."""
+        if self.sound is None:
+            return 0
+        samples = int(self.frames / self.fps * SOUND_HZ)
+        return -(-samples // round(SOUND_HZ / self.config.sound_rate))
 
     @property
     def latent_frames(self) -> int:
@@ -148,10 +159,11 @@ def request_of(
     """The job of a request to a bundled name, a folder, or a model of the family that is not here at all.
 
     ``more``: steps, guidance, text (tokens of the prompt), dtype, decode, controls (how many hold the film); weights
-    and offload as ``load`` takes them; guided_steps, at how many steps guidance is on. Raises ``ConfigError`` for an
-    unknown model, dtype or setting, ``RequestError`` for an unknown mode.
+    and offload as ``load`` takes them; guided_steps, at how many steps guidance is on; sound, whether the film is
+    heard, and fps. Raises ``ConfigError`` for an unknown model, dtype or setting, ``RequestError`` for an unknown mode.
     """
     known = {"steps", "guidance", "text", "dtype", "decode", "controls", "weights", "offload", "guided_steps"}
+    known |= {"sound", "fps"}
     if unknown := set(more) - known:
         raise ConfigError(f"{sorted(unknown)[0]!r} is no setting of a plan: known are {', '.join(sorted(known))}.")
     dtype = more.get("dtype") or "bfloat16"
@@ -166,6 +178,8 @@ def request_of(
         least = f"1 to {len(KINDS)}" if held else "none"
         raise ConfigError(f"controls={controls}: {task.name} has {least}, and films under controls are transfer.")
     config, vae, usual = _sizes(checkpoint)
+    if more.get("sound") and not (task.may_sound and usual["ears"]):
+        raise ConfigError(f"sound: {task.name} of {checkpoint} is silent. Leave sound out, or take another of the two.")
     asked, guidance = more.get("steps"), more.get("guidance")
     steps, guided = task.steps if asked is None else asked, more.get("guided_steps")
     if guided is not None and not 0 < guided <= steps:
@@ -187,6 +201,8 @@ def request_of(
         guided_steps=guided,
         int8=int8,
         offload=check_offload(more.get("offload") or "none", int8=int8),
+        sound=usual["ears"] if more.get("sound") else None,
+        fps=more.get("fps") or usual["fps"],
     )
 
 
@@ -194,7 +210,7 @@ def work_of(job: Job) -> Work:
     """Count what a job takes."""
     tower, item = job.config.tower, job.dtype.itemsize
     reader, generator, ports = _parameters(job.config)
-    weights = _held(job, reader, generator, ports) + _codec_parameters(job.vae) * item
+    weights = _held(job, reader, generator, ports) + costs.video_parameters(job.vae) * item
     kept = 2 * tower.layers * tower.kv_heads * tower.head_width * job.text * job.branches * item
     wide, n = tower.heads * tower.head_width, max(tokens for tokens, _ in job.passes)
     inner = tower.mlp_width * (3 if tower.mlp == "silu" else 2)
@@ -208,12 +224,15 @@ def work_of(job: Job) -> Work:
     stages = {"read": (0, read), "walk": (live, step * guided + alone * (job.steps - guided))}
     if job.given_frames:
         height, width = job.size if job.mode.action == "none" else canvas_for(*job.size)
-        stages["encode"] = _encoding(job.vae, job.dtype, job.given_frames, (height, width))
+        stages["encode"] = costs.video_encoding(job.vae, job.dtype, job.given_frames, (height, width))
     if job.controls:
-        most, operations = _controls(job.vae, job.dtype, job.frames, job.size)
+        most, operations = costs.control_encoding(job.vae, job.dtype, job.frames, job.size)
         stages["encode"] = (most, operations * job.controls)
     if job.decode:
-        stages["decode"] = _decoding(job.vae, job.dtype, job.latent_frames, job.size)
+        stages["decode"] = costs.video_decoding(job.vae, job.dtype, job.latent_frames, job.size)
+    if job.sound is not None:
+        weights += costs.sound_parameters(job.sound) * item
+        stages["sound"] = costs.sound_decoding(job.sound, job.dtype, job.sound_latents)
     return Work(weights=weights, memory=kept, stages=stages, job=job)
 
 
@@ -247,7 +266,7 @@ def foresee(work: Work, machine: Machine) -> Plan:
     """Peak memory, seconds of each stage, and what to switch on where it does not fit."""
     besides = max(live for live, _ in work.stages.values())
     peak = machine.taken + work.weights + work.memory + besides
-    rates = {name: machine.codec if name in ("encode", "decode") else machine.towers for name in work.stages}
+    rates = {name: machine.codec if name in ("encode", "decode", "sound") else machine.towers for name in work.stages}
     seconds = {name: operations / rates[name] for name, (_, operations) in work.stages.items()}
     fits = peak <= machine.room
     return Plan(peak=peak, seconds=seconds, advice=() if fits else _advice(work, machine), fits=fits)
@@ -287,8 +306,11 @@ def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[st
             vae = VideoVAEConfig.from_dict(read_json(folder / "vae/config.json"))
             said = read_json(folder / "defaults.json") if (folder / "defaults.json").is_file() else {}
             usual = {"size": tuple(said.get("size", (128, 128))), "frames": said.get("frames", 17)}
-            return load_config(folder), vae, usual
-    return member(str(checkpoint)).config, WAN22, {"size": (480, 832), "frames": 189}
+            config, ears = load_config(folder), folder / "sound_tokenizer/config.json"
+            heard = SoundVAEConfig.from_dict(read_json(ears)) if config.sound_dim and ears.is_file() else None
+            return config, vae, usual | {"fps": said.get("fps", 10.0), "ears": heard}
+    config = member(str(checkpoint)).config
+    return config, WAN22, {"size": (480, 832), "frames": 189, "fps": 24.0, "ears": AVAE if config.sound_dim else None}
 
 
 def _parameters(config: ModelConfig) -> tuple[tuple[int, int], tuple[int, int], int]:
@@ -315,42 +337,6 @@ def _held(job: Job, reader: tuple[int, int], generator: tuple[int, int], rest: i
     layers = 1 if job.offload == "layers" else tower.layers
     reading, walking = layers * each[0] + words, layers * each[1] + rest * item - words
     return reading + walking if job.offload == "none" else max(reading, walking)
-
-
-def _meta_codec(config: VideoVAEConfig, dtype: torch.dtype) -> VideoVAE:
-    with torch.device("meta"):
-        return VideoVAE(config).to(dtype)
-
-
-@lru_cache(maxsize=8)
-def _codec_parameters(config: VideoVAEConfig) -> int:
-    return sum(parameter.numel() for parameter in _meta_codec(config, torch.float32).parameters())
-
-
-@lru_cache(maxsize=32)
-def _encoding(config: VideoVAEConfig, dtype: torch.dtype, frames: int, size: tuple[int, int]) -> tuple[int, float]:
-    """Bytes at most and operations of encoding a clip."""
-    vae = _meta_codec(config, dtype)
-    return counted(lambda: vae.encode(torch.empty(1, 3, frames, *size, device="meta", dtype=dtype)))
-
-
-@lru_cache(maxsize=32)
-def _controls(config: VideoVAEConfig, dtype: torch.dtype, frames: int, size: tuple[int, int]) -> tuple[int, float]:
-    """The same of encoding one control, which goes through in pieces."""
-    vae = _meta_codec(config, dtype)
-    return counted(lambda: encode_in_pieces(vae, torch.empty(1, 3, frames, *size, device="meta", dtype=dtype)))
-
-
-@lru_cache(maxsize=32)
-def _decoding(config: VideoVAEConfig, dtype: torch.dtype, frames: int, size: tuple[int, int]) -> tuple[int, float]:
-    """The same of decoding latent frames. All pieces of a long film cost what its second one does."""
-    if frames > 2 * AT_ONCE:
-        (_, one), (most, two) = (_decoding(config, dtype, count * AT_ONCE, size) for count in (1, 2))
-        film = 4 * 3 * TIME * (frames - 2 * AT_ONCE) * size[0] * size[1]
-        return most + film, two + (two - one) * (frames - 2 * AT_ONCE) / AT_ONCE
-    vae = _meta_codec(config, dtype)
-    cells = (size[0] // SPACE, size[1] // SPACE)
-    return counted(lambda: decode_film(vae, torch.empty(1, config.z_dim, frames, *cells, device="meta", dtype=dtype)))
 
 
 def _one_layer(layer: Layer, job: Job, n: int, device: torch.device) -> None:

@@ -10,8 +10,9 @@ from tiny import small_checkpoint
 from armillary import plan
 from armillary.errors import ConfigError, RequestError
 from armillary.model import FAMILY
-from armillary.model.metering import counted
 from armillary.model.weights import load_model, open_model
+from armillary.tokenizers.costs import counted
+from armillary.tokenizers.sound import SoundVAE
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,22 @@ def test_tokens_and_stages_follow_the_request(folder, mode):
     assert job.tokens == film + (16 if mode in ("policy", "inverse-dynamics") else 0)
     assert ("decode" in work.stages) == (mode != "inverse-dynamics")
     assert ("encode" in work.stages) == (mode in ("policy", "inverse-dynamics"))
+
+
+def test_sound_adds_its_tokens_its_tokenizer_and_its_decoding(tmp_path):
+    heard = small_checkpoint(tmp_path, sound=True)
+    silent, loud = (plan.request_of(heard, "text-to-video", sound=one, fps=16.0) for one in (False, True))
+    assert loud.tokens - silent.tokens == loud.sound_latents == -(-17 * 48_000 // 16 // 1920)
+    more = plan.work_of(loud).weights - plan.work_of(silent).weights
+    assert more == 2 * sum(p.numel() for p in SoundVAE.load(heard / "sound_tokenizer").parameters())
+    assert plan.work_of(loud).stages["sound"][1] > 0 == len(set(plan.work_of(silent).stages) & {"sound"})
+    assert plan.foresee(plan.work_of(loud), machine(8)).seconds["sound"] > 0
+    nano = plan.request_of("nano", "text-to-video", sound=True)
+    assert nano.sound_latents == round(25 * 189 / 24 + 0.5)
+    assert plan.work_of(nano).stages["sound"][0] > 4 * 2 * 48_000 * 189 / 24, "at least the waves themselves"
+    for checkpoint, mode in ((heard, "policy"), ("edge", "text-to-video")):
+        with pytest.raises(ConfigError, match="is silent"):
+            plan.request_of(checkpoint, mode, sound=True)
 
 
 def test_twice_the_steps_and_guidance_take_twice_the_walk(folder):

@@ -78,6 +78,7 @@ def test_names_of_other_layouts_are_understood(theirs, ours):
 
 def test_a_model_is_found_under_its_published_name_too():
     assert member("nvidia/Cosmos3-Edge").config is FAMILY["edge"].config
+    assert member("nvidia/Cosmos3-Nano@main").config is FAMILY["nano"].config
     assert member("super-image2video-4step").config.base_fps == 16
     with pytest.raises(ConfigError, match="choose from pico, edge"):
         member("medium")

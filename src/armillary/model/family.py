@@ -94,8 +94,8 @@ FAMILY: dict[str, Member] = {
 
 
 def member(name: str) -> Member:
-    """The model of that name, in any case, with or without the publisher's prefix; ``ConfigError`` if there is none."""
-    plain = name.lower().split("/")[-1].removeprefix("cosmos3-")
+    """The model of that name, in any case, as a hub id or without what these add; ``ConfigError`` if there is none."""
+    plain = name.lower().split("/")[-1].split("@")[0].removeprefix("cosmos3-")
     if plain not in FAMILY:
         raise ConfigError(f"{name!r} is no model of the family: choose from {', '.join(FAMILY)}.")
     return FAMILY[plain]
