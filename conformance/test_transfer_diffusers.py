@@ -180,7 +180,7 @@ def test_a_film_under_controls_is_theirs(pair: Pair, name: str) -> None:
 
 
 @pytest.mark.parametrize("pair", ["random"], indirect=True)
-@shapes(4, 500)
+@shapes(25, 500)
 @given(drawn=st.data())
 def test_any_film_under_controls_is_theirs(pair: Pair, drawn: st.DataObject) -> None:
     """Any kinds, sizes, lengths, cuts and guidance."""
