@@ -44,12 +44,14 @@ def in_columns(weight: Tensor) -> bool:
     return weight.stride(0) == 1 and not weight.is_contiguous()
 
 
+@cache
 def packs(device: torch.device) -> bool:
     """Whether torch has a product here that wants its matrix in an order of its own."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, _PACK)
-
-
-_PACK = "_reorder_linear_weight"
+    try:
+        known = torch.ops.mkldnn._reorder_linear_weight is not None
+    except AttributeError:  # an older torch, or one made without oneDNN
+        known = False
+    return known and device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
 class PackedLinear(nn.Linear):
