@@ -175,7 +175,7 @@ def say(
     texts = [list(one.ids) for one in heard]
     full = [len(one.ids) + one.longest for one in heard]
     going = list(range(len(heard)))  # which chat each row of the batch belongs to
-    rows, how = _prompts(heard)
+    rows, how = _prompts(heard, device)
     cache, echo = None, None
     guesses: list[int] = []
     while going:
@@ -208,13 +208,13 @@ def say(
         how = {"every": True} if guesses else {}
 
 
-def _prompts(heard: Sequence[Heard]) -> tuple[Tensor, dict[str, Any]]:
+def _prompts(heard: Sequence[Heard], device: torch.device) -> tuple[Tensor, dict[str, Any]]:
     """The chats' ids, padded on the right, and what else the reasoner is given with them."""
     lengths = torch.tensor([len(one.ids) for one in heard])
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in heard], batch_first=True)
     visuals = [one.visual for one in heard if one.visual is not None]
     mask = torch.arange(rows.shape[1]) < lengths[:, None]
-    return rows, {"mask": mask, "visual": Visual.join(visuals) if visuals else None}
+    return rows, {"mask": mask.to(device), "visual": Visual.join(visuals).to(device) if visuals else None}
 
 
 def _agreed(
