@@ -87,11 +87,11 @@ def test_a_streamed_chat_says_the_same_as_a_whole_one(sdk):
 
 
 def test_pictures_and_films_are_looked_at(sdk, picture, film):
-    def ask(*shown, **how):
+    def ask(*shown):
         content = [*shown, {"type": "text", "text": "what is this?"}]
         reply = sdk.chat.completions.create(
             model="small", messages=[{"role": "user", "content": content}], max_tokens=3,
-            extra_body={"media_io_kwargs": {"video": how or {"fps": 5}}},
+            extra_body={"media_io_kwargs": {"video": {"fps": 5}}},
         )  # fmt: skip
         return reply.usage.prompt_tokens
 
@@ -101,7 +101,6 @@ def test_pictures_and_films_are_looked_at(sdk, picture, film):
     with_one, with_two = ask(one), ask(one, one)
     assert alone < with_one < with_two
     assert ask(moving) > alone
-    assert ask(moving, num_frames=1) < ask(moving, num_frames=4)
 
 
 def test_an_uploaded_file_is_named_by_its_id(sdk, picture):

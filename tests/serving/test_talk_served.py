@@ -1,11 +1,13 @@
 """Thoughts and words of a reply stand apart, and a reply that is streamed letter by letter is the one told whole."""
 
+import numpy as np
 import pytest
 
 from armillary.serving.forms import parsed
 from armillary.serving.problems import Problem
 from armillary.serving.settings import Limits
 from armillary.serving.talk import Apart, ChatBody, manner_of, pieces_of, stops_of, unnested
+from armillary.serving.worker import picked
 
 REPLIES = {
     "three": ("", "three"),
@@ -46,6 +48,18 @@ def test_fields_of_sampling_reach_the_speaker():
     film = {"media_io_kwargs": {"video": {"num_frames": 8}}}
     nested = unnested({"messages": [{"role": "user", "content": "hm"}], "extra_body": film})
     assert parsed(ChatBody, nested).media_io_kwargs.video.num_frames == 8
+
+
+@pytest.mark.parametrize(
+    ("count", "fps", "places"),
+    [(1, 10, [0]), (2, 10, [0, 8]), (3, 10, [0, 4, 8]), (9, 1, list(range(9))), (None, 10, list(range(9))),
+     (None, 5, [0, 2, 4, 6, 8])],
+)  # fmt: skip
+def test_a_film_is_read_at_so_many_frames_or_so_many_a_second(count, fps, places):
+    film = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    found, rate = picked(film, 10.0, count, float(fps))
+    assert found[:, 0, 0, 0].tolist() == places
+    assert rate == pytest.approx(len(places) / 0.9 if count else fps), "it lasts as long as before"
 
 
 def read_whole(more):

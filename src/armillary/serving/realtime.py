@@ -2,7 +2,8 @@
 
     client  session.start          prompt or image, embodiment, size        (or session_id, to go on)
     server  video.start            session_id, config
-    client  session.interaction    event.multi_modal_data.action {data, embodiment} or .camera {mode, data}
+    client  session.interaction    event.multi_modal_data.action {data, embodiment}, or .camera {mode, data}: a step
+                                   to be held (velocity) or a place to be reached (target), in transition_chunks
     server  session.interaction.queued, then video.chunk_metadata and one binary piece of film
     client  session.ping, session.stop        server  session.pong, session.done, error
 
@@ -21,8 +22,10 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from armillary.embodiments import Embodiment, rot6d_from_matrix
+from armillary.embodiments import Embodiment, rot6d_from_pose
 from armillary.errors import ArmillaryError
+from armillary.records import Array
+from armillary.serving.camera import HERE, Rows, Target, moved, pose_of, steps_to
 from armillary.serving.desk import Desk, Wanted
 from armillary.serving.forms import Strict, parsed
 from armillary.serving.inbound import Input, as_input
@@ -71,9 +74,9 @@ class Pose(Strict):
 
 
 class Camera(Strict):
-    """A step of the camera for each frame."""
+    """A step of the camera for each frame, or the place that it is to reach, seen from where the session began."""
 
-    mode: Literal["velocity"]
+    mode: Literal["velocity", "target"]
     data: Pose
 
 
@@ -96,6 +99,7 @@ class Interaction(Strict):
 
     event_id: str = Field(default="", max_length=64)
     event: Event
+    transition_chunks: int | None = Field(default=None, ge=1, le=MOST_ACTIONS, description="of a camera's way; 1")
 
 
 class Message(Strict):
@@ -122,7 +126,7 @@ class Session:
             except (KeyError, ArmillaryError) as unknown:
                 raise Problem(404, "session_not_found", "there is no such session of yours: begin one without "
                               "session_id.", param="session_id") from unknown  # fmt: skip
-            return cls(desk, caller, job, {**state, "chunks": 0})
+            return cls(desk, caller, job, {"pose": HERE.tolist(), **state, "chunks": 0})
         name = start.embodiment or next(iter(desk.bodies), "")
         body = desk.bodies.get(name)
         if body is None:
@@ -132,7 +136,7 @@ class Session:
         size = [height if start.height is None else start.height, width if start.width is None else start.width]
         state = {"prompt": start.prompt, "embodiment": name, "size": size, "fps": start.fps or body.rate_hz,
                  "steps": start.steps, "seed": start.seed, "num_frames": start.num_frames or 8, "frames": 0,
-                 "chunks": 0}  # fmt: skip
+                 "chunks": 0, "pose": HERE.tolist()}  # fmt: skip
         shown = Input(kind="image", data=b"", field="image")
         first = {"prompt": start.prompt, "size": tuple(size), "embodiment": name, "actions": [resting(body)] * 4}
         more = {k: v for k, v in (("fps", start.fps), ("steps", start.steps)) if v is not None}
@@ -148,6 +152,10 @@ class Session:
     def body(self) -> Embodiment:
         return self.desk.bodies[self.state["embodiment"]]
 
+    @property
+    def is_camera(self) -> bool:
+        return self.body.name in CAMERAS or self.body.domain in CAMERAS
+
     async def first_piece(self, image: str | None) -> tuple[dict[str, Any], bytes]:
         """One frame: the given picture, the last one of the old session, or one made of the prompt."""
         piece = {"start": 0, "number": 0, "keep": 1, "fps": self.state["fps"]}
@@ -161,8 +169,12 @@ class Session:
         shown = as_input(data, "image", "image")
         return await self._done(await self._shown(shown, piece), piece)
 
-    async def piece(self, rows: list[list[float]]) -> tuple[dict[str, Any], bytes]:
-        """The frames to which these actions lead."""
+    async def piece(self, moves: Rows | Target) -> tuple[dict[str, Any], bytes]:
+        """The frames to which these moves lead."""
+        here = np.array(self.state["pose"])
+        rows: Rows = (
+            self.body.check(steps_to(moves, here), limits=True).tolist() if isinstance(moves, Target) else moves
+        )
         if self.state["frames"] + len(rows) > self.desk.limits.sessions_frames:
             raise Problem(429, "session_full", f"a session has at most {self.desk.limits.sessions_frames} frames.")
         data = await run_in_threadpool(self.desk.files.read, f"{self.id}/in/last.png")
@@ -171,7 +183,8 @@ class Session:
         piece = {"start": self.state["frames_sent"], "number": self.state["chunks"], "keep": len(rows),
                  "fps": self.state["fps"]}  # fmt: skip
         shown = Input(kind="image", data=data, field="image")
-        return await self._done(await self._imagined("forward-dynamics", asked, shown, piece), piece)
+        job = await self._imagined("forward-dynamics", asked, shown, piece)
+        return await self._done(job, piece, moved(here, rows) if self.is_camera else here)
 
     async def _imagined(
         self, mode: str, asked: Mapping[str, Any], shown: Input | None, piece: Mapping[str, Any]
@@ -195,14 +208,18 @@ class Session:
         self.desk.when_put()
         return job
 
-    async def _done(self, job: Job, piece: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Wait for a piece, keep where the world now is."""
+    async def _done(
+        self, job: Job, piece: Mapping[str, Any], pose: Array | None = None
+    ) -> tuple[dict[str, Any], bytes]:
+        """Wait for a piece, keep where the world now is, and its camera if it has moved."""
         job = await self.desk.answer(job)
         data = await run_in_threadpool(self.desk.files.read, job.result["files"]["chunk.m4s"])
         last = await run_in_threadpool(self.desk.files.read, job.result["files"]["last.png"])
         old = self.state["frames"] if piece["number"] or not self.state["frames"] else self.state["frames"] - 1
         self.state |= {"frames": old + piece["keep"], "frames_sent": piece["start"] + piece["keep"],
                        "chunks": piece["number"] + 1}  # fmt: skip
+        if pose is not None:
+            self.state["pose"] = pose.tolist()
         await run_in_threadpool(self._keep, last)
         provenance = await run_in_threadpool(self.desk.taken, job)
         return {"type": "video.chunk_metadata", "chunk": piece["number"], "first_frame": piece["start"],
@@ -212,12 +229,15 @@ class Session:
         self.desk.files.write(f"{self.id}/in/last.png", last)
         self.desk.files.write(f"{self.id}/in/state.json", json.dumps(self.state).encode())
 
-    def rows_of(self, event: Event) -> list[list[float]]:
-        """Actions of an event, checked; a ``Problem`` for what this body cannot do."""
-        given = event.multi_modal_data
+    def moves_of(self, interaction: Interaction) -> Rows | Target:
+        """What an event asks for, checked; a ``Problem`` for what this body cannot do."""
+        given = interaction.event.multi_modal_data
         if (given.action is None) == (given.camera is None):
             raise bad("multi_modal_data must hold action or camera, one of them.", "multi_modal_data")
         if given.action is not None:
+            if interaction.transition_chunks is not None:
+                raise bad("transition_chunks has no effect on actions, which are done as they come: leave it out.",
+                          "transition_chunks", "unsupported")  # fmt: skip
             if given.action.embodiment not in (None, self.body.name):
                 raise bad(
                     f"embodiment={given.action.embodiment!r}, but the session is {self.body.name}'s.", "embodiment"
@@ -227,26 +247,19 @@ class Session:
             except ArmillaryError as wrong:
                 raise problem_of(wrong, {}) from wrong
         assert given.camera is not None
-        if self.body.name not in CAMERAS and self.body.domain not in CAMERAS:
+        if not self.is_camera:
             raise bad(f"{self.body.name} is no camera: begin the session with one of {', '.join(CAMERAS)}.", "camera")
-        row = camera_step(given.camera.data)
-        return [row] * self.state["num_frames"]
-
-
-def camera_step(pose: Pose) -> list[float]:
-    """A camera's step (x right, y up, z forward; quaternion x y z w) as nine numbers of OpenCV's axes (y down)."""
-    x, y, z, w = pose.rotation
-    length = float(np.sqrt(x * x + y * y + z * z + w * w))
-    if not 1e-6 < length < 1e6:
-        raise bad("rotation is no quaternion: give x, y, z, w, not all zero.", "rotation")
-    x, y, z, w = (part / length for part in (x, y, z, w))
-    turn = np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
-    flip = np.diag([1.0, -1.0, 1.0])
-    return [*(flip @ np.array(pose.translation)).tolist(), *rot6d_from_matrix(flip @ turn @ flip).tolist()]
+        count = self.state["num_frames"] * (interaction.transition_chunks or 1)
+        if count > MOST_ACTIONS:
+            raise bad(f"transition_chunks={interaction.transition_chunks} of {self.state['num_frames']} frames are "
+                      f"{count}: at most {MOST_ACTIONS} are made at once.", "transition_chunks")  # fmt: skip
+        pose = pose_of(given.camera.data.translation, given.camera.data.rotation)
+        if given.camera.mode == "target":
+            return Target(place=pose, count=count)
+        try:
+            return self.body.check([rot6d_from_pose(pose).tolist()] * count, limits=True).tolist()
+        except ArmillaryError as wrong:
+            raise problem_of(wrong, {}) from wrong
 
 
 @router.websocket("/v1/realtime/video")
@@ -283,7 +296,7 @@ async def _heard(socket: WebSocket, seconds: float) -> dict[str, Any]:
 
 async def _play(socket: WebSocket, session: Session, start: Start) -> None:
     """Hear events and send pieces, side by side, until the client stops."""
-    queue: asyncio.Queue[tuple[str, list[list[float]]]] = asyncio.Queue(WAITING)
+    queue: asyncio.Queue[tuple[str, Rows | Target]] = asyncio.Queue(WAITING)
     metadata, data = await session.first_piece(start.image)
     await socket.send_json(metadata)
     await socket.send_bytes(data)
@@ -313,14 +326,14 @@ async def _hear_one(socket: WebSocket, session: Session, queue: asyncio.Queue[An
         if message.interaction is None:
             raise bad("interaction is missing: send event_id and event.", "interaction", "missing_field")
         event_id, event = message.interaction.event_id, message.interaction.event
-        rows = session.rows_of(event)
+        moves = session.moves_of(message.interaction)
         if event.prompt is not None:
             await session.desk.judge([event.prompt])
             session.state["prompt"] = event.prompt
         if queue.full():
             raise Problem(429, "too_many_events", f"{WAITING} events wait already: wait for their pieces.")
-        queue.put_nowait((event_id, rows))
-        await socket.send_json({"type": "session.interaction.queued", "event_id": event_id, "frames": len(rows)})
+        queue.put_nowait((event_id, moves))
+        await socket.send_json({"type": "session.interaction.queued", "event_id": event_id, "frames": len(moves)})
     except Problem as wrong:
         if wrong.code == "too_slow":
             raise
@@ -331,9 +344,9 @@ async def _hear_one(socket: WebSocket, session: Session, queue: asyncio.Queue[An
 
 async def _make_all(socket: WebSocket, session: Session, queue: asyncio.Queue[Any]) -> None:
     while True:
-        event_id, rows = await queue.get()
+        event_id, moves = await queue.get()
         try:
-            metadata, data = await session.piece(rows)
+            metadata, data = await session.piece(moves)
         except (Problem, ArmillaryError) as wrong:
             told = counted(session.desk, wrong).envelope()["error"]
             await socket.send_json({**told, "type": "error", "event_id": event_id, "code": "interaction_failed"})

@@ -252,12 +252,16 @@ class Worker:
         if kind == "image":
             return {"type": "image", "image": open_picture(data, field_name, self.limits)}
         film, rate = open_film(data, field_name, self.limits)
-        if "num_frames" in part:
-            chosen = [round(i * (len(film) - 1) / max(1, part["num_frames"] - 1)) for i in range(part["num_frames"])]
-            seconds = len(film) / rate
-            return {"type": "video", "video": film[chosen], "fps": len(chosen) / seconds}
-        fps = part.get("fps", self.omni.parts.defaults.fps)
-        return {"type": "video", "video": at_rate(film, rate, fps), "fps": fps}
+        film, fps = picked(film, rate, part.get("num_frames"), part.get("fps", self.omni.parts.defaults.fps))
+        return {"type": "video", "video": film, "fps": fps}
+
+
+def picked(film: Array, rate: float, count: int | None, fps: float) -> tuple[Array, float]:
+    """``count`` frames of a film, its first and last among them, or else so many a second; and how many a second."""
+    if count is None:
+        return at_rate(film, rate, fps), fps
+    chosen = [round(i * (len(film) - 1) / max(1, count - 1)) for i in range(count)]
+    return film[chosen], count * rate / len(film)
 
 
 class _Watch:
