@@ -127,7 +127,8 @@ def _arithmetic() -> Iterator[Finding]:
     told = ", ".join(f"{kind} {speed:.0f} GFLOP/s"
                      for kind, speed in speeds.items())  # fmt: skip
     slow = speeds["bfloat16"] < speeds["float32"]
-    yield Finding(name="arithmetic", value=told, remedy="bfloat16 is slow here: say --dtype float32." if slow else "")
+    remedy = "Large matrices are quicker in float32 here, films are not: try --dtype float32 and keep what is quicker."
+    yield Finding(name="arithmetic", value=told, remedy=remedy if slow else "")
     if torch.cuda.is_available():
         about = torch.cuda.get_device_properties(0)
         yield Finding(name="gpu", value=f"{about.name}, {about.total_memory / 2**30:.0f} GiB")

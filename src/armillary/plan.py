@@ -180,8 +180,13 @@ def request_of(
     config, vae, usual = _sizes(checkpoint)
     if more.get("sound") and not (task.may_sound and usual["ears"]):
         raise ConfigError(f"sound: {task.name} of {checkpoint} is silent. Leave sound out, or take another of the two.")
-    asked, guidance = more.get("steps"), more.get("guidance")
-    steps, guided = task.steps if asked is None else asked, more.get("guided_steps")
+    fixed, guided = usual["fixed"], more.get("guided_steps")
+    walk = {"steps": fixed, "guidance": 1.0} if fixed else {"steps": task.steps, "guidance": task.guidance}
+    for name, own in walk.items():
+        if fixed and more.get(name) not in (None, own):
+            raise ConfigError(f"{name}={more[name]}: {checkpoint} is distilled to {fixed} steps. Leave {name} out.")
+        walk[name] = own if more.get(name) is None else more[name]
+    steps = int(walk["steps"])
     if guided is not None and not 0 < guided <= steps:
         raise ConfigError(f"guided_steps={guided} of {steps} steps: give 1 to {steps}, or guidance=1 for none.")
     int8 = check_weights(more.get("weights") or "plain", torch.device("cpu"))
@@ -192,12 +197,12 @@ def request_of(
         frames=(task.frames if task.frames == 1 else usual["frames"]) if frames is None else frames,
         size=usual["size"] if size is None else size,
         steps=steps,
-        guidance=task.guidance if guidance is None else guidance,
+        guidance=walk["guidance"],
         text=more.get("text") or 90,
         dtype=_DTYPES[dtype],
         decode=task.video in ("hidden", "first") if more.get("decode") is None else more["decode"],
         controls=controls,
-        control_guidance=GUIDANCE["edge"][1] if held else 1.0,
+        control_guidance=GUIDANCE["edge"][1] if held and not fixed else 1.0,
         guided_steps=guided,
         int8=int8,
         offload=check_offload(more.get("offload") or "none", int8=int8),
@@ -300,7 +305,7 @@ def _advice(work: Work, machine: Machine) -> tuple[str, ...]:
 
 
 def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[str, Any]]:
-    """Sizes of the model and its video tokenizer, and the usual film."""
+    """Sizes of the model and its video tokenizer; the usual film, what it is heard with, and how often it must walk."""
     for folder in (Path(armillary.__file__).parent / "checkpoints" / checkpoint, Path(checkpoint)):
         if (folder / "transformer").is_dir():
             vae = VideoVAEConfig.from_dict(read_json(folder / "vae/config.json"))
@@ -308,9 +313,20 @@ def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[st
             usual = {"size": tuple(said.get("size", (128, 128))), "frames": said.get("frames", 17)}
             config, ears = load_config(folder), folder / "sound_tokenizer/config.json"
             heard = SoundVAEConfig.from_dict(read_json(ears)) if config.sound_dim and ears.is_file() else None
-            return config, vae, usual | {"fps": said.get("fps", 10.0), "ears": heard}
-    config = member(str(checkpoint)).config
-    return config, WAN22, {"size": (480, 832), "frames": 189, "fps": 24.0, "ears": AVAE if config.sound_dim else None}
+            usual |= {"fps": said.get("fps", 10.0), "ears": heard, "fixed": _fixed_steps(folder)}
+            return config, vae, usual
+    one = member(str(checkpoint))
+    usual = {"size": (480, 832), "frames": 189, "fps": 24.0, "fixed": len(one.sampling.levels)}
+    return one.config, WAN22, usual | {"ears": AVAE if one.config.sound_dim else None}
+
+
+def _fixed_steps(folder: Path) -> int:
+    """To how many steps a checkpoint is distilled, by either file that may say so; 0 where none does."""
+    beside, scheduler = folder / "modular_model_index.json", folder / "scheduler/scheduler_config.json"
+    levels = read_json(beside).get("distilled_sigmas") if beside.is_file() else None
+    if not levels and scheduler.is_file():
+        levels = (read_json(scheduler).get("fixed_step_sampler_config") or {}).get("t_list")
+    return sum(level > 0 for level in levels or ())
 
 
 def _parameters(config: ModelConfig) -> tuple[tuple[int, int], tuple[int, int], int]:

@@ -9,7 +9,7 @@ from tiny import small_checkpoint
 
 from armillary import plan
 from armillary.errors import ConfigError, RequestError
-from armillary.model import FAMILY
+from armillary.model import FAMILY, write_model_index
 from armillary.model.weights import load_model, open_model
 from armillary.tokenizers.costs import counted
 from armillary.tokenizers.sound import SoundVAE
@@ -159,6 +159,22 @@ def test_the_meter_counts_what_lives_at_once():
 
     most, _ = counted(run)
     assert most == 2 * 4000
+
+
+@pytest.mark.parametrize("said_in", ["modular_model_index.json", "scheduler/scheduler_config.json", ""])
+def test_a_distilled_model_walks_its_own_steps(tmp_path, said_in):
+    checkpoint = "super-text2image-4step"
+    if said_in:
+        checkpoint = small_checkpoint(tmp_path)
+        write_model_index(checkpoint, sampling=FAMILY["super-text2image-4step"].sampling)
+        for other in {"modular_model_index.json", "scheduler/scheduler_config.json"} - {said_in}:
+            (checkpoint / other).unlink()
+    job = plan.request_of(checkpoint, "text-to-image")
+    assert (job.steps, job.guidance, job.branches) == (4, 1.0, 1)
+    assert plan.request_of(checkpoint, "text-to-image", steps=4) == job
+    for asked in ({"steps": 20}, {"guidance": 3.0}):
+        with pytest.raises(ConfigError, match="is distilled to 4 steps"):
+            plan.request_of(checkpoint, "text-to-image", **asked)
 
 
 def test_every_model_of_the_family_can_be_planned():
