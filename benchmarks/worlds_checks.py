@@ -7,8 +7,9 @@
     python -m benchmarks.worlds_checks speed physics --count 3         camera frames with all labels, encoded
     python -m benchmarks.worlds_checks twins physics --count 100       impossible twins: found, and equal until then
 
-``--within 60`` ends after sixty processor seconds, whatever the count. Each prints what it found and appends one line
-to ``results.jsonl``; the exit code is 1 if a law is broken.
+``--within 60`` ends after sixty processor seconds, whatever the count; so does the first Ctrl-C or SIGTERM, after the
+life that is being lived. Each prints what it found and appends one line to ``results.jsonl``; the exit code is 1 if a
+law is broken.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +44,7 @@ from armillary.worlds.questions import template
 
 FAR_METRES, SMALL = 200.0, (64, 64)  # no place, speed or size in any world is beyond
 FAR = {"block": 600.0, "disc": 600.0, "disc_velocity": 5000.0, "goal": 600.0, "masses": 1e4}  # pixels; kilograms
+ENDING = (signal.SIGINT, signal.SIGTERM)
 FEWEST = 10  # answers of a template from which on its shares are looked at
 SEEING = ("driving", "drawer", "tabletop")  # whose judges look at colours too
 
@@ -53,30 +56,46 @@ def record(world: str, seed: int, kind: str, **more: Any) -> Episode:
 
 
 def in_time(numbers: Iterable[int], seconds: float) -> Iterator[int]:
-    """The numbers, until so many processor seconds are spent."""
-    begun = time.process_time()
-    for number in numbers:
-        if time.process_time() - begun > seconds:
-            return
-        yield number
+    """The numbers, until so many processor seconds are spent or somebody asks the process to end (again: at once)."""
+    begun, asked = time.process_time(), []
+    usual = {kind: signal.signal(kind, lambda number, _: _end(asked, usual, number)) for kind in ENDING}
+    try:
+        for number in numbers:
+            if asked or time.process_time() - begun > seconds:
+                return
+            yield number
+    finally:
+        for kind, handler in usual.items():
+            signal.signal(kind, handler)
+
+
+def _end(asked: list[int], usual: Mapping[int, Any], number: int) -> None:
+    asked.append(number)
+    signal.signal(number, usual[number])
 
 
 def seeds(world: str, count: int, first: int, within: float, **more: Any) -> dict[str, Any]:
     """Simulate ``count`` seeds whole; draw three frames of each. What went wrong, by kind."""
-    kinds, faults, done, pictures = found(ENTRIES[world].kinds), Counter(), 0, 0
+    kinds, bad, done, pictures = found(ENTRIES[world].kinds), list[tuple[str, str]](), 0, 0
     more["size"] = SMALL[0] if ENTRIES[world].square else SMALL
     with few_pictures(world) as drawn:
         for seed in in_time(range(first, first + count), within):
             done += 1
             episode = record(world, seed, kinds[seed % len(kinds)], extras=(), **more)
             for name, values in episode.states.items():
-                faults["not finite"] += not np.isfinite(values).all()
-                faults["exploded"] += bool(np.abs(values).max(initial=0) > FAR.get(name, FAR_METRES))
-            for frames in episode.frames.values():
+                if not np.isfinite(values).all():
+                    bad.append(("not finite", f"{name} of {seed}"))
+                if np.abs(values).max(initial=0) > FAR.get(name, FAR_METRES):
+                    bad.append(("exploded", f"{name} of {seed}"))
+            for camera, frames in episode.frames.items():
                 shown = frames[[k for k in drawn if k < len(frames)]]
                 pictures += len(shown)
-                faults["empty picture"] += int((shown.reshape(len(shown), -1).std(axis=1) < 4).any())
-    return {"seeds": done, "pictures": pictures, "faults": {kind: int(n) for kind, n in faults.items() if n}}
+                if (shown.reshape(len(shown), -1).std(axis=1) < 4).any():
+                    bad.append(("empty picture", f"{camera} of {seed}"))
+    faults: dict[str, list[str]] = {}
+    for kind, where in bad:
+        faults.setdefault(kind, []).append(where)
+    return {"seeds": done, "pictures": pictures, "faults": faults}
 
 
 def answers(world: str, count: int, first: int, within: float, **more: Any) -> dict[str, Any]:
@@ -187,9 +206,9 @@ def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
     made, missed, unlike, alarms, done = 0, 0, 0, 0, 0
     for seed in in_time(range(first, first + count), within):
         done += 1
-        partner = record(world, seed, "still", extras=())
+        partner = record(world, seed, "still", extras=(), size=SMALL)
         alarms += bool(broken(partner))
-        twin = record(world, seed, "still", extras=(), twin="any")
+        twin = record(world, seed, "still", extras=(), twin="any", size=SMALL)
         spell = twin.recipe["twin"]
         if spell is None:
             continue
@@ -227,6 +246,7 @@ def main() -> None:
         or result.get("wrong")
         or result.get("not_found")
         or result.get("unlike_before")
+        or result.get("usual")
     ):
         raise SystemExit(1)
 

@@ -2,6 +2,8 @@
 
 import importlib
 import itertools
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,6 +52,17 @@ def test_a_question_that_no_check_knows_is_named(lived):
         judge(world).wrong(episodes[0], q.ask("plan", "Why not?", "because"))
 
 
+def test_how_far_a_car_is_whose_nearest_point_is_out_of_sight_is_not_asked():
+    life = found(ENTRIES["driving"].record)(30002, "random", views=("front",), max_steps=40)
+    assert life.questions and not [one for one in life.questions if judge("driving").wrong(life, one)]
+    assert [box for box in life.boxes[40].values() if box[2] == 128]
+
+
+def test_who_is_further_left_in_metres_alone_is_not_asked_about():
+    life = found(ENTRIES["humans"].record)(30189, "still", views=("main",))
+    assert life.questions and not [one for one in life.questions if judge("humans").wrong(life, one)]
+
+
 def test_outlines_touch_or_are_as_far_apart_as_their_corners_and_edges():
     seen = judge("seen")
     one = seen.corners(np.array([0.0, 0.0, 0.0]), 4.0, 2.0)
@@ -70,3 +83,13 @@ def test_a_long_look_ends_on_time_and_a_short_one_is_whole():
     begun = time.process_time()
     assert sum(1 for _ in in_time(itertools.count(), 0.05)) > 0
     assert time.process_time() - begun < 5.0
+
+
+def test_a_long_look_that_is_asked_to_end_ends_after_this_life_and_leaves_things_as_they_were():
+    in_time, before = importlib.import_module("benchmarks.worlds_checks").in_time, signal.getsignal(signal.SIGTERM)
+    lived = []
+    for number in in_time(itertools.count(), 60.0):
+        lived.append(number)
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert lived == [0, 1, 2] and signal.getsignal(signal.SIGTERM) is before

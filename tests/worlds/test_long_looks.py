@@ -56,7 +56,9 @@ def test_a_life_of_which_little_is_drawn_is_the_same_life(world):
 def test_what_is_not_finite_or_black_is_found(monkeypatch):
     made = look.record
     monkeypatch.setattr(look, "record", lambda *told, **more: spoilt(made(*told, max_steps=2, **more)))
-    assert look.seeds("humans", 1, 0, 60.0)["faults"] == {"not finite": 1, "exploded": 1, "empty picture": 2}
+    told = look.seeds("humans", 1, 7, 60.0)["faults"]
+    assert told == {"not finite": ["joints of 7"], "exploded": ["hinges of 7"],
+                    "empty picture": ["main of 7", "side of 7"]}  # fmt: skip
 
 
 def spoilt(episode):

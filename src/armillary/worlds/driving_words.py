@@ -20,6 +20,7 @@ from armillary.worlds.driving_traffic import PERSON, SIZES, STEP
 from armillary.worlds.labels import Box, box_words, boxes
 
 Event = tuple[float, float, str]
+BESIDE = 15.0  # metres within which what the picture's edge cuts may be nearer than what is seen of it
 TOWARDS = ("left", "right", "in front", "behind")
 SPEEDS = ("speeds up", "slows down", "keeps its speed", "stands still")
 Array = NDArray[np.float64]
@@ -187,8 +188,10 @@ def _places(drive: Drive, seen: Mapping[str, Box], frame: int) -> list[Question]
     nearest = q.extreme(away, margin=2.0, largest=False)
     if nearest is not None and len(away) > 1:
         asked.append(q.ask("distance", "Who is nearest to the camera?", f"the {nearest}", frame))
+    width = drive.moments[frame].frames["front"].shape[1]
     for name, metres in away.items():
-        if metres < 40 and abs(metres / 5 - round(metres / 5)) < 0.35:
+        cut = metres < BESIDE and (seen[name][0] <= 0 or seen[name][2] >= width)  # its nearest point is out of sight
+        if metres < 40 and not cut and abs(metres / 5 - round(metres / 5)) < 0.35:
             words = f"How far away is the {name}, to the nearest 5 metres?"
             asked.append(q.ask("distance", words, f"{max(5, 5 * round(metres / 5))} m", frame))
         me, place = drive.moments[frame].state["ego"], drive.place(name, frame)

@@ -163,8 +163,9 @@ def _of_frame(world: Humans, moment: Moment, seen: dict[str, Box], frame: int) -
     if len(seen) == 2:
         ways = [in_camera(joints[world.names.index(name)][chest], view)[0] for name in seen]
         names = list(seen)
-        if abs(ways[0][0] - ways[1][0]) > 0.4:
-            left = names[0] if ways[0][0] < ways[1][0] else names[1]
+        left = names[0] if ways[0][0] < ways[1][0] else names[1]
+        middles = {name: box[0] + box[2] for name, box in seen.items()}  # who is far off may be left in metres alone
+        if abs(ways[0][0] - ways[1][0]) > 0.4 and middles[left] < max(middles.values()):
             asked.append(q.ask("relation", "Who is further to the left?", f"the {left}", frame))
         if abs(ways[0][2] - ways[1][2]) > 0.5:
             near = names[0] if ways[0][2] < ways[1][2] else names[1]
