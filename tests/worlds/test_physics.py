@@ -198,3 +198,11 @@ def test_two_lights_of_which_one_casts_shadows():
     drawn = add_lights(spec, np.random.default_rng(1))
     assert [light.castshadow for light in spec.lights] == [True, False]
     assert drawn["key_strength"] > drawn["fill_strength"]
+
+
+def test_what_only_touches_does_not_explode():
+    world = Physics(views=())
+    world.reset(20127)  # a cylinder that lies on its ramp, and that MuJoCo takes to be 33 cm inside it
+    speeds = [np.abs(np.stack([moment.state["velocities"], moment.state["spins"]])).max()
+              for moment in (world.step(STILL) for _ in range(8))]  # fmt: skip
+    assert 1 < max(speeds) < 20

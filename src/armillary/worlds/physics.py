@@ -30,6 +30,7 @@ SPEC = WorldSpec(
 )  # fmt: skip
 STILL = np.array([0.0, 0, 0, 1, 0, 0, 0, 1, 0])  # the action of a camera that stands
 MOVED_METRES = 0.08
+DEEP_METRES, APART_METRES = 0.02, 1e-4
 
 
 class Physics(Carried):
@@ -135,6 +136,14 @@ class Physics(Carried):
                 data.joint(item.name).qvel[:] = (*item.velocity, *(matrix(item.quaternion).T @ np.array(item.spin)))
         self._put_camera(data)
         mujoco.mj_forward(self._model, data)
+        deep = {int(self._model.geom_bodyid[g]) for c in data.contact if c.dist < -DEEP_METRES for g in c.geom}
+        if (
+            deep
+        ):  # things only touch at first; that just touching was taken for a third of a metre happens, and explodes
+            for item in self.items:
+                if not item.fixed and self._model.body(item.name).id in deep:
+                    data.joint(item.name).qpos[2] += APART_METRES
+            mujoco.mj_forward(self._model, data)
 
     def _put_camera(self, data: Any) -> None:
         data.mocap_pos[0], data.mocap_quat[0] = self._pose[:3, 3], quaternion_of(self._pose)
