@@ -181,17 +181,17 @@ def pico_reasoner() -> Run:
         name="eyes", steps=2000, batch=32, rate=3e-3, muon=True, warmup=100, weight_decay=0.05, decay=0.4, threads=2
     )
     stage = Stage(
-        name="reasoner", steps=1200, batch=32, rate=3e-3, muon=True, warmup=30, weight_decay=0.02, decay=0.5,
+        name="reasoner", steps=400, batch=32, rate=3e-3, muon=True, warmup=30, weight_decay=0.02, decay=0.5,
         threads=2, compile=True,
     )  # fmt: skip
     return Reasoner(
         data=Path("runs/pico/raw"), stills=Path("runs/pico/stills"), out=Path("runs/pico/reasoner"), stage=stage,
         eyes=eyes, look_once=True, longest=288, most=6, origin=Path("runs/pico/words/checkpoint"),
-        shares={"shape": 0.15, "count": 0.4, "relation": 0.8, "report": 0.1, "box": 0.1},
+        shares={"shape": 0.1, "colour": 0.35, "extreme": 0.35, "relation": 0.4, "report": 0.05, "box": 0.05},
         lessons=(
             _lesson(130, 5e-3, colour=0.85, shape=0.15),
             _lesson(120, 5e-3, extreme=0.8, colour=0.15, shape=0.05),
-            _lesson(240, 6e-3, relation=0.88, extreme=0.08, colour=0.03, count=0.01),
+            _lesson(420, 6e-3, relation=0.88, extreme=0.08, colour=0.03, count=0.01),
         ),
     )  # fmt: skip
 
