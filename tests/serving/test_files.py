@@ -1,5 +1,7 @@
 """Files appear whole or not at all, wherever they lie, and no key leads out of their folder."""
 
+import errno
+
 import pytest
 
 from armillary.errors import ConfigError, DataError
@@ -20,6 +22,33 @@ def test_what_is_written_is_read_and_removed(files):
     files.remove("job_1")
     with pytest.raises(DataError):
         files.read("job_1/1/video.mp4")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "goes"),
+    [
+        (OSError(errno.ENOTEMPTY, "in use"), True),
+        (FileNotFoundError(), True),
+        (PermissionError(errno.EACCES, "no"), False),
+    ],
+)
+def test_a_folder_goes_although_somebody_still_writes_there(tmp_path, monkeypatch, trouble, goes):
+    files = Files(str(tmp_path / "files"))
+    files.write("job_1/1/look.webp", b"a")
+    remove, troubles = files._system.rm, [trouble]
+
+    def rm(place, **how):
+        if troubles:
+            raise troubles.pop()
+        remove(place, **how)
+
+    monkeypatch.setattr(files._system, "rm", rm)
+    if goes:
+        files.remove("job_1")
+    else:
+        with pytest.raises(PermissionError):
+            files.remove("job_1")
+    assert (tmp_path / "files/job_1").exists() != goes
 
 
 @pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../b", "a//b", "", "a\x00", "a/.hidden", "A", "a b", "a\\b"])

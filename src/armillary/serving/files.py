@@ -3,6 +3,7 @@
 Keys are made by the server (``JOB/ATTEMPT/NAME``); nothing that a client says becomes a path.
 """
 
+import errno
 import re
 import uuid
 from typing import Any
@@ -11,6 +12,7 @@ import fsspec
 
 from armillary.errors import ConfigError, DataError
 
+REMOVALS = 5  # times that a folder in which somebody writes is removed
 _KEY = re.compile(r"[a-z0-9_]+(?:/[a-z0-9_]+)*(?:\.[a-z0-9]+)?")
 
 
@@ -46,10 +48,20 @@ class Files:
             raise DataError(f"{key} is not there any more: it was deleted, or its time was over.") from gone
 
     def remove(self, prefix: str) -> None:
-        """Forget everything under a prefix; nothing happens if there is nothing."""
+        """Forget everything under a prefix; nothing happens if there is nothing.
+
+        Who still writes there may be in the way: it is tried again, and what comes after that is swept up later.
+        """
         place = self._place(prefix)
-        if self._system.exists(place):
-            self._system.rm(place, recursive=True)
+        for _ in range(REMOVALS):
+            try:
+                if self._system.exists(place):
+                    self._system.rm(place, recursive=True)
+            except OSError as moved:
+                if not isinstance(moved, FileNotFoundError) and moved.errno != errno.ENOTEMPTY:
+                    raise
+            else:
+                return
 
     def tops(self) -> dict[str, float]:
         """The first part of every key, with the time of its last change in seconds since 1970."""
