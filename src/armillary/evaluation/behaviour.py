@@ -51,7 +51,7 @@ def measure_policy(
         asked, drawn = zip(*(instructions(seed) for seed in batch), strict=True)
         told = drawn if blind else asked
         success, steps = [False] * len(batch), [-1] * len(batch)  # the first moment comes before any step
-        with _tables(len(batch)) as worlds:
+        with tables(len(batch)) as worlds:
             for i, moment in drive_together(worlds, planner, seeds=batch, max_steps=max_steps, told=told):
                 success[i], steps[i] = moment.success, steps[i] + 1
         attempts += [
@@ -104,10 +104,10 @@ def _success(attempts: Sequence[Attempt], seed: int) -> Figure:
 
 
 @contextmanager
-def _tables(count: int) -> Iterator[list[Tabletop]]:
-    """So many tabletops that draw the front camera, closed in the end."""
+def tables(count: int, extras: tuple[str, ...] = ()) -> Iterator[list[Tabletop]]:
+    """So many tabletops that draw the front camera, with ``extras`` of it, closed in the end."""
     with ExitStack() as stack:
-        worlds = [Tabletop(views=("front",)) for _ in range(count)]
+        worlds = [Tabletop(views=("front",), extras=extras) for _ in range(count)]
         for world in worlds:
             stack.callback(world.close)
         yield worlds

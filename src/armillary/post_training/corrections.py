@@ -6,7 +6,7 @@ A policy that only saw an expert's moments does not know what to do after its ow
 Ross, Gordon and Bagnell, 2011, algorithm 3.1). ``CacheRun(stills=True)`` makes windows of these episodes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,13 @@ import torch
 from armillary.closed_loop.policies import Chunks
 from armillary.datasets.raw import save_raw
 from armillary.errors import ConfigError
+from armillary.evaluation.behaviour import TOGETHER, tables
 from armillary.records import Array, Episode
 from armillary.sampling.omni import load
 from armillary.training.episodes import check_share
 from armillary.worlds.record import LEAST_STEPS
 from armillary.worlds.tabletop import Tabletop
 from armillary.worlds.takeover import corrected
-
-TOGETHER = 16  # tables side by side: the model plans for all of them at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,9 @@ class CorrectionsRun:
         mine = [seed for seed in share if not self._file(seed, 0).exists()]
         for first in range(0, len(mine), TOGETHER):
             seeds = mine[first : first + TOGETHER]
-            for seed, episodes in zip(seeds, self._lived(planner, seeds), strict=True):
+            with tables(len(seeds), ("segmentation",)) as worlds:
+                lives = self._lived(planner, seeds, worlds)
+            for seed, episodes in zip(seeds, lives, strict=True):
                 for number, episode in reversed(list(enumerate(episodes))):
                     save_raw(self._file(seed, number), episode)
             report(f"{first + len(seeds)} of {len(mine)} lives")
@@ -66,9 +67,8 @@ class CorrectionsRun:
     def _file(self, seed: int, number: int) -> Path:
         return self.out / f"episode_{seed:07d}{number:02d}.npz"
 
-    def _lived(self, planner: Chunks, seeds: list[int]) -> Iterator[list[Episode]]:
+    def _lived(self, planner: Chunks, seeds: list[int], worlds: list[Tabletop]) -> list[list[Episode]]:
         """The moments of each life at which the model planned, corrected."""
-        worlds = [Tabletop(views=("front",), extras=("segmentation",)) for _ in seeds]
         moments = [world.reset(seed) for world, seed in zip(worlds, seeds, strict=True)]
         done: list[list[Array]] = [[] for _ in seeds]
         kept: list[list[Episode]] = [[] for _ in seeds]
@@ -86,6 +86,4 @@ class CorrectionsRun:
                     moments[i] = worlds[i].step(done[i][-1])
                     if moments[i].over:
                         break
-        for world in worlds:
-            world.close()
-        yield from kept
+        return kept

@@ -29,7 +29,6 @@ from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Report, Stage, train_stage
 
 UNIT = 32  # pixels, as the eyes see them, of one token on each side
-PLANE = 8  # cells on each side of a small picture
 PERIODS = (16, 8, 4)  # cells, of the waves that say where something is
 EMPTY_WEIGHT = 0.5
 

@@ -137,9 +137,7 @@ class Physics(Carried):
         self._put_camera(data)
         mujoco.mj_forward(self._model, data)
         deep = {int(self._model.geom_bodyid[g]) for c in data.contact if c.dist < -DEEP_METRES for g in c.geom}
-        if (
-            deep
-        ):  # things only touch at first; that just touching was taken for a third of a metre happens, and explodes
+        if deep:  # things only touch at first; MuJoCo may take that for a third of a metre, and then they explode
             for item in self.items:
                 if not item.fixed and self._model.body(item.name).id in deep:
                     data.joint(item.name).qpos[2] += APART_METRES
