@@ -245,12 +245,12 @@ def pico_generator() -> Run:
     """The bundled model: ``runs/pico/generator/checkpoint`` is what lies in the package.
 
     The bundled generator came in three parts of other shares (docs/log.md); this is one run with what they taught:
-    half of the exercises are single frames, most of these the policy's. Started again, it goes on after its hour.
+    half of the exercises are single frames, most of these the policy's, others lack what the words name. Started again, it goes on after its hour.
     """
     stage = Stage(
         name="generator", steps=6000, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
     )  # fmt: skip
-    flow = FlowConfig(stills_share=0.5, still_policy=0.8, full_noise=0.6, action_share=0.85)
+    flow = FlowConfig(stills_share=0.5, still_policy=0.7, missing=0.75, full_noise=0.6, action_share=0.85)
     return Generator(
         origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), stills=Path("runs/pico/frames"),
         vae=Path("runs/pico/decoder/vae"), out=Path("runs/pico/generator"), stage=stage, flow=flow,

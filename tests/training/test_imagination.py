@@ -42,7 +42,8 @@ def windows(count, *, width=10, fps=10.0):
         video=torch.randn(count, 20, 192, generator=rng).bfloat16(), actions=actions, domain=np.full(count, 6),
         width=np.full(count, width), fps=np.full(count, fps), acts=np.ones(count, bool), tells=np.ones(count, bool),
         task=[action_prompt(f"Push the red cube {i}", **told) for i in range(count)],
-        caption=[f"A film {i}." for i in range(count)], placed=[""] * count, things=torch.zeros(count, 20), size=SIZE,
+        caption=[f"A film {i}." for i in range(count)], placed=[""] * count, named=[{}] * count,
+        things=torch.zeros(count, 20), size=SIZE,
     )  # fmt: skip
 
 
@@ -164,6 +165,28 @@ def test_single_frames_teach_pictures_and_actions_without_a_film(made, share, se
     assert {part.modality for part in parts} == seen and parts[0].tokens.shape[1] == 4
     if share:  # the picture is given whole, the actions are found: nothing of a film is asked for
         assert not parts[0].level.any() and values["video"] == 0 and values["action"] > 0
+
+
+def test_of_some_pictures_only_what_the_words_name_is_missing(made):
+    still = windows(4)
+    named = [{}, {"red cube": [0, 0, 60, 60]}, {}, {"blue ball": [70, 70, 90, 90]}]  # each in one of 2 x 2 tokens
+    still = replace(still, video=still.video[:, :4], things=still.things[:, :4], size=(1, *SIZE[1:]), named=named)
+    config = FlowConfig(stills_share=1.0, still_policy=0.0, missing=1.0, listen_every=1)
+    one = FlowSource(made[0], made[1], windows(4), config, still)
+    values = one.losses(np.random.default_rng(0), 6)
+    (picture,) = made[0].seen[1]
+    hidden = picture.level > 0
+    assert hidden.shape == (6 * PICTURES, 4) and "hears_video" in values
+    some = hidden.sum(dim=1) == 1
+    assert some.any() and (~some).any() and hidden[~some].all()
+    assert set(hidden[some].int().argmax(dim=1).tolist()) == {0, 3}
+    for row, level, tokens in zip(hidden, picture.level, picture.tokens, strict=True):
+        whose = next(i for i in (1, 3) if torch.equal(tokens[~row], still.video[i].float()[~row]))
+        assert row.all() or row[0 if whose == 1 else 3]
+        assert level[row].unique().numel() == 1
+    nameless = FlowSource(made[0], made[1], windows(4), config, replace(still, named=[{}] * 4))
+    nameless.losses(np.random.default_rng(0), 6)
+    assert (made[0].seen[1][0].level > 0).all()  # nothing to name: pictures from whole captions
 
 
 def test_things_weigh_more(made):

@@ -1,15 +1,18 @@
 """What the generator's windows keep: they fit, mean in training what they mean in sampling, a cut takes nothing."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import SMALL_VAE, moving_square, small_checkpoint
 
 from armillary.datasets.raw import save_raw
 from armillary.embodiments import load_embodiment
+from armillary.errors import DataError
 from armillary.model import patchify
 from armillary.sampling.imagine import encode_given
 from armillary.sampling.omni import load
@@ -161,6 +164,16 @@ def test_a_cache_of_single_frames_comes_back_as_such(vae, raw, tmp_path):
     stills = partial(stills_of, vae=vae, embodiment=load_embodiment("pusht"), camera="top", most=2)
     assert len(list(make_cache(raw, tmp_path, stills, together=25))) == 3
     assert len(list(tmp_path.iterdir())) == 1 and load_cache(tmp_path).size == STILL
+
+
+def test_a_single_frame_keeps_where_named_things_are(vae, tmp_path):
+    stills = partial(stills_of, vae=vae, embodiment=load_embodiment("pusht"), camera="top", most=2)
+    tensors, rows = stills([expert(24)])
+    assert [row["named"] for row in rows] == [{"red cube": [32, 64, 64, 96]}, {}, {}]
+    old = [{key: value for key, value in row.items() if key != "named"} for row in rows]
+    save_file(tensors, tmp_path / "old.safetensors", metadata={"rows": json.dumps(old)})
+    with pytest.raises(DataError, match="make it anew"):
+        load_cache(tmp_path)
 
 
 def test_a_still_with_plans_is_seen_once_for_each(vae):

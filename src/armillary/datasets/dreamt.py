@@ -2,11 +2,13 @@
 
     dreamt(rng, side)   a table: names, places, the cells of a coarse plane they are in
     asked(table, rng)   what can be asked of it, in the words of the tabletop's questions, by task
+    shown(names)        what stands there, in the words of its captions
 
 The answers are true of the table as a picture shows it: left and right along its lines, near and far along its
 columns, which a camera that looks down at an angle makes shorter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from armillary.records import Question
 from armillary.worlds.captions import NUMBERS
+from armillary.worlds.questions import listed
 from armillary.worlds.tabletop_tasks import COLOURS, SHAPES
 
 LEAST, MOST = 3, 5  # things
@@ -73,6 +76,11 @@ def asked(table: Table, rng: np.random.Generator) -> list[Question]:
         along = ("right" if right > 0 else "left") if abs(right) > abs(away) else ("behind" if away > 0 else "in front")
         found.append(_question("relation", f"Seen from the {names[other]}, where is the {name}?", along))
     return found
+
+
+def shown(names: Sequence[str]) -> str:
+    """What stands on a table, in the words of its captions: "On the table: a red cube and a blue ball."."""
+    return f"On the table: {listed(names)}."
 
 
 def _question(task: str, words: str, answer: str) -> Question:

@@ -249,7 +249,7 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
     video = load_file(kept)["video"]
     return Windows(
         video=video, actions=torch.from_numpy(np.stack(actions)), task=task, caption=task,
-        things=torch.zeros(video.shape[:2]), placed=[""] * count,
+        things=torch.zeros(video.shape[:2]), placed=[""] * count, named=[{}] * count,
         domain=np.full(count, body.domain_id), width=np.full(count, body.width), fps=np.full(count, body.rate_hz),
         acts=np.array(may_act), tells=np.zeros(count, bool), size=((FRAMES + 3) // 4, height // SPACE, width // SPACE),
     )  # fmt: skip

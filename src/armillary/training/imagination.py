@@ -19,12 +19,13 @@ from torch import Tensor
 
 from armillary.model import TwoTowers, action_positions, video_positions
 from armillary.model.shelf import Shelf
-from armillary.prompts import action_prompt
+from armillary.prompts import action_prompt, video_prompt
 from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
 from armillary.training.flow import flow_loss, mix, sample_levels
-from armillary.training.latents import ANY_TASK, FRAMES, Windows
+from armillary.training.latents import ANY_TASK, FRAMES, PICTURE, Windows
+from armillary.training.missing import missing
 
 PICTURES = 4  # as many pictures as this cost no more than one film
 ACTIONS_ALONE = 2  # as many chunks of actions without a film cost no more than one with
@@ -39,7 +40,8 @@ class FlowConfig:
     share of samples with actions whose hidden tokens are pure noise (level 1, where sampling begins: a solver of few
     steps gives little but what the model says there; the schedule alone seldom draws it), ``full_noise_films``: of
     those without. ``policy_video``: the weight of a policy's film beside other films: what nobody can know teaches
-    little. ``places``: the share of captions that say where things are.
+    little. ``places``: the share of captions that say where things are. ``missing``: the share of pictures
+    from words of which only some things are missing, and the words name just these (``missing.py``).
     """
 
     stills_share: float = 0.5
@@ -63,6 +65,7 @@ class FlowConfig:
     moving_weight: float = 3.0  # more weight for tokens that differ from the first frame's
     things_weight: float = 3.0  # more weight for tokens that show things
     places: float = 0.5
+    missing: float = 0.5
     drop_prompt: float = 0.1
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
     listen_every: int = 20  # batches from words are marked a second time with exchanged prompts, one in so many
@@ -81,6 +84,7 @@ class Pool:
     def __init__(self, windows: Windows, config: FlowConfig) -> None:
         self.windows = windows
         self.acting, self.telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
+        self.named = np.array([i for i in self.telling if windows.named[i]], np.int64)
         self.frames, self.plane = windows.size[0], windows.size[1:]
         self.cells = windows.video.shape[1] // self.frames  # tokens of one latent frame
         still = windows.video[:, : self.cells].float().repeat(1, self.frames, 1)
@@ -112,6 +116,8 @@ class FlowSource:
         if self._stills and rng.random() < config.stills_share:
             if rng.random() < config.still_policy:
                 return self._with_actions(self._stills, rng, samples * ACTIONS_ALONE, {"policy": 1.0})
+            if self._stills.named.size and rng.random() < config.missing:
+                return self._missing(self._stills, rng, samples * PICTURES)
             return self._told(self._stills, rng, samples, "text-to-image")
         if rng.random() < config.action_share:
             return self._with_actions(self._films, rng, samples, config.modes)
@@ -168,6 +174,21 @@ class FlowSource:
         return self._marked(
             Exercise(pool=pool, rows=rows, prompts=prompts, video_level=video_level, action_level=None,
                      film_weight=torch.ones(samples), listen=listen), torch_rng,
+        )  # fmt: skip
+
+    def _missing(self, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        windows, config = pool.windows, self._config
+        rows = [int(pool.named[rng.integers(len(pool.named))]) for _ in range(samples)]
+        plane = (pool.plane[0] // 2, pool.plane[1] // 2)
+        words, hidden = zip(*(missing(windows.named[row], plane, PICTURE, rng) for row in rows), strict=True)
+        prompts = [video_prompt(one, frames=1, fps=1.0, height=PICTURE[0], width=PICTURE[1]) for one in words]
+        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        level = sample_levels(samples, shift=config.shift, generator=torch_rng, image=True)
+        level = level.masked_fill(torch.rand(samples, generator=torch_rng) < config.full_noise_films, 1.0)
+        listen = int(rng.integers(config.listen_every)) == 0
+        return self._marked(
+            Exercise(pool=pool, rows=rows, prompts=prompts, film_weight=torch.ones(samples), action_level=None,
+                     video_level=level[:, None] * torch.from_numpy(np.stack(hidden)), listen=listen), torch_rng,
         )  # fmt: skip
 
     def _words(self, windows: Windows, row: int, rng: np.random.Generator) -> str:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.embodiments import Embodiment
+from armillary.errors import DataError
 from armillary.model import patchify
 from armillary.prompts import action_prompt, placed_caption, video_prompt
 from armillary.records import Episode
@@ -55,6 +56,7 @@ class Windows:
     placed: list[str]  # the same with the places of things, or empty
     acts: NDArray[np.bool_]  # whether a policy may learn from it
     tells: NDArray[np.bool_]  # whether the caption describes it
+    named: list[Mapping[str, Sequence[int]]]  # boxes of the things a single frame's caption names, in pixels
     size: tuple[int, int, int] = LATENT  # latent frames, rows, columns of every window
 
     def __len__(self) -> int:
@@ -100,7 +102,7 @@ def windows_of(
         _row(episode, embodiment, s, episode.instruction)
         | {
             "caption": dense, "placed": with_places if s < STRIDE else "", "acts": expert and s >= detour,
-            "tells": bool(s == starts[0] or not expert),
+            "tells": bool(s == starts[0] or not expert), "named": {},
         }
         for s in starts
     ]  # fmt: skip
@@ -130,9 +132,12 @@ def stills_of(
             told.append((words, False))
     rows = [
         _row(episode, embodiment, s, words)
-        | {"caption": _still_caption(episode) if tells else "", "placed": "", "acts": plan is not None, "tells": tells}
+        | {
+            "caption": _still_caption(episode) if tells else "", "placed": "", "acts": plan is not None, "tells": tells,
+            "named": {name: list(box) for name, box in episode.boxes[0].items()} if tells and episode.boxes else {},
+        }
         for (episode, s), plan, (words, tells) in zip(shown, follow, told, strict=True)
-    ]
+    ]  # fmt: skip
     nothing = np.zeros((FRAMES - 1, 64), np.float32)
     actions = np.stack([nothing if plan is None else embodiment.encode(plan) for plan in follow])
     different = list({(id(episode), s): (episode, s) for episode, s in shown}.values())
@@ -218,13 +223,15 @@ def make_cache(
 
 
 def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> Windows:
-    """All windows of a cache whose row ``keep`` accepts."""
+    """All windows of a cache whose row ``keep`` accepts. ``DataError`` for a cache that an earlier version made."""
     from safetensors import safe_open
 
     video, actions, things, rows = [], [], [], []
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             own = json.loads(file.metadata()["rows"])
+        if any("named" not in row for row in own):
+            raise DataError(f"{path} does not say where named things are, an earlier version made it: make it anew.")
         tensors = load_file(path)
         wanted = [i for i, row in enumerate(own) if keep(row)]
         video.append(tensors["video"][wanted])
@@ -238,4 +245,5 @@ def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda 
         task=[r["task"] for r in rows], caption=[r["caption"] for r in rows],
         placed=[r["placed"] for r in rows], size=LATENT if video[0].shape[1] == math.prod(LATENT) // 4 else STILL,
         acts=np.array([r["acts"] for r in rows]), tells=np.array([r["tells"] for r in rows]),
+        named=[r["named"] for r in rows],
     )  # fmt: skip
