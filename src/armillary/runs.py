@@ -245,7 +245,8 @@ def pico_generator() -> Run:
     """The bundled model: ``runs/pico/generator/checkpoint`` is what lies in the package.
 
     The bundled generator came in three parts of other shares (docs/log.md); this is one run with what they taught:
-    half of the exercises are single frames, most of these the policy's, others lack what the words name. Started again, it goes on after its hour.
+    half of the exercises are single frames, most of these the policy's, others lack what the words name.
+    Started again, it goes on after its hour.
     """
     stage = Stage(
         name="generator", steps=6000, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
