@@ -196,6 +196,7 @@ def evaluate(
     questions: int = 300,
     episodes: int = 100,
     seed: int = 1_000_000,
+    steps: int | None = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on held-out seeds: every number of its card, with 95 % intervals. Goes on where it was stopped.
@@ -213,6 +214,7 @@ def evaluate(
         questions: How many.
         episodes: Of the policy.
         seed: The first held-out seed, at least 1,000,000.
+        steps: Of the solver, in every mode; what the checkpoint takes where nobody says a number.
         as_json: Print JSON for machines.
     """
     if suite == "trust":
@@ -228,7 +230,7 @@ def evaluate(
     place = Path("runs/evaluate") / Path(checkpoint).name if out is None else out
     numbers = measure(
         checkpoint, out=place, clips=clips, questions=questions, episodes=episodes, seed=seed,
-        sections=sections or SECTIONS,
+        sections=sections or SECTIONS, steps=steps,
     )  # fmt: skip
     if as_json:
         print(json.dumps(numbers, indent=1))

@@ -1,6 +1,7 @@
 """One run measures everything it is asked for, keeps what it has, and says how each number came about."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from tiny import small_checkpoint
@@ -71,6 +72,24 @@ def test_another_plan_is_another_measurement(omni, measured, capsys):
     measure(omni, plan, out=out, sections=["questions"])
     assert "kept" not in capsys.readouterr().err
     assert json.loads((out / "questions.json").read_text("utf-8"))["made_from"]["plan"]["questions"] == 2
+
+
+def test_the_solver_takes_as_many_steps_as_are_asked_for(omni, measured, tmp_path, monkeypatch):
+    taken, really = [], armillary.Omni.imagine_many
+
+    def watched(self, requests, **how):
+        rollouts = really(self, requests, **how)
+        taken.extend(rollout.provenance["request"]["steps"] for rollout in rollouts)
+        return rollouts
+
+    monkeypatch.setattr(armillary.Omni, "imagine_many", watched)
+    numbers = measure(omni, replace(PLAN, steps=3), out=tmp_path, sections=["inverse-dynamics"])
+    assert taken == [3, 3, 3]
+    assert all("--steps 3 --sections" in figure["command"] for figure in numbers["figures"].values())
+    told = "inverse-dynamics/r2_translation_expert"
+    assert "--steps" not in measured[1]["figures"][told]["command"]
+    with pytest.raises(ConfigError, match="steps=0"):
+        replace(PLAN, steps=0)
 
 
 def test_the_table_has_a_row_for_each_measured_figure_that_is_asked_for(measured, capsys):

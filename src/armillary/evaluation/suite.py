@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -39,12 +39,9 @@ from armillary.evaluation.held_out import (
 )
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.media import write_whole
-from armillary.records import Episode
-from armillary.sampling.omni import load
+from armillary.records import Episode, Rollout
+from armillary.sampling.omni import Omni, load
 from armillary.worlds.tabletop import Tabletop
-
-if TYPE_CHECKING:
-    from armillary.sampling.omni import Omni
 
 SECTIONS = ("forward-dynamics", "inverse-dynamics", "policy", "questions", "text-to-video")
 KINDS = ("expert", "clumsy", "random")
@@ -54,17 +51,21 @@ Step = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. ``known``: training-seed episodes, on which the judges that know no model are fitted."""
+    """How much is measured. ``known``: training-seed episodes, on which the judges that know no model are fitted.
+
+    ``steps``: of the solver, in every mode; None: what the checkpoint takes where nobody says a number.
+    """
 
     clips: int = 300
     questions: int = 300
     episodes: int = 100
     seed: int = HELD_OUT
     known: int = 60
+    steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("clips", "questions", "episodes", "known"):
-            if getattr(self, name) < 1:
+        for name in ("clips", "questions", "episodes", "known", "steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: it must be at least 1.")
 
 
@@ -72,7 +73,7 @@ class Plan:
 class Bench:
     """What every section works with: the opened model, the plan, the held-out episodes, and whom to tell."""
 
-    omni: "Omni"
+    omni: Omni
     plan: Plan
     folder: Path
     tell: Step
@@ -116,19 +117,21 @@ def evaluate(
     episodes: int = 100,
     sections: Sequence[str] = SECTIONS,
     seed: int = HELD_OUT,
+    steps: int | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint on held-out seeds; write everything into ``out``, return what ``numbers.json`` holds.
 
     ``clips`` also counts the films of text-to-video. ``seed``: the first held-out seed, at least 1,000,000.
+    ``steps``: of the solver, in every mode; None: what the checkpoint takes where nobody says a number.
     Raises ``ConfigError`` for an unknown section, ``CheckpointError`` if there is no such checkpoint.
     """
-    plan = Plan(clips=clips, questions=questions, episodes=episodes, seed=seed)
+    plan = Plan(clips=clips, questions=questions, episodes=episodes, seed=seed, steps=steps)
     _check_sections(sections)
     HeldOut(out, seed=seed)
     return measure(load(checkpoint), plan, out=out, sections=sections)
 
 
-def measure(omni: "Omni", plan: Plan, *, out: Path, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
+def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
     """``evaluate`` for a model that is open: run the sections that are not there yet, then join all there are."""
     _check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
@@ -138,6 +141,7 @@ def measure(omni: "Omni", plan: Plan, *, out: Path, sections: Sequence[str] = SE
         "plan": asdict(plan),
         "dtype": str(omni.parts.dtype),
     }
+    asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)
     for section in sections:
         path = out / f"{section}.json"
@@ -146,7 +150,7 @@ def measure(omni: "Omni", plan: Plan, *, out: Path, sections: Sequence[str] = SE
             continue
         start = time.monotonic()
         with _progress(console) as bars:
-            samples, figures, notes = _MEASURES[section](Bench(omni=omni, plan=plan, folder=out, tell=_teller(bars)))
+            samples, figures, notes = _MEASURES[section](Bench(omni=asked, plan=plan, folder=out, tell=_teller(bars)))
         _write_lines(out / f"{section}.jsonl", samples)
         kept = {"made_from": wanted, "notes": list(notes), "seconds": round(time.monotonic() - start, 1),
                 "figures": {name: asdict(figure) for name, figure in figures.items()}}  # fmt: skip
@@ -155,6 +159,18 @@ def measure(omni: "Omni", plan: Plan, *, out: Path, sections: Sequence[str] = SE
     numbers = _joined(omni, plan, out, [s for s in SECTIONS if s in sections])
     _write_json(out / "numbers.json", numbers)
     return numbers
+
+
+class Stepping(Omni):
+    """An open model whose solver takes ``steps`` steps wherever a request says no number. Shares all its parts."""
+
+    def __init__(self, omni: Omni, steps: int) -> None:
+        super().__init__(omni.parts)
+        self._steps = steps
+
+    def imagine_many(self, requests: Sequence[Mapping[str, Any]], **how: Any) -> list[Rollout]:
+        """As ``Omni.imagine_many``."""
+        return super().imagine_many([{"steps": self._steps, **request} for request in requests], **how)
 
 
 def forget(out: Path, sections: Sequence[str] = SECTIONS) -> None:
@@ -254,10 +270,11 @@ def _check_sections(sections: Sequence[str]) -> None:
         raise ConfigError(f"sections={list(sections)}: give at least one of {', '.join(SECTIONS)}.")
 
 
-def _joined(omni: "Omni", plan: Plan, out: Path, sections: Sequence[str]) -> dict[str, Any]:
+def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[str, Any]:
     """Every figure of the sections, under SECTION/NAME, with the circumstances it was measured in."""
     command = ["armillary", "evaluate", str(omni.parts.folder.name), "--clips", str(plan.clips), "--questions",
                str(plan.questions), "--episodes", str(plan.episodes), "--seed", str(plan.seed)]  # fmt: skip
+    command += [] if plan.steps is None else ["--steps", str(plan.steps)]
     figures: dict[str, Any] = {}
     notes: dict[str, Any] = {}
     for section in sections:
