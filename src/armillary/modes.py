@@ -22,7 +22,8 @@ class Mode:
     ``action``: ``none``, ``given`` or ``hidden``. ``needs``: the fields of ``Asked`` without which it cannot run;
     ``takes``: more that it may be given, beside what every mode takes. ``source``: the given image is not the first
     frame but stands before it, an item of its own. ``apart``: only checkpoints that say so have learnt it (``learnt``
-    in their ``defaults.json``).
+    in their ``defaults.json``). ``history``: in place of the image it may be given a film of what came before, 4k+1
+    frames; the actions then lead from that film's first frame on.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Mode:
     takes: tuple[str, ...] = ()
     source: bool = False
     apart: bool = False
+    history: bool = False
 
     @property
     def may_sound(self) -> bool:
@@ -68,7 +70,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0,
+            steps=10, guidance=1.0, shift=3.0, takes=("video",), history=True,
         ),
         Mode(
             name="inverse-dynamics", video="given", action="hidden", needs=("video", "embodiment"),
@@ -106,7 +108,7 @@ class Asked(TypedDict, total=False):
     negative_prompt: str
     image: Any  # a path, a PIL image, or uint8 h w 3
     last_image: Any
-    video: Any  # a path, or uint8 t h w 3
+    video: Any  # a path, or uint8 t h w 3; of forward dynamics: what came before, in place of the image
     actions: Any  # t-1 a, physical units of the embodiment, or a path to JSON
     sound: bool  # the film is to be heard, too: 48 kHz stereo
     embodiment: str  # a name, or a path to a .toml file
@@ -151,6 +153,11 @@ def check_asked(mode: Mode, asked: dict[str, Any]) -> None:
             raise RequestError(
                 f"{name!r} is not a field of a request: known are {', '.join(fields)}. Nearest: {near[0]!r}."
             )
-    missing = [name for name in mode.needs if asked.get(name) is None]
+    has = {name for name, value in asked.items() if value is not None}
+    if mode.history and {"image", "video"} <= has:
+        raise RequestError(f"{mode.name} begins with image, or with video, what came before: give one of them.")
+    missing = [
+        name for name in mode.needs if name not in has and not (mode.history and name == "image" and "video" in has)
+    ]
     if missing:
         raise RequestError(f"{mode.name} lacks {', '.join(missing)}: it needs {', '.join(mode.needs)}.")

@@ -14,7 +14,7 @@ from armillary.sampling import imagine as imagining
 from armillary.sampling import solver
 from armillary.sampling.imagine import CancelledError, encode_given
 from armillary.sampling.requests import check_request
-from armillary.sampling.stretches import count_stretches, unfold
+from armillary.sampling.stretches import Made, count_stretches, unfold
 
 SMALL = {"size": (32, 32), "steps": 2}
 
@@ -211,6 +211,30 @@ def test_each_stretch_starts_from_the_last_frame_of_the_one_before(omni, picture
     assert len(whole.video) == 21
     assert np.array_equal(whole.video[:17], first.video)
     assert np.array_equal(whole.video[17:], second.video[1:])
+
+
+def test_every_stretch_knows_what_came_before(omni, picture, film, actions, states):
+    """With five frames of history each walk begins with five; the later one with the last five of the one before."""
+    long = np.concatenate([actions, actions[:8]])
+    asked = {"video": film[:5], "actions": long, "embodiment": "tabletop", **SMALL, "seed": 4}
+    request = check_request("fd", asked, omni.parts.folder)
+    rollout = omni.imagine("fd", **asked)
+    assert len(rollout.video) == 25 and len(states) == count_stretches(request) == 2
+    stretches = unfold(request)
+    first = next(stretches)
+    second = stretches.send(Made(video=rollout.video[:17]))
+    assert (first.given, second.given) == ((0, 1), (0, 1))
+    assert np.array_equal(second.actions, request.actions[12:]), "from the first of the frames that are known on"
+    for stretch, (start, end) in zip((first, second), states, strict=True):
+        given = patchify(encode_given(omni.parts, [stretch], stretch.layout), 2)[0].reshape(-1)
+        assert torch.equal(start[0, : given.numel()], given) and torch.equal(end[0, : given.numel()], given)
+
+
+def test_what_came_before_changes_what_comes(omni, film, actions):
+    asked = {"actions": actions, "embodiment": "tabletop", **SMALL}
+    one, other = (omni.imagine("fd", video=np.concatenate([past, film[4:5]]), **asked).video for past in
+                  (film[:4], film[8:12]))  # fmt: skip
+    assert not np.array_equal(one[5:], other[5:])
 
 
 def test_a_long_film_is_read_window_by_window(omni, film):

@@ -12,6 +12,7 @@ import websockets.sync.client
 from PIL import Image
 
 STILL = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0.5]
+ALREADY = dict.fromkeys(("embodiment", "width", "height", "steps"))  # agreed when the session began
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def piece(session):
     return told, data
 
 
-def act(session, rows, event_id="e", **action):
-    event = {"multi_modal_data": {"action": {"data": rows, **action}}}
+def act(session, rows, event_id="e", *, prompt=None, **action):
+    event = {"multi_modal_data": {"action": {"data": rows, **action}}, "prompt": prompt}
     session.send(json.dumps({"type": "session.interaction", "interaction": {"event_id": event_id, "event": event}}))
 
 
@@ -73,7 +74,7 @@ def test_pieces_join_into_one_film_that_goes_on_after_a_break(begin):
     done = heard(session)
     assert (done["type"], done["frames"], done["chunks"]) == ("session.done", 16, 4)
 
-    again = begin(session_id=start["session_id"], embodiment=None, width=None, height=None, steps=None)
+    again = begin(session_id=start["session_id"], **ALREADY)
     assert heard(again)["session_id"] == start["session_id"]
     _, first = piece(again)
     act(again, [STILL] * 4)
@@ -85,6 +86,13 @@ def test_pieces_join_into_one_film_that_goes_on_after_a_break(begin):
         last = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][-1]
     assert len(frames) == 5
     assert np.abs(frames[0].astype(int) - last).mean() < 6, "it goes on from the frame where it stopped"
+
+
+def test_what_was_agreed_cannot_be_agreed_again(begin):
+    session = begin(image=picture())
+    start = heard(session)
+    told = heard(begin(session_id=start["session_id"]))["error"]
+    assert (told["code"], told["param"]) == ("conflict", "embodiment")
 
 
 def test_words_alone_begin_a_world(begin):
@@ -111,8 +119,9 @@ def test_a_mistake_leaves_the_session_open(begin):
     assert piece(session)[0]["frames"] == 2
 
 
-@pytest.mark.parametrize("start", [{"embodiment": "nobody"}, {"session_id": "job_x"}, {"width": 63}, {"colour": 1},
-                                   {"prompt": "", "image": None}, {"image": "/etc/passwd"}])  # fmt: skip
+@pytest.mark.parametrize("start", [{"history": 4}, {"history": 17}, {"embodiment": "nobody"}, {"session_id": "job_x"},
+                                   {"width": 63}, {"colour": 1}, {"prompt": "", "image": None},
+                                   {"image": "/etc/passwd"}])  # fmt: skip
 def test_a_beginning_that_cannot_be_is_told_and_hung_up_on(begin, start):
     session = begin(**{"prompt": "a table", **start})
     while "error" not in (told := heard(session)):
@@ -120,3 +129,58 @@ def test_a_beginning_that_cannot_be_is_told_and_hung_up_on(begin, start):
     assert told["error"]["type"] in ("invalid_request_error", "not_found_error")
     with pytest.raises(websockets.ConnectionClosed):
         session.recv(60)
+
+
+def test_the_model_sees_as_many_frames_again_as_asked_and_they_are_kept(begin):
+    session = begin(image=picture(), history=9)
+    start = heard(session)
+    assert start["config"]["history"] == 9
+    piece(session)
+    seen = []
+    for count in (4, 3, 8, 1):
+        act(session, [STILL] * count)
+        assert heard(session)["frames"] == count
+        told, _ = piece(session)
+        seen.append(told["provenance"]["request"])
+        assert told["frames"] == count
+    assert [one["film"]["shape"][0] for one in seen] == [1, 5, 5, 9], "4k+1 of what there is"
+    assert [len(one["actions"]) for one in seen] == [4, 4 + 3, 4 + 8, 8 + 1], "with the actions between them"
+    session.send(json.dumps({"type": "session.stop"}))
+    heard(session)
+    again = begin(session_id=start["session_id"], **ALREADY)
+    heard(again), piece(again)
+    act(again, [STILL] * 2)
+    heard(again)
+    told, _ = piece(again)
+    assert told["provenance"]["request"]["film"]["shape"][0] == 9, "and the session remembers them"
+
+
+def test_a_prompt_holds_from_its_own_event_on_and_alone_the_body_rests(begin):
+    session = begin(image=picture(), prompt="first", num_frames=2)
+    heard(session), piece(session)
+    act(session, [STILL], "a")
+    act(session, [STILL], "b", prompt="second")
+    session.send(json.dumps({"type": "session.interaction", "interaction": {"event": {"prompt": "third"}}}))
+    act(session, [STILL], "d")
+    said = []
+    while len(said) < 4:
+        if (told := heard(session))["type"] == "video.chunk_metadata":
+            session.recv(120)
+            said.append((told["provenance"]["request"]["prompt"], told["frames"]))
+    assert said == [("first", 1), ("second", 1), ("third", 2), ("third", 1)]
+    for event in ({}, {"prompt": None}):
+        session.send(json.dumps({"type": "session.interaction", "interaction": {"event": event}}))
+        assert "the event is empty" in heard(session)["message"]
+
+
+def test_who_takes_a_session_up_again_has_it_alone(begin):
+    first = begin(image=picture())
+    start = heard(first)
+    piece(first)
+    second = begin(session_id=start["session_id"], **ALREADY)
+    assert heard(first)["error"]["code"] == "session_taken"
+    assert heard(second)["session_id"] == start["session_id"]
+    piece(second)
+    act(second, [STILL])
+    heard(second)
+    assert piece(second)[0]["frames"] == 1

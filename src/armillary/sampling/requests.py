@@ -149,6 +149,8 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         controlled = check_controls(given, size, fps, defaults.frames if defaults.told else None)
         mode = replace(mode, frames=controlled.stretch, guidance=controlled.words)
     film, last_image = _pictures(mode, given, size, fps)
+    if mode.history and film is not None and len(film) > 1:
+        mode = replace(mode, given_latent_frames=_history(mode, len(film)))
     frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
     guidance = number(given, "guidance", mode.guidance, most=100.0)
     asked_shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
@@ -265,9 +267,23 @@ def _pictures(
         if len(film) < least:
             raise RequestError(f"video has {len(film)} frames at {fps:g} a second: {mode.name} needs at least {least}.")
         return fit_film(film if mode.video == "given" else film[:least], size), None
+    if mode.history and "video" in given:
+        return fit_film(film_from(given["video"], "video", fps), size), None
     film = fit_picture(picture_from(given["image"], "image"), size)[None] if "image" in mode.needs else None
     last = fit_picture(picture_from(given["last_image"], "last_image"), size) if mode.also_last else None
     return film, last
+
+
+def _history(mode: Mode, count: int) -> int:
+    """How many latent frames so many frames of what came before are, which every stretch then begins with."""
+    most = mode.frames - FRAMES_A_LATENT
+    if count % FRAMES_A_LATENT != 1 or count > most:
+        near = min(most, FRAMES_A_LATENT * ((count - 1) // FRAMES_A_LATENT) + 1)
+        raise RequestError(
+            f"video has {count} frames: of what came before {mode.name} takes 4k+1, at most {most}. Give the last "
+            f"{near}."
+        )
+    return 1 + (count - 1) // FRAMES_A_LATENT
 
 
 def _frames(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: Array | None) -> int:
@@ -281,6 +297,11 @@ def _frames(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: A
     if told is not None:
         if "frames" in given and frames != told:
             raise RequestError(f"frames={frames} does not fit what is given, which makes {told}: leave frames out.")
+        if actions is not None and film is not None and told <= len(film):
+            raise RequestError(
+                f"{len(actions)} actions lead no further than the {len(film)} frames of video: its own {len(film) - 1} "
+                "come first, and more must follow."
+            )
         if told > MOST_FRAMES:
             raise RequestError(f"{told} frames are more than {MOST_FRAMES}: give fewer.")
         frames = told

@@ -11,6 +11,6 @@ app.py       routes_*.py            the HTTP side
 memory.py                           what a request will take, asked before it is taken
 sockets.py                          what all websockets share
 policy_socket.py  wire.py           robots: the openpi protocol, MessagePack without objects
-realtime.py                         a world session: actions in, film out
+realtime.py  session.py             a world session: actions in, film out; what it keeps
 studio/                             the page in the browser
 """

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -36,6 +36,9 @@ from armillary.serving.metrics import Metrics
 from armillary.serving.problems import Problem, bad, of_job, problem_of
 from armillary.serving.settings import ServeSettings, chosen_checkpoint
 from armillary.serving.words import WordList
+
+if TYPE_CHECKING:
+    from armillary.serving.session import Session
 
 TOGETHER_PIXELS = 1_000_000  # what is larger is computed alone: a batch would gain little and take much memory
 
@@ -67,6 +70,7 @@ class Desk:
         self.metrics, self.memory = Metrics(), Memory.of(self.checkpoint, settings.device)
         self.audit = Audit(settings.folder / "audit.jsonl")
         self.open_sockets = 0
+        self.worlds: dict[str, Session] = {}  # the sessions that a connection has, by their names
         self.when_put: Callable[[], None] = lambda: None  # rings the workers' bell
 
     @property
@@ -198,6 +202,7 @@ class Desk:
         if one.kind == "image":
             return np.zeros((height, width, 3), np.uint8)
         frames = max(int(asked.get("frames") or mode.frames or 17), 1 + int(asked.get("given_frames") or 0))
+        frames = 1 if mode.history else frames  # how many frames came before is known once it is opened
         return np.broadcast_to(np.uint8(0), (frames, height, width, 3))
 
     async def judge(self, texts: Sequence[str | None]) -> None:

@@ -10,6 +10,7 @@ from armillary.serving.problems import Problem, bad
 from armillary.serving.settings import Limits
 
 Kind = Literal["image", "video"]
+Strip = Literal["strip"]  # frames below one another, as one PNG: how a world's last frames travel, unchanged
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w-]+=[\w.\"-]+)*)(;base64)?,", re.ASCII)
 TAKEN = {"image": "PNG, JPEG or WebP", "video": "MP4 or WebM"}
 
@@ -18,7 +19,7 @@ TAKEN = {"image": "PNG, JPEG or WebP", "video": "MP4 or WebM"}
 class Input:
     """A picture or a film as it came. ``field``: what the client called it."""
 
-    kind: Kind
+    kind: Kind | Strip
     data: bytes
     field: str
 

@@ -62,9 +62,13 @@ def keep_result(files: Files, prefix: str, rollout: Rollout, checkpoint: Path) -
 
 
 def keep_piece(files: Files, prefix: str, film: Array, piece: Mapping[str, Any]) -> dict[str, str]:
-    """A piece of a growing film and its last frame, from which the next piece goes on."""
-    data = fragment(film, piece["fps"], start=piece["start"], number=piece["number"])
-    made = {"chunk.m4s": data, "last.png": quick_png(film[-1])}
+    """The last ``piece["keep"]`` frames as a piece of a growing film, and what the next piece goes on from.
+
+    That is the last frame, and the last ``piece["past"]`` ones below one another.
+    """
+    data = fragment(film[-piece["keep"] :], piece["fps"], start=piece["start"], number=piece["number"])
+    past = np.concatenate(film[-piece["past"] :])
+    made = {"chunk.m4s": data, "last.png": quick_png(film[-1]), "past.png": quick_png(past)}
     for name, one in made.items():
         files.write(f"{prefix}/{name}", one)
     return {name: f"{prefix}/{name}" for name in made}

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from armillary.errors import ArmillaryError, CheckpointError, RequestError
@@ -154,15 +155,18 @@ class Worker:
                 self.bell.ring(job.id)
             return
         for job, requests in asked:
-            self._keep(job, [next(rollouts) for _ in requests], len(running))
+            self._keep(job, requests, [next(rollouts) for _ in requests], len(running))
 
-    def _keep(self, job: Job, rollouts: Sequence[Rollout], batch: int) -> None:
+    def _keep(self, job: Job, requests: Sequence[dict[str, Any]], rollouts: Sequence[Rollout], batch: int) -> None:
         folder, prefix = self.omni.parts.folder, f"{job.id}/{job.attempt}"
         results = [keep_result(self.files, f"{prefix}/{n}", one, folder) for n, one in enumerate(rollouts)]
         result = {**results[0], "all": [one["files"] for one in results]}
         if piece := job.request.get("piece"):
             assert rollouts[0].video is not None
-            result["files"] = keep_piece(self.files, prefix, rollouts[0].video[-piece["keep"] :], piece)
+            shown = [requests[0][name] for name in ("image", "video") if name in requests[0]]
+            before = [one if one.ndim == 4 else one[None] for one in shown]  # what was seen, as it was
+            film = np.concatenate([*before, rollouts[0].video[-piece["keep"] :]])
+            result["files"] = keep_piece(self.files, prefix, film, piece)
         if self.omni.parts.defaults.untrained:
             result["notice"] = self.omni.parts.defaults.untrained
         if not self.jobs.complete(job, result, keep_seconds=self.limits.keep_hours * 3600, batch=batch):
@@ -190,7 +194,8 @@ class Worker:
         for name, value in request.items():
             if isinstance(value, Mapping) and "input" in value:
                 fps = request.get("fps") or self._rate(request)
-                found[name] = self._input(job, value, fps if request["mode"] != "reason" else None)
+                one = self._input(job, value, fps if request["mode"] != "reason" else None)
+                found[name] = one.reshape(-1, *request["size"], 3) if value["kind"] == "strip" else one
             elif name == "size":
                 found[name] = tuple(value)
         return gathered(found)
@@ -206,7 +211,7 @@ class Worker:
 
     def _input(self, job: Job, named: Mapping[str, Any], fps: float | None) -> Array:
         data = self.files.read(f"{job.id}/in/{named['input']}")
-        if named["kind"] == "image":
+        if named["kind"] in ("image", "strip"):
             return open_picture(data, named["field"], self.limits)
         film, rate = open_film(data, named["field"], self.limits)
         return film if fps is None else at_rate(film, rate, fps)
