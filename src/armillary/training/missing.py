@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from armillary.datasets.dreamt import shown
 
 TOUCHED = 1  # pixels by which a box must reach into a token's picture
+ALONE = 0.5  # how often just one thing is missing; else one to all, equally likely
 WHOLE = 0.5  # how often everything is hidden where every thing is
 
 
 def missing(
     boxes: Mapping[str, Sequence[int]], plane: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[str, NDArray[np.bool_]]:
-    """Some of the things, from one to all, equally likely: words that name them, and the tokens (m) that show them.
+    """Some of the things, half of the time one: words that name them, and the tokens (m) that show them.
 
     ``boxes``: left, top, right, bottom in a picture of ``size`` h w; ``plane``: rows and columns of its tokens.
     """
-    names = [str(name) for name in rng.permutation(list(boxes))[: int(rng.integers(1, len(boxes) + 1))]]
+    count = 1 if rng.random() < ALONE else int(rng.integers(1, len(boxes) + 1))
+    names = [str(name) for name in rng.permutation(list(boxes))[:count]]
     hidden = np.zeros(plane, bool)
     if len(names) == len(boxes) and rng.random() < WHOLE:
         return shown(names), ~hidden.ravel()
