@@ -239,7 +239,7 @@ def main() -> None:
     print(json.dumps(result, indent=1))
     spent = (time.perf_counter() - begun) * 1e3
     timing = Timing(median_ms=spent, low_ms=spent, high_ms=spent, processor_ms=time.process_time() * 1e3, repeats=1)
-    report(f"world_{told.what}", timing, world=told.world, **result, cores=os.cpu_count())
+    report(f"world_{told.what}", timing, world=told.world, first=told.first, **result, cores=os.cpu_count())
     if (
         result.get("unlike")
         or result.get("faults")
