@@ -205,6 +205,19 @@ def test_weather_changes_colours_and_nothing_else():
         assert np.array_equal(looks[weather].depth["front"], looks["clear"].depth["front"])
 
 
+def test_fog_hides_what_is_far_and_not_the_ground_before_the_car_wherever_it_went():
+    """Fog is reckoned at a surface's corners: a meadow of squares 250 m wide was all fog for a car in its midst."""
+    world = Driving(views=("front",), extras=("depth",), weather="fog", hour="day")
+    world.reset(82)
+    world._rear = np.array([7.2, -98.9, -1.05])  # where chance drives in this seed
+    moment = world.step(world.action_for(0.9, 0.0))
+    frame, depth = moment.frames["front"].astype(float), moment.depth["front"]
+    near, sky = frame[(depth > 0) & (depth < 4)].mean(axis=0), frame[:40].mean(axis=(0, 1))
+    world.close()
+    assert near.max() < 0.7 * sky.min()  # green in front of the bonnet
+    assert np.abs(frame[(depth > 60) & (depth < 130)].mean(axis=0) - sky).max() < 20
+
+
 def test_the_scenario_map_puts_boxes_where_the_camera_sees_vehicles():
     episode = record_driving(3, max_steps=4)
     film, marks = scenario_film(episode), episode.segmentation["front"]

@@ -61,6 +61,14 @@ def test_what_is_not_finite_or_black_is_found(monkeypatch):
                     "empty picture": ["main of 7", "side of 7"]}  # fmt: skip
 
 
+def test_one_colour_is_empty_whichever_it_is_and_a_dark_field_is_not():
+    pictures = np.random.default_rng(3).integers(0, 2, (3, 32, 32, 3)).astype(np.uint8)
+    assert look.empty(pictures[0]) and look.empty(pictures[1] + np.uint8([60, 140, 90]))
+    field = pictures[2] + np.uint8([20, 24, 22])
+    field[12:20, 14:18] += 12  # the car
+    assert not look.empty(field)
+
+
 def spoilt(episode):
     episode.states["joints"][0, 0, 0] = np.nan
     episode.states["hinges"][0, 0, 0] = 1e6

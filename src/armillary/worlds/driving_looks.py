@@ -136,7 +136,7 @@ def _ground(spec: Any, streets: Streets, sky: Conditions, rng: np.random.Generat
                        rgb=tuple(picture[:8, :8].mean((0, 1)) / 255))  # fmt: skip
     plane = mujoco.mjtGeom.mjGEOM_PLANE
     spec.worldbody.add_geom(name="ground", type=plane, size=[GROUND, GROUND, 1], material="ground")
-    spec.worldbody.add_geom(name="far", type=plane, size=[250, 250, 250], pos=[0, 0, -0.05], material=far)
+    spec.worldbody.add_geom(name="far", type=plane, size=[250, 250, 5], pos=[0, 0, -0.05], material=far)
 
 
 def _houses(spec: Any, streets: Streets, rng: np.random.Generator, *, lit: bool) -> None:
