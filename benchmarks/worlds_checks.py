@@ -129,20 +129,38 @@ def answers(world: str, count: int, first: int, within: float, **more: Any) -> d
             words = template(question.words.split(":")[0] if "Which of these" in question.words else question.words,
                              names)  # fmt: skip
             said[words][template(question.answer) if "box" in question.answer else question.answer] += 1
-    shares = {words: max(c.values()) / sum(c.values()) for words, c in said.items()
-              if sum(c.values()) >= FEWEST and "box" not in max(c)}  # fmt: skip
-    return {"answers": asked, "episodes": episodes, "wrong": len(bad), "examples": bad[:8], "templates": len(said),
-            "most_frequent_share": round(max(shares.values(), default=0), 3), "usual": usual(said)}  # fmt: skip
+    often, shares = usual(said), table(said)
+    for words, (share, count, answer) in sorted(shares.items(), key=lambda found: -found[1][0]):
+        print(f"{share:.3f} of {count:4d}  {words}  {answer}{'  (too often)' if words in often else ''}")
+    above = {words: list(found) for words, found in shares.items() if found[0] > 0.5}
+    return {
+        "answers": asked,
+        "episodes": episodes,
+        "wrong": len(bad),
+        "examples": bad[:8],
+        "templates": len(said),
+        "templates_counted": len(shares),
+        "above_half": above,
+        "most_frequent_share": max((share for share, _, _ in shares.values()), default=0),
+        "usual": often,
+    }
+
+
+def table(said: Mapping[str, Counter[str]]) -> dict[str, tuple[float, int, str]]:
+    """Share of the most frequent answer, how many there are, and which it is, of each template asked often enough."""
+    found = {}
+    for words, answers in said.items():
+        count, (answer, most) = sum(answers.values()), answers.most_common(1)[0]
+        if count >= FEWEST and "box" not in answer:
+            found[words] = (round(most / count, 3), count, answer)
+    return found
 
 
 def usual(said: Mapping[str, Counter[str]]) -> dict[str, str]:
     """Templates whose most frequent answer has more than half, by more than chance explains (two deviations)."""
-    found = {}
-    for words, answers in said.items():
-        count, (answer, most) = sum(answers.values()), answers.most_common(1)[0]
-        if count >= FEWEST and "box" not in answer and most / count > 0.5 + (0.25 / count) ** 0.5 * 2:
-            found[words] = f"{most} of {count}: {answer}"
-    return found
+    counted = table(said).items()
+    return {words: f"{round(share * count)} of {count}: {answer}" for words, (share, count, answer) in counted
+            if share > 0.5 + (0.25 / count) ** 0.5 * 2}  # fmt: skip
 
 
 def experts(world: str, count: int, first: int, within: float) -> dict[str, Any]:

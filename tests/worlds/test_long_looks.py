@@ -33,7 +33,9 @@ def test_twenty_seeds_have_finite_places_and_pictures(world):
 
 def test_an_answer_that_is_given_too_often_is_named():
     fair, chance, usual = Counter(a=30, b=30), Counter(a=7, b=4), Counter(a=45, b=15)
-    assert look.usual({"one": fair, "two": chance, "three": usual}) == {"three": "45 of 60: a"}
+    said = {"one": fair, "two": chance, "three": usual, "seldom": Counter(a=9)}
+    assert look.usual(said) == {"three": "45 of 60: a"}
+    assert look.table(said) == {"one": (0.5, 60, "a"), "two": (0.636, 11, "a"), "three": (0.75, 60, "a")}
 
 
 @pytest.mark.parametrize("world", ["humans", "physics"])

@@ -33,6 +33,22 @@ def test_the_expert_arrives(incident):
     assert shift("expert", 6, incident=incident)[1][-1].success
 
 
+@pytest.mark.parametrize("seed", [30058, 30092, 30111])
+def test_the_expert_makes_room_for_who_comes_towards_it(seed):
+    """Each waited for the other until the end: a worker came out of the aisle into which the robot was sent."""
+    world, moments = shift("expert", seed)
+    assert moments[-1].success, world.failed
+    assert not any(m.state["collision"][0] for m in moments)
+
+
+def test_nobody_stands_in_the_robot_at_the_beginning():
+    """In seed 30068 the fork-lift that meets somebody did: the robot was set aside from it once, and not far enough."""
+    world = Warehouse(views=())
+    world.reset(30068)
+    assert min(gap for gap, _ in world.contacts("robot").values()) > 1
+    assert not world.touches(world.robot)
+
+
 def test_chance_does_not_arrive():
     assert not any(shift("random", seed)[1][-1].success for seed in range(4))
 

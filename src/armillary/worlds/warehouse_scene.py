@@ -269,8 +269,11 @@ def _leave_room(hall: Hall) -> None:
         if all(gap_between(mover.place(), mover.size, place, size) > 1.2 for place, size in others):
             kept.append(mover)
         elif mover.blind_to:
-            hall.start[:2] += 1.6 * np.array([-np.sign(mover.place()[0]), 0.0])
             kept.append(mover)
+            away = -float(np.sign(mover.place()[0]))
+            hall.start[0] += 1.6 * away
+            while any(gap_between(hall.start, robot[1], m.place(), m.size) <= 1.2 for m in kept):
+                hall.start[0] += 0.4 * away
     hall.movers = kept
 
 
