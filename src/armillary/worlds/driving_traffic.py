@@ -172,13 +172,18 @@ def safe_speed(gap: float, ahead: float) -> float:
     return math.sqrt(2 * GENTLE * room + ahead**2)
 
 
+def _rim() -> Array:
+    t, one = np.linspace(-1, 1, 6)[:-1], np.ones(5)
+    return np.concatenate([np.stack(p, axis=1) for p in ((t, one), (one, -t), (-t, -one), (-one, t))])
+
+
+_RIM = _rim()  # twenty points around the square from -1 to 1
+
+
 def rectangle(place: Array, length: float, width: float) -> Array:
     """Twenty points around a rectangle, 20 2; ``place`` is x, y, heading of its middle."""
-    t = np.linspace(-1, 1, 6)[:-1]
-    one = np.ones(5)
-    rim = np.concatenate([np.stack(p, axis=1) for p in ((t, one), (one, -t), (-t, -one), (-one, t))])
     c, s = np.cos(place[2]), np.sin(place[2])
-    return np.asarray(place[:2] + rim * (length / 2, width / 2) @ np.array([[c, s], [-s, c]]))
+    return np.asarray(place[:2] + _RIM * (length / 2, width / 2) @ np.array([[c, s], [-s, c]]))
 
 
 def gap_between(one: Array, size: tuple[float, float], other: Array, other_size: tuple[float, float]) -> float:

@@ -77,7 +77,8 @@ def _free(world: Warehouse) -> dict[Cell, bool]:
     good = (abs(x) < wide - 1.0) & (y > front + 0.9) & (y < back - 1.0)
     for a, b, half, deep in blocks:
         good &= (abs(x - a) > half + ROOM) | (abs(y - b) > deep + ROOM)
-    return {(int(xs[i]), int(ys[k])): bool(good[i, k]) for i in range(len(xs)) for k in range(len(ys))}
+    return {(x, y): free for x, row in zip(xs.tolist(), good.tolist(), strict=True)
+            for y, free in zip(ys.tolist(), row, strict=True)}  # fmt: skip
 
 
 def _ways(movers: Iterable[Mover]) -> Array:
