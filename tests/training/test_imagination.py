@@ -66,7 +66,7 @@ def test_a_batch_is_a_function_of_seed_and_step(made):
     ("forward-dynamics", [0], True), ("inverse-dynamics", [0, 1, 2, 3, 4], False), ("policy", [0], False),
 ])  # fmt: skip
 def test_given_tokens_are_the_data_to_the_bit_and_their_velocity_is_nothing(made, mode, video, action):
-    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {mode: 1.0}))
+    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {mode: 1.0}, history=0.0))
     pictures, moves = made[0].seen[1]
     data = windows(4)
     given = (pictures.level == 0).reshape(6, 5, 4)
@@ -80,6 +80,16 @@ def test_given_tokens_are_the_data_to_the_bit_and_their_velocity_is_nothing(made
     assert bool((moves.level == 0).all()) == action
     for part, velocity in zip((pictures, moves), made[0].said, strict=True):
         assert not velocity[part.level == 0].any()
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.0, {1}), (0.4, {1, 2, 3}), (1.0, {2, 3})])
+def test_of_some_films_more_than_the_first_frame_is_known(made, share, known):
+    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {"forward-dynamics": 1.0}, history=share), 40)
+    given = (made[0].seen[1][0].level == 0).reshape(40, 5, 4)
+    assert {int(one.sum()) // 4 for one in given} == known
+    assert all(bool(one[: int(one.sum()) // 4].all()) for one in given)  # the first ones, whole
+    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}, history=1.0), 8)
+    assert (made[0].seen[1][0].level == 0).sum() == 8 * 4
 
 
 @pytest.mark.parametrize(("mode", "given", "frames"), [

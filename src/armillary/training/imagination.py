@@ -41,7 +41,8 @@ class FlowConfig:
     steps gives little but what the model says there; the schedule alone seldom draws it), ``full_noise_films``: of
     those without. ``policy_video``: the weight of a policy's film beside other films: what nobody can know teaches
     little. ``places``: the share of captions that say where things are. ``missing``: the share of pictures
-    from words of which only some things are missing, and the words name just these (``missing.py``).
+    from words of which only some things are missing, and the words name just these (``missing.py``). ``history``: the
+    share of forward dynamics that is given two or three latent frames, as a world session's later chunks may be.
     """
 
     stills_share: float = 0.5
@@ -66,6 +67,7 @@ class FlowConfig:
     things_weight: float = 3.0  # more weight for tokens that show things
     places: float = 0.5
     missing: float = 0.5
+    history: float = 0.2
     drop_prompt: float = 0.1
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
     listen_every: int = 20  # batches from words are marked a second time with exchanged prompts, one in so many
@@ -145,8 +147,10 @@ class FlowSource:
         inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
         policy = torch.tensor([mode == "policy" for mode in modes])
         video_level = level[:, None].repeat(1, pool.cells * pool.frames)
-        video_level[:, : pool.cells] = 0
         video_level[inverse] = 0
+        longer = forward & (torch.rand(samples, generator=torch_rng) < config.history) & (pool.frames > 3)
+        known = torch.where(longer, torch.randint(2, 4, (samples,), generator=torch_rng), 1)
+        video_level[torch.arange(pool.cells * pool.frames) < pool.cells * known[:, None]] = 0
         action_level = torch.where(forward, 0.0, level)[:, None].repeat(1, FRAMES - 1)
         weight = torch.where(policy, config.policy_video, 1.0)
         listen = bool(policy.all()) and int(rng.integers(config.listen_every)) == 0
