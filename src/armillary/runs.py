@@ -296,7 +296,7 @@ def pusht() -> Run:
     """The bundled model learns to push the T from recordings, and is driven in the world it came from."""
     return FinetuneRun(
         origin="pico", data=Path("runs/pusht/recordings"), out=Path("runs/pusht/finetune"), embodiment="pusht",
-        minutes=6.0, vae_minutes=3.0, windows=600, clips=48, rate=1e-3, world="pusht", lives=10,
+        minutes=7.0, vae_minutes=3.0, windows=600, clips=48, rate=1e-3, world="pusht", lives=10, compile=True,
     )  # fmt: skip
 
 
@@ -304,7 +304,7 @@ def droid() -> Run:
     """The bundled model learns a real arm in a real room from one recording: say where it is with --data."""
     return FinetuneRun(
         origin="pico", data=Path("droid_lerobot"), out=Path("runs/droid"), embodiment="droid", like="tabletop",
-        minutes=6.0, vae_minutes=7.0, windows=300, clips=32, rate=1e-3,
+        minutes=6.0, vae_minutes=11.0, windows=300, clips=32, rate=1e-3, compile=True,
     )  # fmt: skip
 
 

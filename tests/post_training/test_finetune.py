@@ -188,6 +188,15 @@ def test_a_slot_can_begin_as_that_of_a_like_body(run, tmp_path):
     assert any((rows[name][droid.domain_id] != plain[name][droid.domain_id]).any() for name in slots)
 
 
+def test_layers_are_compiled_only_where_that_is_asked(run, told, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("armillary.post_training.finetune.compile_layers", lambda _, part: asked.append(part))
+    finetune(replace(run, out=tmp_path / "plain"), lambda _: None)
+    assert not asked
+    finetune(replace(run, out=tmp_path / "compiled", compile=True), lambda _: None)
+    assert asked == ["generate"]
+
+
 def test_mixed_recordings_are_made_in_turn_and_continued(tmp_path):
     pytest.importorskip("gym_pusht", reason="gym-pusht is not installed")
     some = MixedRun(out=tmp_path, world="pusht", episodes=1, controllers=("random", "clumsy"), seed=5)

@@ -44,6 +44,7 @@ from armillary.sampling.omni import load
 from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import SPACE, TIER, VideoVAE
+from armillary.training.compiling import compile_layers
 from armillary.training.generator import write_checkpoint
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import FRAMES, Windows, encode_windows
@@ -86,7 +87,10 @@ class FinetuneRun:
     lives: int = 8
     seed: int = 0
     threads: int = 1
-    flow: FlowConfig = field(default_factory=lambda: FlowConfig(action_share=1.0, drop_task=0.0))
+    compile: bool = False  # half as long a step, for half a minute at the beginning
+    flow: FlowConfig = field(
+        default_factory=lambda: FlowConfig(action_share=1.0, drop_task=0.0, full_noise=0.8, history=0.0)
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
@@ -262,6 +266,9 @@ def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows
         flow = replace(flow, modes={name: share for name, share in flow.modes.items() if name != "policy"})
     source = FlowSource(model, tokenizer, windows, flow)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
+
+    if run.compile:
+        compile_layers(model, "generate")
 
     def losses(step: int) -> Mapping[str, Tensor]:
         return source.losses(np.random.default_rng([run.seed, step]), run.batch)

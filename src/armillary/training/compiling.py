@@ -22,7 +22,7 @@ def compile_layers(model: TwoTowers, part: Literal["generate", "read"]) -> None:
     """Let every layer of ``model`` do ``part`` compiled; ``ConfigError`` where there is no C++ compiler."""
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         raise ConfigError(
-            "stage.compile is on, but there is no C++ compiler: install g++ (Debian: apt install g++) or switch it off."
+            "compile is on, but there is no C++ compiler: install g++ (Debian: apt install g++) or switch it off."
         )
     done = torch.compile(Layer.generate if part == "generate" else Layer.read, dynamic=True)
     for layer in model.transformer.layers:
