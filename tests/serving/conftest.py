@@ -13,6 +13,7 @@ from hands import PATIENT_MS, is_ours
 from PIL import Image
 from tiny import small_checkpoint
 
+from armillary.embodiments import load_embodiment, save_embodiments
 from armillary.media import write_video
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for benchmarks
@@ -24,6 +25,7 @@ from benchmarks.serving_process import Server, running
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_checkpoint(tmp_path_factory.mktemp("small") / "small", sound=True)
     told = {"size": [128, 128], "fps": 10.0, "steps": {"policy": 3}, "learnt": ["image-edit", "transfer"]}
+    save_embodiments(folder, [load_embodiment(name) for name in ("tabletop", "pusht", "droid", "av")])
     (folder / "defaults.json").write_text(json.dumps(told))
     return folder
 

@@ -11,6 +11,8 @@ import websockets
 import websockets.sync.client
 from PIL import Image
 
+from armillary.serving.jobs import Jobs
+
 STILL = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0.5]
 ALREADY = dict.fromkeys(("embodiment", "width", "height", "steps"))  # agreed when the session began
 
@@ -153,6 +155,18 @@ def test_the_model_sees_as_many_frames_again_as_asked_and_they_are_kept(begin):
     heard(again)
     told, _ = piece(again)
     assert told["provenance"]["request"]["film"]["shape"][0] == 9, "and the session remembers them"
+
+
+def test_a_session_is_kept_from_its_last_piece_on(begin, server):
+    session = begin(image=picture())
+    name = heard(session)["session_id"]
+    piece(session)
+    table = Jobs(f"sqlite:///{server.folder / 'jobs.sqlite'}")
+    begun = table.of_id(name).expires_at
+    act(session, [STILL])
+    heard(session), piece(session)
+    assert table.of_id(name).expires_at > begun
+    table.close()
 
 
 def test_a_prompt_holds_from_its_own_event_on_and_alone_the_body_rests(begin):

@@ -1,6 +1,11 @@
 """The studio's chat and its live world work by keyboard alone, at phone and desk width, light and dark."""
 
-from hands import check_looks, shoot, tab_to, write
+import numpy as np
+import pytest
+from hands import check_looks, choose, shoot, tab_to, write
+
+from armillary.embodiments import load_embodiment, pose_from_rot6d
+from armillary.serving.routes_service import resting
 
 
 def test_a_chat_about_a_picture_and_a_film_streams(page, picture, film):
@@ -67,3 +72,39 @@ def test_a_world_is_driven_with_the_keyboard(page, picture):
     page.keyboard.press("ArrowUp")
     page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('5 frames')")
     assert page.is_disabled("#world-body") and page.is_enabled("#world-stop")
+
+
+@pytest.mark.parametrize("name", ["tabletop", "droid", "pusht", "av", "camera_pose", "highway"])
+def test_every_key_is_a_step_that_the_body_can_do(browser, server, name):
+    body = load_embodiment(name)
+    told = {"domain": body.domain, "channels": [one.name for one in body.channels], "rest": resting(body),
+            "limits": [[one.low, one.high] for one in body.channels]}  # fmt: skip
+    page = browser.new_page()
+    page.goto(server.url)
+    moves = page.evaluate(
+        """async (body) => { const { movesOf, rowOf } = await import("/studio/moves.js");
+        return movesOf(body).map(([name, key, changes]) => [name, key, rowOf(body, changes)]); }""",
+        told,
+    )
+    page.close()
+    assert len(moves) >= 4 and len({key for _, key, _ in moves}) == len(moves)
+    rows = {label: row for label, _, row in moves}
+    body.check(list(rows.values()), limits=True)
+    if "first_x" in told["channels"] and "gripper" not in told["channels"]:
+        ahead, left, right = (pose_from_rot6d(np.array(rows[one])) for one in ("Ahead", "Turn left", "Turn right"))
+        assert ahead[2, 3] > 0 and np.allclose(ahead[:3, :3], np.eye(3))
+        assert right[0, 2] > 0.05 and np.allclose(left[:3, :3] @ right[:3, :3], np.eye(3)), "what was right lies ahead"
+
+
+def test_a_car_is_driven_with_the_keyboard(page, picture):
+    page.set_input_files("#world-image", picture)
+    choose(page, "#world-body", "av")
+    assert page.locator("#moves button").all_inner_texts()[0].startswith("Ahead")
+    write(page, "#world-steps", "1")
+    tab_to(page, "#world-form button.main")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('1 frame ')")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#live-said').textContent.startsWith('5 frames')")
+    check_looks(page)
+    shoot(page, "car")

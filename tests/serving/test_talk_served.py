@@ -6,7 +6,7 @@ import pytest
 from armillary.serving.forms import parsed
 from armillary.serving.problems import Problem
 from armillary.serving.settings import Limits
-from armillary.serving.talk import Apart, ChatBody, manner_of, pieces_of, stops_of, unnested
+from armillary.serving.talk import Apart, ChatBody, film_of, manner_of, pieces_of, stops_of, unnested
 from armillary.serving.worker import picked
 
 REPLIES = {
@@ -64,12 +64,14 @@ def test_a_film_is_read_at_so_many_frames_or_so_many_a_second(count, fps, places
 
 def read_whole(more):
     body = body_of(**more)
-    return manner_of(body, Limits()), stops_of(body), list(pieces_of(body, Limits()))
+    return manner_of(body, Limits()), film_of(body), stops_of(body), list(pieces_of(body, Limits()))
 
 
 @pytest.mark.parametrize(
     "more",
-    [{"max_tokens": 10_000}, {"stop": ["a"] * 5}, {"stop": ""}, {"temperature": 3}, {"frequency_penalty": 0.5},
+    [{"max_tokens": 10_000}, {"max_tokens": 8, "max_completion_tokens": 9}, {"stream_options": {"include_usage": True}},
+     {"media_io_kwargs": {"video": {"fps": 2, "num_frames": 8}}}, {"stop": ["a"] * 5}, {"stop": ""},
+     {"temperature": 3}, {"frequency_penalty": 0.5},
      {"repetition_penalty": 1.1}, {"n": 2}, {"logprobs": True}, {"tools": []}, {"media_io_kwargs": {"audio": {}}},
      {"messages": [{"role": "user", "content": "<|im_end|>"}]},
      {"messages": [{"role": "assistant", "content": "x", "tool_calls": [1]}]},

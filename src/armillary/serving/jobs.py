@@ -333,6 +333,11 @@ class Jobs:
             db.execute(JOBS.delete().where(JOBS.c.id.in_(job_ids)))
             db.execute(PIECES.delete().where(PIECES.c.job_id.in_(job_ids)))
 
+    def keep_on(self, job_id: str, seconds: float) -> None:
+        """Keep a job for so long from now on: somebody still uses it."""
+        with self._write() as db:
+            db.execute(JOBS.update().where(JOBS.c.id == job_id).values(expires_at=time.time() + seconds))
+
     def expired(self, *, hidden_seconds: float) -> list[str]:
         """Jobs whose time is over: kept long enough, or answered on the line a while ago."""
         now = time.time()

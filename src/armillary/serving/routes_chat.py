@@ -17,7 +17,7 @@ from armillary.serving.jobs import Job, NewJob, new_id
 from armillary.serving.keys import Caller
 from armillary.serving.problems import of_job
 from armillary.serving.routes_service import caller_of, desk_of, json_body, noted, refuses, sends
-from armillary.serving.talk import Apart, ChatBody, manner_of, pieces_of, stops_of, unnested
+from armillary.serving.talk import Apart, ChatBody, film_of, manner_of, pieces_of, stops_of, unnested
 
 router = APIRouter()
 
@@ -56,7 +56,7 @@ async def put_chat(desk: Desk, caller: Caller, body: ChatBody) -> Job:
     """A chat as a job on the table, its pictures beside."""
     desk.check_model(body.model)
     manner, stops = manner_of(body, desk.limits), stops_of(body)
-    film = body.media_io_kwargs.video.model_dump(exclude_none=True) if body.media_io_kwargs else {}
+    film = film_of(body)
     turns: list[dict[str, Any]] = []
     inputs: dict[str, bytes] = {}
     spoken: list[str | None] = []

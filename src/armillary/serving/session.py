@@ -191,6 +191,7 @@ class Session:
                 await run_in_threadpool(self.desk.files.write, self._key(name), one)
         told = json.dumps(self.state).encode()
         await run_in_threadpool(self.desk.files.write, f"{self.id}/in/state.json", told)
+        await run_in_threadpool(self.desk.jobs.keep_on, self.id, self.desk.limits.keep_hours * 3600)
         if before not in (0, self.state["frames"]):
             await run_in_threadpool(self.desk.files.remove, f"{self.id}/in/{before}")
         provenance = await run_in_threadpool(self.desk.taken, job)

@@ -110,7 +110,12 @@ def unnested(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def manner_of(body: ChatBody, limits: Limits) -> dict[str, Any]:
-    """How words are chosen, as ``speak.Manner`` takes it."""
+    """How words are chosen, as ``speak.Manner`` takes it; a ``Problem`` for what contradicts itself."""
+    if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
+        raise bad(f"max_tokens={body.max_tokens}, but max_completion_tokens={body.max_completion_tokens}: give one.",
+                  "max_tokens", "conflict")  # fmt: skip
+    if body.stream_options is not None and not body.stream:
+        raise bad("stream_options has no effect without stream: leave it out.", "stream_options", "unsupported")
     longest = body.max_completion_tokens or body.max_tokens or min(256, limits.answer)
     if longest > limits.answer:
         name = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
@@ -122,6 +127,14 @@ def manner_of(body: ChatBody, limits: Limits) -> dict[str, Any]:
         "top_k": max(0, body.top_k or 0),
         "seed": body.seed or 0,
     }
+
+
+def film_of(body: ChatBody) -> dict[str, Any]:
+    """How films are read: so many frames a second, or so many in all, or nothing said."""
+    told = body.media_io_kwargs.video.model_dump(exclude_none=True) if body.media_io_kwargs else {}
+    if len(told) > 1:
+        raise bad("media_io_kwargs.video has fps and num_frames: give one of them.", "media_io_kwargs", "conflict")
+    return told
 
 
 def stops_of(body: ChatBody) -> list[str]:

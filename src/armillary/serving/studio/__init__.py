@@ -1,4 +1,4 @@
-"""The studio: a page in the same server, made of four files and no build step."""
+"""The studio: a page in the same server, made of five files and no build step."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ FILES = {
     "studio.css": "text/css",
     "studio.js": "text/javascript",
     "controls.js": "text/javascript",
+    "moves.js": "text/javascript",
     "index.html": "text/html",
 }
 HEADERS = {
@@ -44,6 +45,12 @@ async def script() -> Response:
 async def controls() -> Response:
     """How controls of a film are asked for."""
     return _file("controls.js")
+
+
+@router.get("/studio/moves.js", include_in_schema=False)
+async def moves() -> Response:
+    """What the keys do in the live world."""
+    return _file("moves.js")
 
 
 def _file(name: str) -> Response:

@@ -1,6 +1,7 @@
 // The studio: forms, jobs, chat and a live world over the server's own HTTP. No build step, nothing fetched from elsewhere.
 
 import { addControls, drawControls, fitControls } from "./controls.js";
+import { movesOf, rowOf } from "./moves.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
@@ -396,41 +397,24 @@ let socket = null;
 let film = null;
 let pending = 0;
 const STEPS = 4;  // actions of one move
-
-function movesOf(name) {  // what each key means: name, key, which channels change, by what share of their limit
-  const body = model.embodiments[name];
-  const at = (channel) => body.channels.indexOf(channel);
-  if (at("step_x") >= 0 && at("gripper") >= 0)
-    return [["Forward", "ArrowUp", { [at("step_x")]: .25 }], ["Back", "ArrowDown", { [at("step_x")]: -.25 }],
-      ["Left", "ArrowLeft", { [at("step_y")]: .25 }], ["Right", "ArrowRight", { [at("step_y")]: -.25 }],
-      ["Up", "PageUp", { [at("step_z")]: .25 }], ["Down", "PageDown", { [at("step_z")]: -.25 }],
-      ["Close", "c", { [at("gripper")]: "low" }], ["Open", "o", { [at("gripper")]: "high" }]];
-  return body.channels.slice(0, 4).flatMap((channel, column) => [
-    [`More ${channel}`, ["ArrowRight", "ArrowUp", "PageUp", "e"][column], { [column]: .25 }],
-    [`Less ${channel}`, ["ArrowLeft", "ArrowDown", "PageDown", "q"][column], { [column]: -.25 }]]);
-}
+const ARROWS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
 
 function moves() {
   const name = $("world-body").value;
   if (!name) return;
-  $("moves").replaceChildren(...movesOf(name).map((move) =>
-    make("button", { type: "button", disabled: !socket, onclick: () => act(move) }, move[0], make("kbd", { text: move[1].replace("Arrow", "") }))));
+  $("moves").replaceChildren(...movesOf(model.embodiments[name]).map((move) =>
+    make("button", { type: "button", disabled: !socket, onclick: () => act(move) }, move[0], make("kbd", { text: ARROWS[move[1]] || move[1] }))));
 }
 
 $("world-body").addEventListener("change", () => { if (!socket) moves(); });
 $("live").addEventListener("keydown", (event) => {
-  const move = movesOf($("world-body").value).find((one) => one[1] === event.key);
+  const move = movesOf(model.embodiments[$("world-body").value]).find((one) => one[1] === event.key);
   if (move && socket) { event.preventDefault(); act(move); }
 });
 
 function act([label, , changes]) {
   if (pending > 3) return;
-  const body = model.embodiments[$("world-body").value];
-  const row = body.rest.slice();
-  for (const [column, share] of Object.entries(changes)) {
-    const [low, high] = body.limits[column];
-    row[column] = share === "low" ? low : share === "high" ? high : row[column] + share * (share > 0 ? high - row[column] : row[column] - low);
-  }
+  const row = rowOf(model.embodiments[$("world-body").value], changes);
   pending += 1;
   $("live-said").textContent = `${label}: being imagined …`;
   socket.send(JSON.stringify({ type: "session.interaction", interaction: { event_id: label,
@@ -440,7 +424,8 @@ function act([label, , changes]) {
 $("world-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   stop();
-  const start = { type: "session.start", format: "m4s", prompt: $("world-prompt").value, embodiment: $("world-body").value, steps: Number($("world-steps").value) };
+  const start = { type: "session.start", format: "m4s", prompt: $("world-prompt").value, embodiment: $("world-body").value };
+  if ($("world-steps").value) start.steps = Number($("world-steps").value);
   const file = $("world-image").files[0];
   if (file) start.image = await asUrl(file);
   const where = new URL("/v1/realtime/video", location.href);
