@@ -155,7 +155,7 @@ def check_asked(mode: Mode, asked: dict[str, Any]) -> None:
             )
     has = {name for name, value in asked.items() if value is not None}
     if mode.history and {"image", "video"} <= has:
-        raise RequestError(f"{mode.name} begins with image, or with video, what came before: give one of them.")
+        raise RequestError(f"video has no use beside image, one of which {mode.name} begins with: give one of them.")
     missing = [
         name for name in mode.needs if name not in has and not (mode.history and name == "image" and "video" in has)
     ]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from armillary.errors import RequestError
 from armillary.serving.forms import parsed
-from armillary.serving.problems import Problem
+from armillary.serving.problems import Problem, problem_of
 from armillary.serving.settings import Limits
 from armillary.serving.talk import Apart, ChatBody, film_of, manner_of, pieces_of, stops_of, unnested
 from armillary.serving.worker import picked
@@ -60,6 +61,18 @@ def test_a_film_is_read_at_so_many_frames_or_so_many_a_second(count, fps, places
     found, rate = picked(film, 10.0, count, float(fps))
     assert found[:, 0, 0, 0].tolist() == places
     assert rate == pytest.approx(len(places) / 0.9 if count else fps), "it lasts as long as before"
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [("frames=6 cannot be cut into latents: a film must have 4k+1, 5 would do.", "num_frames"),
+     ("solver 'heun' is unknown: choose from unipc, euler.", "solver"),
+     ("embodiment 'the big one' is not one this checkpoint was trained with: it knows pusht.", "embodiment"),
+     ("actions has 4 rows, which lead no further.", "actions"), ("policy lacks image, embodiment.", "image"),
+     ("size=1312x64 does not fit.", "size"), ("the film is too long.", None)],
+)  # fmt: skip
+def test_the_field_that_a_sentence_begins_with_is_named_as_the_client_called_it(message, field):
+    assert problem_of(RequestError(message), {"frames": "num_frames"}).param == field
 
 
 def read_whole(more):

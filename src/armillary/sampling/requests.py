@@ -299,8 +299,8 @@ def _frames(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: A
             raise RequestError(f"frames={frames} does not fit what is given, which makes {told}: leave frames out.")
         if actions is not None and film is not None and told <= len(film):
             raise RequestError(
-                f"{len(actions)} actions lead no further than the {len(film)} frames of video: its own {len(film) - 1} "
-                "come first, and more must follow."
+                f"actions has {len(actions)} rows, which lead no further than the {len(film)} frames of video: its own "
+                f"{len(film) - 1} come first, and more must follow."
             )
         if told > MOST_FRAMES:
             raise RequestError(f"{told} frames are more than {MOST_FRAMES}: give fewer.")
@@ -309,7 +309,8 @@ def _frames(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: A
         raise RequestError(f"frames={frames}, but {mode.name} makes one picture: leave frames out.")
     if actions is None and (frames % FRAMES_A_LATENT != 1 or (frames == 1 and mode.frames != 1)):
         near = max(FRAMES_A_LATENT + 1, FRAMES_A_LATENT * round((frames - 1) / FRAMES_A_LATENT) + 1)
-        raise RequestError(f"a film of {frames} frames cannot be cut into latents: it must have 4k+1, {near} would do.")
+        what = f"frames={frames}" if told is None else f"video has {frames} frames, which"
+        raise RequestError(f"{what} cannot be cut into latents: a film must have 4k+1, {near} would do.")
     if mode.also_last and frames > mode.frames:
         raise RequestError(f"frames={frames}: {mode.name} makes one stretch of at most {mode.frames} frames.")
     told_latents = mode.given_latent_frames + int(mode.also_last)

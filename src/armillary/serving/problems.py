@@ -76,7 +76,7 @@ def problem_of(error: ArmillaryError, names: dict[str, str] | None = None) -> Pr
 
 def field_named(message: str) -> str | None:
     """The field that one of our sentences begins with: ``steps=0 is no use`` or ``image cannot be used``."""
-    found = re.match(r"(?:request \d+: )?'?(\w+)'?(?:=| cannot| is | has | names | lacks | must)", message)
+    found = re.match(r"(?:request \d+: )?'?(\w+)'?(?:=| (?:'.*?' )?(?:cannot|is|has|names|lacks|must)\b)", message)
     word = found.group(1) if found else None
     lacking = re.match(r"[\w-]+ lacks (\w+)", message)
     if lacking:

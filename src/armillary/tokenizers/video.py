@@ -210,7 +210,7 @@ def canvas_for(height: int, width: int) -> tuple[int, int]:
         if height <= tall and width <= wide:
             return tall, wide
     raise RequestError(
-        f"a picture of {height}x{width} does not fit the {tall}x{wide} canvas, the largest of its shape: scale it down."
+        f"size={height}x{width} does not fit the {tall}x{wide} canvas, the largest of its shape: scale it down."
     )
 
 
