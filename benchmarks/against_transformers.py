@@ -1,13 +1,14 @@
 """How fast the reasoner speaks on this machine, beside Transformers' ``generate`` with the same weights and words.
 
-    python -m benchmarks.against_transformers [--repeats 3] [--dtype float32] [--apart]
+    python -m benchmarks.against_transformers [--repeats 3] [--dtype float32] [--apart] [--compiled]
 
 A random reasoner (8 layers, width 512, 8 query and 2 key-value heads of 64, MLP 1536, vocabulary of 32,768), whose
 head lets each word decide the next, so that no rounding does, is opened by both in one process, on one thread. Both go
 on greedily for 100 tokens, in turns: after one prompt of 200 tokens, after eight of 60 to 200, which Transformers takes
 as one batch padded on the left, as it documents, and after one that already holds all that will be said (``quoting``:
 the text that guessing is best at; in the others nothing repeats, and nothing is guessed). A line is only written if
-every token is the same. ``--apart`` measures this package beside itself, its matrices not side by side.
+every token is the same. ``--apart`` measures this package beside itself, its matrices not side by side. ``--compiled``:
+ours speaks by compiled layers; the compiling is done before.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.measure import alternate, report
+from benchmarks.measure import alternate, counted, report
 from transformers import Qwen3VLForConditionalGeneration
 
 from armillary.model import ModelConfig, TowerConfig, TwoTowers, VisionConfig, load_model, save_reasoner
+from armillary.model.compiled import compile_words
 from armillary.sampling.speak import Heard, Manner, say
 
 TOWER = TowerConfig(layers=8, width=512, heads=8, kv_heads=2, head_width=64, mlp_width=1536)
@@ -55,7 +57,7 @@ def theirs(model: Any, asked: list[list[int]]) -> list[list[int]]:
         return model.generate(input_ids=ids, attention_mask=mask, **how)[:, longest:].tolist()
 
 
-def main(repeats: int = 3, dtype: str = "float32", only: str = "", apart: bool = False) -> None:
+def main(repeats: int = 3, dtype: str = "float32", only: str = "", apart: bool = False, compiled: bool = False) -> None:
     """Measure each number of prompts whose name holds ``only``."""
     torch.set_num_threads(1)
     kind = getattr(torch, dtype)
@@ -68,6 +70,8 @@ def main(repeats: int = 3, dtype: str = "float32", only: str = "", apart: bool =
         save_reasoner(Path(room), whole, dtype=kind)
         mine = load_model(room, dtype=kind, towers=TOWERS, quick=True).eval()
         mine.lay_side_by_side()
+        if compiled:
+            compile_words(mine)
         other: Any = load_model(room, dtype=kind, towers=TOWERS, quick=True).eval()
         if not apart:
             other = Qwen3VLForConditionalGeneration.from_pretrained(room, dtype=kind).eval()
@@ -80,11 +84,14 @@ def main(repeats: int = 3, dtype: str = "float32", only: str = "", apart: bool =
         if count == "quoting":  # a prompt, its reply, and how that began: the reply comes again
             asked = [[*asked[0], *ours(mine, asked)[0], asked[0][-1]]]
         sides = (lambda: ours(mine, asked), lambda: (ours if apart else theirs)(other, asked))  # noqa: B023
-        if (said := sides[0]()) != (wanted := sides[1]()):
+        with counted(mine) as passed:
+            said = sides[0]()
+        if said != (wanted := sides[1]()):
             alike = sum(a == b for x, y in zip(said, wanted, strict=True) for a, b in zip(x, y, strict=True))
             raise SystemExit(f"{count}: {alike} of {SAID * len(asked)} tokens are the same: nothing measured.")
         own, their = alternate(*sides, repeats=repeats)
         told: dict[str, Any] = {"dtype": dtype, "threads": 1, "prompts": [len(ids) for ids in asked], "said": SAID}
+        told |= {"passes": passed["passes"], "guessed": passed["guessed"], "compiled": compiled}
         told |= {f"{beside}_median_ms": their.median_ms, f"{beside}_processor_ms": their.processor_ms}
         told |= {"times_faster": round(their.median_ms / own.median_ms, 2)}
         told |= {"times_less_processor": round(their.processor_ms / own.processor_ms, 2)}
@@ -97,4 +104,5 @@ if __name__ == "__main__":
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--only", default="", choices=("", *LENGTHS))
     parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--compiled", action="store_true")
     main(**vars(parser.parse_args()))

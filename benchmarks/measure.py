@@ -2,6 +2,7 @@
 
     measure(run) -> median and middle half in milliseconds, and the processor time that the median run used
     alternate(one, other) -> the same of two, in turns: what neighbours do to one they do to the other
+    counted(model) -> how often a reasoner was gone through meanwhile
     report(name, timing, **circumstances) -> prints the line and appends it; record(figures): of other figures
 
 On a shared machine the wall clock tells about the neighbours too; the processor time does so less. Compare two
@@ -14,13 +15,16 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 
@@ -68,6 +72,23 @@ def _timing(spent: list[tuple[float, float]]) -> Timing:
         processor_ms=round(statistics.median(processor), 2),
         repeats=len(walls),
     )
+
+
+@contextmanager
+def counted(model: Any) -> Iterator[Counter[str]]:
+    """Within it, how many ``passes`` a reasoner (``TwoTowers``) makes, and how many tokens were ``guessed``."""
+    plain, told = model.step, Counter[str]()
+
+    def step(ids: Tensor, *rest: Any, every: bool = False, **how: Any) -> Any:
+        told["passes"] += 1
+        told["guessed"] += ids.shape[1] - 1 if every else 0
+        return plain(ids, *rest, every=every, **how)
+
+    model.step = step
+    try:
+        yield told
+    finally:
+        del model.step
 
 
 def report(name: str, timing: Timing, **circumstances: Any) -> dict[str, Any]:

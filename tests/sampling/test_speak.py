@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from armillary.errors import RequestError
+from armillary.model import load_model
 from armillary.sampling import speak
 from armillary.sampling.echo import Echo
 from armillary.sampling.speak import Heard, Manner, choose, hear, say
@@ -201,6 +202,28 @@ def test_a_text_that_never_repeats_itself_stays_the_same_too(omni):
         heard = [Heard(ids=[5, 6] * 8, visual=None, manner=Manner(temperature=temperature, seed=1), longest=40)]
         said = [[token for _, token in say(model, heard, ends=(), guess=one)] for one in (True, False)]
         assert said[0] == said[1] and len(said[0]) == 40
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_one_pass_over_many_words_says_what_one_by_one_would_unless_two_words_are_as_near_as_rounding(
+    checkpoint, dtype, apart
+):
+    """Which is all that holds of guesses: a near tie may fall the other way, as it may in another batch."""
+    model = load_model(checkpoint, dtype=dtype, towers=("reasoner",), quick=True)
+    ids = torch.randint(10, 60, (1, 60), generator=torch.Generator().manual_seed(5))
+    together, _ = model.step(ids[:, 20:], model.step(ids[:, :20])[1], every=True)
+    scores, cache = model.step(ids[:, :20])
+    alone = []
+    for place in range(20, 60):
+        scores, cache = model.step(ids[:, place : place + 1], cache)
+        alone.append(scores)
+    one, other = torch.stack(alone, dim=1)[0].float(), together[0].float()
+    worst = (one - other).abs().max()
+    assert worst <= apart * one.abs().max()
+    best = one.topk(2, dim=-1).values
+    sure = best[:, 0] - best[:, 1] > 2 * worst
+    assert sure.sum() >= 20
+    assert torch.equal(one.argmax(-1)[sure], other.argmax(-1)[sure])
 
 
 def test_what_is_guessed_ends_where_the_reply_ends(parrot):

@@ -174,7 +174,8 @@ class Joint:
 
     def __call__(self, x: Tensor, *parts: nn.Linear) -> tuple[Tensor, ...]:
         """Each part's product with x."""
-        if not self._laid or torch.is_grad_enabled() or (laid := self._laid.get(_addresses(parts))) is None:
+        apart = not self._laid or torch.is_grad_enabled() or torch.compiler.is_compiling()  # that knows no addresses
+        if apart or (laid := self._laid.get(_addresses(parts))) is None:
             return tuple(part(x) for part in parts)
         whole, scale, rows = laid
         return (functional.linear(x, whole) if scale is None else product(x, whole, scale)).split(rows, dim=-1)

@@ -36,14 +36,16 @@ def load(
     dtype: str | None = None,
     weights: str = "plain",
     offload: str = "none",
+    compiled: bool = False,
 ) -> "Omni":
     """Open a bundled model by name, or a checkpoint folder.
 
     ``device``: cpu or cuda, by default CUDA where there is one. ``dtype``: bfloat16 or float32, by default
     bfloat16 where the hardware multiplies it. ``weights``: int8 keeps the towers' matrices as whole numbers, which on
     a processor is faster and smaller, and not exact. ``offload``: towers or layers, whichever alone is then in memory
-    while it works; slower, and exact. Raises ``CheckpointError`` if there is no such checkpoint, ``ConfigError`` for a
-    device, dtype, weights or offload that cannot be used.
+    while it works; slower, and exact. ``compiled``: words are said by compiled layers, after a quarter of a minute that
+    the first of them takes (``model/compiled.py``). Raises ``CheckpointError`` if there is no such checkpoint,
+    ``ConfigError`` for a device, dtype, weights, offload or compiled that cannot be used.
     """
     folder = find_checkpoint(name_or_folder)
     if device is not None and device.split(":")[0] == "cuda" and not torch.cuda.is_available():
@@ -56,7 +58,7 @@ def load(
         near = difflib.get_close_matches(dtype, _DTYPES, n=1, cutoff=0.0)[0]
         raise ConfigError(f"dtype={dtype!r} is not computed in: take {' or '.join(_DTYPES)}; nearest is {near!r}.")
     kind = best_dtype(place) if dtype is None else _DTYPES[dtype]
-    return Omni(Parts(folder, device=place, dtype=kind, weights=weights, offload=offload))
+    return Omni(Parts(folder, device=place, dtype=kind, weights=weights, offload=offload, compiled=compiled))
 
 
 class UntrainedWarning(UserWarning):

@@ -17,6 +17,7 @@ import torch
 
 import armillary
 from armillary.errors import CheckpointError
+from armillary.model.compiled import check_compiled, compile_words
 from armillary.model.int8 import check_weights
 from armillary.model.memory import Memory
 from armillary.model.shelf import Shelf
@@ -57,15 +58,26 @@ class Parts:
 
     ``weights``: ``int8`` keeps the towers' matrices so (``model/int8.py``). ``offload``: with ``towers`` only the tower
     at work is in memory, the reasoner no longer than it takes to read a new prompt; with ``layers`` only the layer at
-    work; both read weights from the files again and again. Raises ``ConfigError`` for words that mean nothing here.
+    work; both read weights from the files again and again. ``compiled``: words are said by compiled layers
+    (``model/compiled.py``). Raises ``ConfigError`` for words that mean nothing here, or do not go together.
     """
 
     def __init__(
-        self, folder: Path, *, device: torch.device, dtype: torch.dtype, weights: str = "plain", offload: str = "none"
+        self,
+        folder: Path,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        weights: str = "plain",
+        offload: str = "none",
+        compiled: bool = False,
     ) -> None:
         self.folder, self.device, self.dtype = folder, device, dtype
         self.int8 = check_weights(weights, device)
         self.offload = check_offload(offload, int8=self.int8)
+        self.compiled = compiled
+        if compiled:
+            check_compiled(weights=weights, offload=offload, device=device)
         self.defaults = Defaults.load(folder)
         self._model: TwoTowers | None = None
         self._stock: Stock | None = None
@@ -124,6 +136,8 @@ class Parts:
             ).eval()
             with torch.inference_mode(False):
                 self._model.lay_side_by_side()
+            if self.compiled:
+                compile_words(self._model)
         return self._model
 
     def expect(self, tower: str) -> None:
