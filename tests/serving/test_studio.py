@@ -134,6 +134,24 @@ def test_every_mode_is_asked_for_by_keyboard(page, picture, film):
     check_looks(page)
 
 
+def test_what_came_before_is_shown_in_place_of_a_picture(page, film):
+    choose_mode(page, "forward-dynamics")
+    choose(page, "#embodiment", "pusht")
+    assert page.eval_on_selector("#image", "e => e.required")
+    tab_to(page, "#video")
+    page.set_input_files("#video", film)
+    assert not page.eval_on_selector("#image", "e => e.required")
+    page.fill("#actions", str([[100, 100 + 10 * n] for n in range(12)]))
+    check_looks(page)
+    shoot(page, "before")
+    ask_with_little(page)
+    job = page.evaluate("document.querySelector('#job-list li').dataset.job")
+    page.wait_for_function("id => document.querySelector(`[data-job=${id}]`)?.dataset.status === 'completed'", arg=job)
+    assert "1.3 s" in page.inner_text(f"[data-job={job}] .state"), (
+        "nine frames that were given, four that were imagined"
+    )
+
+
 def test_controls_are_chosen_by_keyboard_and_followed(page, film):
     choose_mode(page, "transfer")
     write(page, "#prompt", "the same table in snow")

@@ -97,13 +97,15 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   if (mode.frames === 1 || name === "forward-dynamics" || name === "inverse-dynamics") always.delete("num_frames");
   if (mode.sound) always.add("sound");
   if (held) always.add("control_guidance");
+  const past = mode.history && $("video").files.length > 0;
+  document.querySelector("label[for=video]").textContent = mode.history ? "Or a film of what came before" : "Film";
   document.querySelector("label[for=image]").textContent = name === "image-edit" ? "Picture to change" : "First picture";
   for (const field of document.querySelectorAll("#imagine-form [data-field]")) {
     const wanted = field.dataset.field;
-    field.hidden = !(always.has(wanted) || needs.includes(wanted));
+    field.hidden = !(always.has(wanted) || needs.includes(wanted) || (mode.history && wanted === "video"));
     if (wanted === "controls") continue;  // whose own fields are told by what is chosen among them
     for (const input of field.querySelectorAll("input, textarea, select")) {
-      input.required = needs.includes(wanted);
+      input.required = needs.includes(wanted) && !(past && wanted === "image");
       input.disabled = field.hidden || !able;
     }
   }
@@ -121,6 +123,7 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
 }
 
 $("mode").addEventListener("change", () => fit());
+$("video").addEventListener("change", () => fit(false));
 $("embodiment").addEventListener("change", () => { $("actions").value = ""; fit(); });
 
 $("imagine-form").addEventListener("submit", async (event) => {
