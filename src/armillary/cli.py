@@ -224,14 +224,12 @@ def evaluate(
         evaluate_and_tell(checkpoint, out=place, seeds=seeds, seed=seed, policies=policies, as_json=as_json)
         return
     from armillary.evaluation.report import print_report
-    from armillary.evaluation.suite import SECTIONS
+    from armillary.evaluation.suite import SECTIONS, Plan
     from armillary.evaluation.suite import evaluate as measure
 
     place = Path("runs/evaluate") / Path(checkpoint).name if out is None else out
-    numbers = measure(
-        checkpoint, out=place, clips=clips, questions=questions, episodes=episodes, seed=seed,
-        sections=sections or SECTIONS, steps=steps,
-    )  # fmt: skip
+    plan = Plan(clips=clips, questions=questions, episodes=episodes, seed=seed, steps=steps)
+    numbers = measure(checkpoint, plan, out=place, sections=sections or SECTIONS)
     if as_json:
         print(json.dumps(numbers, indent=1))
     else:

@@ -118,7 +118,7 @@ def test_mistakes_are_told_before_anything_is_loaded_or_written(tmp_path):
     with pytest.raises(ConfigError, match=f"give at least one of {', '.join(SECTIONS)}"):
         evaluate("pico", out=tmp_path / "out", sections=["dreams"])
     with pytest.raises(ConfigError, match="episodes=0: it must be at least 1"):
-        evaluate("pico", out=tmp_path / "out", episodes=0)
+        evaluate("pico", Plan(episodes=0), out=tmp_path / "out")
     with pytest.raises(ConfigError, match="seed=5 is no held-out seed"):
-        evaluate("pico", out=tmp_path / "out", seed=5)
+        evaluate("pico", Plan(seed=5), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

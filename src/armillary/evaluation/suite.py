@@ -51,7 +51,8 @@ Step = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. ``known``: training-seed episodes, on which the judges that know no model are fitted.
+    """How much is measured. ``clips`` also counts the films of text-to-video. ``seed``: the first held-out seed, at
+    least 1,000,000. ``known``: training-seed episodes, on which the judges that know no model are fitted.
 
     ``steps``: of the solver, in every mode; None: what the checkpoint takes where nobody says a number.
     """
@@ -109,25 +110,15 @@ Result = tuple[Sequence[Any], Mapping[str, Figure], Sequence[str]]  # samples (d
 
 
 def evaluate(
-    checkpoint: str | Path,
-    *,
-    out: Path,
-    clips: int = 300,
-    questions: int = 300,
-    episodes: int = 100,
-    sections: Sequence[str] = SECTIONS,
-    seed: int = HELD_OUT,
-    steps: int | None = None,
+    checkpoint: str | Path, plan: Plan | None = None, *, out: Path, sections: Sequence[str] = SECTIONS
 ) -> dict[str, Any]:
     """Measure a checkpoint on held-out seeds; write everything into ``out``, return what ``numbers.json`` holds.
 
-    ``clips`` also counts the films of text-to-video. ``seed``: the first held-out seed, at least 1,000,000.
-    ``steps``: of the solver, in every mode; None: what the checkpoint takes where nobody says a number.
     Raises ``ConfigError`` for an unknown section, ``CheckpointError`` if there is no such checkpoint.
     """
-    plan = Plan(clips=clips, questions=questions, episodes=episodes, seed=seed, steps=steps)
+    plan = plan or Plan()
     _check_sections(sections)
-    HeldOut(out, seed=seed)
+    HeldOut(out, seed=plan.seed)
     return measure(load(checkpoint), plan, out=out, sections=sections)
 
 
