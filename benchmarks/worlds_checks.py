@@ -46,6 +46,7 @@ from armillary.worlds.questions import template
 FAR_METRES, SMALL = 200.0, (64, 64)  # no place, speed or size in any world is beyond
 FAR = {"block": 600.0, "disc": 600.0, "disc_velocity": 5000.0, "goal": 600.0, "masses": 1e4}  # pixels; kilograms
 ENDING = (signal.SIGINT, signal.SIGTERM)
+NEAR_METRES = 0.6  # what fills a picture from there on may be of one colour: a wall before the lens
 FEWEST = 10  # answers of a template from which on its shares are looked at
 SEEING = ("driving", "drawer", "tabletop")  # whose judges look at colours too
 
@@ -77,26 +78,29 @@ def _end(asked: list[int], usual: Mapping[int, Any], number: int) -> None:
 
 def seeds(world: str, count: int, first: int, within: float, **more: Any) -> dict[str, Any]:
     """Simulate ``count`` seeds whole; draw three frames of each. What went wrong, by kind."""
-    kinds, bad, done, pictures = found(ENTRIES[world].kinds), list[tuple[str, str]](), 0, 0
+    kinds, bad, done, pictures, close = found(ENTRIES[world].kinds), list[tuple[str, str]](), 0, 0, list[str]()
     more["size"] = SMALL[0] if ENTRIES[world].square else SMALL
     with few_pictures(world) as drawn:
         for seed in in_time(range(first, first + count), within):
             done += 1
-            episode = record(world, seed, kinds[seed % len(kinds)], extras=(), **more)
+            episode = record(world, seed, kinds[seed % len(kinds)], extras=("depth",), **more)
             for name, values in episode.states.items():
                 if not np.isfinite(values).all():
                     bad.append(("not finite", f"{name} of {seed}"))
                 if np.abs(values).max(initial=0) > FAR.get(name, FAR_METRES):
                     bad.append(("exploded", f"{name} of {seed}"))
             for camera, frames in episode.frames.items():
-                shown = frames[[k for k in drawn if k < len(frames)]]
+                shown = [k for k in drawn if k < len(frames)]
                 pictures += len(shown)
-                if any(empty(picture) for picture in shown):
+                dull = [k for k in shown if empty(frames[k])]
+                if dull and all(walled(episode.depth, camera, k) for k in dull):
+                    close.append(f"{camera} of {seed}")
+                elif dull:
                     bad.append(("empty picture", f"{camera} of {seed}"))
     faults: dict[str, list[str]] = {}
     for kind, where in bad:
         faults.setdefault(kind, []).append(where)
-    return {"seeds": done, "pictures": pictures, "faults": faults}
+    return {"seeds": done, "pictures": pictures, "faults": faults, "filled_by_what_is_near": close}
 
 
 def empty(picture: NDArray[np.uint8]) -> bool:
@@ -105,6 +109,13 @@ def empty(picture: NDArray[np.uint8]) -> bool:
     Night in fog over a field is not empty, though hardly brighter than black: the car and its beams are seen.
     """
     return bool(picture.std(axis=(0, 1)).max() < 1)
+
+
+def walled(depth: Mapping[str, NDArray[np.float32]] | None, camera: str, frame: int) -> bool:
+    """Whether all that a camera sees is nearer than ``NEAR_METRES``: a robot that stands at a wall sees one colour."""
+    if not depth or camera not in depth:
+        return False
+    return bool(depth[camera][frame].min() > 0 and depth[camera][frame].max() < NEAR_METRES)
 
 
 def answers(world: str, count: int, first: int, within: float, **more: Any) -> dict[str, Any]:

@@ -71,6 +71,12 @@ def test_one_colour_is_empty_whichever_it_is_and_a_dark_field_is_not():
     assert not look.empty(field)
 
 
+def test_what_is_near_may_fill_a_picture_and_the_sky_may_not():
+    depth = {"robot": np.stack([np.full((4, 4), 0.3), np.full((4, 4), 3.0), np.zeros((4, 4))]).astype(np.float32)}
+    assert [look.walled(depth, "robot", k) for k in range(3)] == [True, False, False]
+    assert not look.walled(depth, "hall", 0) and not look.walled(None, "robot", 0)
+
+
 def spoilt(episode):
     episode.states["joints"][0, 0, 0] = np.nan
     episode.states["hinges"][0, 0, 0] = 1e6
