@@ -16,17 +16,18 @@ import argparse
 import importlib
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from inspect import signature
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from benchmarks.measure import Timing, report
 from benchmarks.sparing import few_pictures, marks_only
 from numpy.typing import NDArray
 
+from armillary import cli
 from armillary.datasets.store import EpisodeWriter
 from armillary.records import Episode
 from armillary.worlds import make_world
@@ -185,31 +187,46 @@ def experts(world: str, count: int, first: int, within: float) -> dict[str, Any]
 
 
 def kills(world: str, count: int, first: int, within: float) -> dict[str, Any]:
-    """A recording of six short lives, killed ``count`` times at random moments and begun again: are the bytes equal?"""
+    """A recording of six short lives, killed ``count`` times at random moments and begun again: are the bytes equal?
+
+    Each is a process of its own that runs ``armillary simulate``, split off from this one when all is imported.
+    """
     rng, killed, unlike = np.random.default_rng(first), 0, 0
-    verb = "import sys; from armillary.cli import main; sys.exit(main())"
+    found(ENTRIES[world].record)
     with tempfile.TemporaryDirectory() as room:
         whole, cut = Path(room) / "whole", Path(room) / "cut"
-        asked = ["--episodes", "6", "--seed", str(first), "--size", "32", "32"]
+        asked = ("--episodes", "6", "--seed", str(first), "--size", "32", "32")
         begun = time.perf_counter()
-        subprocess.run([sys.executable, "-c", verb, "simulate", world, str(whole), *asked], check=True)
+        _simulated(world, str(whole), *asked).join()
         lasts = time.perf_counter() - begun
         for _ in in_time(itertools.count(), within):
             if killed >= count:
                 break
-            process = subprocess.Popen([sys.executable, "-c", verb, "simulate", world, str(cut), *asked])
-            try:
-                process.wait(float(rng.uniform(0.1, 0.9)) * lasts)
-            except subprocess.TimeoutExpired:
+            process = _simulated(world, str(cut), *asked)
+            process.join(float(rng.uniform(0.1, 0.9)) * lasts)
+            if process.is_alive():
                 process.kill()
                 killed += 1
-            process.wait()
-            if process.returncode == 0:
+            process.join()
+            if process.exitcode == 0:
                 unlike += _contents(whole) != _contents(cut)
                 shutil.rmtree(cut)
-        subprocess.run([sys.executable, "-c", verb, "simulate", world, str(cut), *asked], check=True)
-        unlike += _contents(whole) != _contents(cut)
-    return {"kills": killed, "unlike": unlike}
+        last = _simulated(world, str(cut), *asked)
+        last.join()
+        unlike += last.exitcode != 0 or _contents(whole) != _contents(cut)
+        files = len(_contents(whole))
+    return {"kills": killed, "unlike": unlike, "files": files}
+
+
+def _simulated(*asked: str) -> BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=_simulate, args=(asked,))
+    process.start()
+    return process
+
+
+def _simulate(asked: Sequence[str]) -> None:
+    sys.argv = ["armillary", "simulate", *asked]
+    cli.main()
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -284,6 +301,7 @@ def main() -> None:
         or result.get("wrong")
         or result.get("not_found")
         or result.get("unlike_before")
+        or result.get("files") == 0
         or result.get("usual")
     ):
         raise SystemExit(1)
