@@ -160,7 +160,7 @@ def _shelf(facts: Facts, question: Question, name: str) -> str | None:
 
 
 def _puddle(facts: Facts, question: Question) -> str | None:
-    return same(question, "a puddle" if len(facts.columns(PUDDLE, question.frames[0])) >= facts.least() else "nothing")
+    return same(question, "yes" if len(facts.columns(PUDDLE, question.frames[0])) >= facts.least() else "no")
 
 
 def _incident(facts: Facts, question: Question) -> str | None:
@@ -200,7 +200,7 @@ CHECKS: dict[str, Callable[..., str | None]] = {
     r"Is the (.+) to the left or to the right of the white robot\?": _side,
     r"How many metres are there between the middles of the (.+) and the white robot\?": _metres,
     r"Which shelf is the (.+) nearest to, from left to right\?": _shelf,
-    r"What is on the floor beside the barrel that lies there\?": _puddle,
+    r"Is there a puddle on the floor\?": _puddle,
     r"What is out of the ordinary\?": _incident, r"When does this begin: (.+)\?": _when,
     r"Which aisle can nobody drive through\?": _blocked, r"Which way does the white robot go, all in all\?": _way,
 }  # fmt: skip

@@ -52,6 +52,22 @@ def test_a_question_that_no_check_knows_is_named(lived):
         judge(world).wrong(episodes[0], q.ask("plan", "Why not?", "because"))
 
 
+@pytest.mark.parametrize(("seed", "kind"), [(40000, "expert"), (40025, "clumsy"), (40030, "random"), (40093, "clumsy")])
+def test_drives_of_which_something_false_was_said(seed, kind):
+    """Driving on while it came to rest; one light where two show; a second halt; a truck behind a truck."""
+    life = found(ENTRIES["driving"].record)(seed, kind, views=("front",), extras=("depth", "segmentation"))
+    assert life.questions and not [one for one in life.questions if judge("driving").wrong(life, one)]
+
+
+def test_whether_a_puddle_is_there_and_how_many_people_is_asked_where_a_life_has_two_answers():
+    life = found(ENTRIES["warehouse"].record)(30058, "expert", views=("hall",), extras=("depth", "segmentation"))
+    for words in ("Is there a puddle on the floor?", "How many people can be seen?"):
+        told = [one for one in life.questions if one.words == words]
+        assert len(told) in (0, 2) and len({one.answer for one in told}) == len(told)
+    assert {one.answer for one in life.questions if "puddle" in one.words} == {"yes", "no"}
+    assert not [one for one in life.questions if judge("warehouse").wrong(life, one)]
+
+
 def test_how_far_a_car_is_whose_nearest_point_is_out_of_sight_is_not_asked():
     life = found(ENTRIES["driving"].record)(30002, "random", views=("front",), max_steps=40)
     assert life.questions and not [one for one in life.questions if judge("driving").wrong(life, one)]

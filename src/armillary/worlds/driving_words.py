@@ -175,7 +175,8 @@ def _of_frame(drive: Drive, frame: int) -> list[Question]:
             words = f"What colour is the {kind}?" if name in cars else "What colour does the pedestrian wear?"
             asked.append(q.ask("describe", words, colour, frame))
     signal = moment.state["signal"][0]
-    if signal and int((marks == SIGNAL_LABEL + drive.world.scene.arm).sum()) > 30:
+    mine = SIGNAL_LABEL + drive.world.scene.arm
+    if signal and int((marks == mine).sum()) > 30 and not ((marks >= SIGNAL_LABEL) & (marks != mine)).any():
         answer = "green" if signal > 0 else "red"
         asked.append(q.ask("describe", "What does the traffic light show?", answer, frame, ("red", "green")))
     return asked
@@ -190,7 +191,9 @@ def _places(drive: Drive, seen: Mapping[str, Box], frame: int) -> list[Question]
         asked.append(q.ask("distance", "Who is nearest to the camera?", f"the {nearest}", frame))
     width = drive.moments[frame].frames["front"].shape[1]
     for name, metres in away.items():
-        cut = metres < BESIDE and (seen[name][0] <= 0 or seen[name][2] >= width)  # its nearest point is out of sight
+        left_end, right_end = seen[name][0], seen[name][2]
+        cut = metres < BESIDE and (left_end <= 0 or right_end >= width)  # its nearest point is out of sight
+        cut |= any(away[o] < metres and seen[o][0] <= right_end and seen[o][2] >= left_end for o in seen if o != name)
         if metres < 40 and not cut and abs(metres / 5 - round(metres / 5)) < 0.35:
             words = f"How far away is the {name}, to the nearest 5 metres?"
             asked.append(q.ask("distance", words, f"{max(5, 5 * round(metres / 5))} m", frame))
@@ -238,6 +241,8 @@ def _first_seen(drive: Drive, happened: Sequence[Event]) -> dict[str, float]:
     """What happens -> the first second in which it does and whoever does it is in sight."""
     found: dict[str, float] = {}
     for begin, end, words in happened:
+        if words == "the car waits" and (drive.speeds[: round(begin / STEP)] < 0.3).any():
+            continue  # it has stood before, too shortly to be told
         who = [name for name in drive.world.names if f"the {name} " in words]
         frames = range(round(begin / STEP), round(end / STEP) + 1)
         shown = [k for k in frames if words == "the car waits" or (who and who[0] in drive.seen(k))]
@@ -260,6 +265,8 @@ def steps(drive: Drive) -> str:
     for frame in range(0, len(drive.moments) - 10, 5):
         does = {"speeds up": "speed up", "slows down": "slow down", "keeps its speed": "drive on",
                 "stands still": "wait"}[_soon(drive, frame)]  # fmt: skip
+        if does == "drive on" and min(drive.speeds[frame : frame + 11]) < 1:
+            continue  # it comes to rest or sets off, as its neighbours say
         if drive.world.scene.streets.box and abs(yaw[frame + 10] - yaw[frame]) > 0.4:
             does = f"turn {'left' if yaw[frame + 10] > yaw[frame] else 'right'}"
         if not found or found[-1] != does:

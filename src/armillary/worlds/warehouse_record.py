@@ -21,9 +21,9 @@ from armillary.worlds.record import LEAST_STEPS, live
 from armillary.worlds.stacked import stacked
 from armillary.worlds.warehouse import PUDDLE_LABEL, ROBOT_LABEL, SPEC, Warehouse
 from armillary.worlds.warehouse_drivers import driver
-from armillary.worlds.warehouse_scene import INCIDENTS, NEVER, SIZES, STEP
+from armillary.worlds.warehouse_scene import INCIDENTS, SIZES, STEP
 
-SIDES = ("left", "right")
+SIDES, WET, PEOPLE = ("left", "right"), ("yes", "no"), q.NUMBERS[:4]
 Event = tuple[float, float, str]
 
 
@@ -117,8 +117,9 @@ def questions(
 ) -> list[Question]:
     """About three frames of the fixed camera, and about the whole."""
     asked = q.of_frames(len(moments) - 1, 2, lambda k: _of_frame(world, moments[k], seen[k], k))
-    sides = q.contrasted([a for a in asked if a.choices == SIDES], ("relation",), world.names)
-    asked = [a for a in asked if a.choices != SIDES] + sides
+    told = [a for a in asked if a.choices in (SIDES, WET, PEOPLE)]  # only where a life has more than one answer
+    kept = q.contrasted(told, ("relation", "describe", "count"), world.names)
+    asked = [a for a in asked if a not in told] + kept
     asked = q.fair(asked, np.random.default_rng([len(moments), 79]), names=world.names)
     everything, incidents = tuple(range(len(moments))), shown(world, happened)
     if len(incidents) == 1:
@@ -148,7 +149,7 @@ def _of_frame(world: Warehouse, moment: Moment, seen: dict[str, Box], frame: int
     glimpsed = {world.names[k - 1] for k in np.unique(picture) if 0 < k <= len(world.names)}
     workers = [name for name in named if name.startswith("worker")]
     if all(name in seen for name in glimpsed if name.startswith("worker")):
-        asked.append(q.ask("count", "How many people can be seen?", q.NUMBERS[len(workers)], frame, q.NUMBERS[:4]))
+        asked.append(q.ask("count", "How many people can be seen?", q.NUMBERS[len(workers)], frame, PEOPLE))
     places: dict[str, Array] = {mover.name: moment.state["movers"][k][:3] for k, mover in enumerate(movers)}
     robot = boxes((picture == ROBOT_LABEL).astype(np.int32), ["robot"]).get("robot")
     if robot is not None:
@@ -160,8 +161,9 @@ def _of_frame(world: Warehouse, moment: Moment, seen: dict[str, Box], frame: int
             words = f"Which shelf is the {name} nearest to, from left to right?"
             asked.append(q.ask("relation", words, f"the {world.hall.colours[shelf]} one", frame, tuple(
                 f"the {c} one" for c in world.hall.colours)))  # fmt: skip
-    if world.hall.incident == "spill" and int((picture == PUDDLE_LABEL).sum()) > 40 and world.hall.happens < NEVER:
-        asked.append(q.ask("describe", "What is on the floor beside the barrel that lies there?", "a puddle", frame))
+    wet, dry = int((picture == PUDDLE_LABEL).sum()) > 40, moment.state["puddle"][0] == 0
+    if world.hall.incident == "spill" and (wet or dry):
+        asked.append(q.ask("describe", "Is there a puddle on the floor?", "yes" if wet else "no", frame, WET))
     return asked
 
 
