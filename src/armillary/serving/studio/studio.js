@@ -122,7 +122,10 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   if (body && mode.needs.includes("actions") && !$("actions").value) $("actions").value = JSON.stringify(Array(8).fill(body.rest));
 }
 
-$("mode").addEventListener("change", () => fit());
+$("mode").addEventListener("change", () => {
+  if (model.modes[$("mode").value]?.history) $("video").value = "";  // the film of another mode is not what came before
+  fit();
+});
 $("video").addEventListener("change", () => fit(false));
 $("embodiment").addEventListener("change", () => { $("actions").value = ""; fit(); });
 
