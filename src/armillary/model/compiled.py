@@ -10,6 +10,7 @@ it done. Numbers are those of plain layers to rounding. What it saves stands in 
 
 import shutil
 from types import MethodType
+from typing import Literal
 
 import torch
 
@@ -20,7 +21,7 @@ from armillary.model.two_towers import TwoTowers
 
 def check_compiled(*, weights: str, offload: str, device: torch.device) -> None:
     """``ConfigError`` where layers cannot be compiled: without a C++ compiler, or for weights that come and go."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
+    if not has_compiler():
         raise ConfigError("compiled=True needs a C++ compiler: install g++ (Debian: apt install g++) or leave it out.")
     if weights != "plain" or offload != "none" or device.type != "cpu":
         raise ConfigError(
@@ -29,8 +30,18 @@ def check_compiled(*, weights: str, offload: str, device: torch.device) -> None:
         )
 
 
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, without which torch compiles nothing on a processor."""
+    return shutil.which("g++") is not None or shutil.which("clang++") is not None
+
+
 def compile_words(model: TwoTowers) -> None:
     """Let every layer of ``model`` go on compiled."""
-    done = torch.compile(Layer.go_on, dynamic=True)
+    compile_part(model, "go_on")
+
+
+def compile_part(model: TwoTowers, part: Literal["generate", "read", "go_on"]) -> None:
+    """Let every layer of ``model`` do ``part`` compiled: one function for all of them, whatever the lengths."""
+    done = torch.compile(getattr(Layer, part), dynamic=True)
     for layer in model.transformer.layers:
-        setattr(layer, "go_on", MethodType(done, layer))  # noqa: B010
+        setattr(layer, part, MethodType(done, layer))

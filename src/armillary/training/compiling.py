@@ -7,23 +7,17 @@ again; torch's compiler fuses them. One compiled function serves every layer, ev
 C++ compiler and a quarter of a minute of an idle core once.
 """
 
-import shutil
-from types import MethodType
 from typing import Literal
-
-import torch
 
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers
-from armillary.model.tower import Layer
+from armillary.model.compiled import compile_part, has_compiler
 
 
 def compile_layers(model: TwoTowers, part: Literal["generate", "read"]) -> None:
     """Let every layer of ``model`` do ``part`` compiled; ``ConfigError`` where there is no C++ compiler."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
+    if not has_compiler():
         raise ConfigError(
             "compile is on, but there is no C++ compiler: install g++ (Debian: apt install g++) or switch it off."
         )
-    done = torch.compile(Layer.generate if part == "generate" else Layer.read, dynamic=True)
-    for layer in model.transformer.layers:
-        setattr(layer, part, MethodType(done, layer))
+    compile_part(model, part)
