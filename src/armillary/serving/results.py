@@ -64,11 +64,12 @@ def keep_result(files: Files, prefix: str, rollout: Rollout, checkpoint: Path) -
 def keep_piece(files: Files, prefix: str, film: Array, piece: Mapping[str, Any]) -> dict[str, str]:
     """The last ``piece["keep"]`` frames as a piece of a growing film, and what the next piece goes on from.
 
-    That is the last frame, and the last ``piece["past"]`` ones below one another.
+    That is the last frame, and the last ``piece["past"]`` ones below one another where that is more than one.
     """
     data = fragment(film[-piece["keep"] :], piece["fps"], start=piece["start"], number=piece["number"])
-    past = np.concatenate(film[-piece["past"] :])
-    made = {"chunk.m4s": data, "last.png": quick_png(film[-1]), "past.png": quick_png(past)}
+    made = {"chunk.m4s": data, "last.png": quick_png(film[-1])}
+    if piece["past"] > 1:
+        made["past.png"] = quick_png(np.concatenate(film[-piece["past"] :]))
     for name, one in made.items():
         files.write(f"{prefix}/{name}", one)
     return {name: f"{prefix}/{name}" for name in made}

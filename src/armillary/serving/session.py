@@ -186,7 +186,7 @@ class Session:
         before = self.state["frames"]
         self.state |= {**after, "frames_sent": piece["start"] + piece["keep"], "chunks": piece["number"] + 1}
         if self.state["frames"] != before:  # a session that is taken up again is where it was
-            for name in ("last.png", "past.png"):
+            for name in files.keys() & {"last.png", "past.png"}:
                 one = await run_in_threadpool(read, files[name])
                 await run_in_threadpool(self.desk.files.write, self._key(name), one)
         told = json.dumps(self.state).encode()
