@@ -140,9 +140,7 @@ class FlowSource:
             rows.append(row)
             modes.append(mode)
             prompts.append(windows.task[row] if told else self._any[windows.fps[row]])
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        level = sample_levels(samples, shift=config.shift, generator=torch_rng)
-        level = level.masked_fill(torch.rand(samples, generator=torch_rng) < config.full_noise, 1.0)
+        torch_rng, level = self._levels(rng, samples, config.full_noise)
         forward = torch.tensor([mode == "forward-dynamics" for mode in modes])
         inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
         policy = torch.tensor([mode == "policy" for mode in modes])
@@ -167,9 +165,7 @@ class FlowSource:
         prompts = ["" if rng.random() < config.drop_prompt else self._words(windows, row, rng) for row in rows]
         if frames == 1:
             prompts = [_still_prompt(prompt) for prompt in prompts]
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        level = sample_levels(samples, shift=config.shift, generator=torch_rng, image=frames == 1)
-        level = level.masked_fill(torch.rand(samples, generator=torch_rng) < config.full_noise_films, 1.0)
+        torch_rng, level = self._levels(rng, samples, config.full_noise_films, image=frames == 1)
         video_level = level[:, None].repeat(1, pool.cells * frames)
         given = {"image-to-video": [0], "video-to-video": [0, 1], "first-last-frame": [0, frames - 1]}.get(mode, [])
         for number in given:
@@ -186,14 +182,20 @@ class FlowSource:
         plane = (pool.plane[0] // 2, pool.plane[1] // 2)
         words, hidden = zip(*(missing(windows.named[row], plane, PICTURE, rng) for row in rows), strict=True)
         prompts = [video_prompt(one, frames=1, fps=1.0, height=PICTURE[0], width=PICTURE[1]) for one in words]
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        level = sample_levels(samples, shift=config.shift, generator=torch_rng, image=True)
-        level = level.masked_fill(torch.rand(samples, generator=torch_rng) < config.full_noise_films, 1.0)
+        torch_rng, level = self._levels(rng, samples, config.full_noise_films, image=True)
         listen = int(rng.integers(config.listen_every)) == 0
         return self._marked(
             Exercise(pool=pool, rows=rows, prompts=prompts, film_weight=torch.ones(samples), action_level=None,
                      video_level=level[:, None] * torch.from_numpy(np.stack(hidden)), listen=listen), torch_rng,
         )  # fmt: skip
+
+    def _levels(
+        self, rng: np.random.Generator, samples: int, full_noise: float, *, image: bool = False
+    ) -> tuple[torch.Generator, Tensor]:
+        """Chance for one batch, and a noise level for each of its samples: pure noise for the share ``full_noise``."""
+        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        level = sample_levels(samples, shift=self._config.shift, generator=torch_rng, image=image)
+        return torch_rng, level.masked_fill(torch.rand(samples, generator=torch_rng) < full_noise, 1.0)
 
     def _words(self, windows: Windows, row: int, rng: np.random.Generator) -> str:
         with_places = bool(windows.placed[row]) and rng.random() < self._config.places

@@ -35,6 +35,6 @@ def missing(
         return shown(names), ~hidden.ravel()
     tall, wide = size[0] // plane[0], size[1] // plane[1]
     for left, top, right, bottom in (boxes[name] for name in names):
-        rows = slice(max(0, top + TOUCHED) // tall, (bottom - 1 - TOUCHED) // tall + 1)
-        hidden[rows, max(0, left + TOUCHED) // wide : (right - 1 - TOUCHED) // wide + 1] = True
+        rows = slice((top + TOUCHED) // tall, (bottom - 1 - TOUCHED) // tall + 1)
+        hidden[rows, (left + TOUCHED) // wide : (right - 1 - TOUCHED) // wide + 1] = True
     return shown(names), hidden.ravel()
