@@ -49,7 +49,7 @@ def windows(count, *, width=10, fps=10.0):
 
 def source(made, config=None, count=4):
     model, words = made
-    return FlowSource(model, words, windows(count), config or FlowConfig(action_share=1.0))
+    return FlowSource(model, words, windows(count), config or FlowConfig(action_share=1.0, onwards=0.0))
 
 
 def losses(made, step, config=None, samples=6):
@@ -66,7 +66,7 @@ def test_a_batch_is_a_function_of_seed_and_step(made):
     ("forward-dynamics", [0], True), ("inverse-dynamics", [0, 1, 2, 3, 4], False), ("policy", [0], False),
 ])  # fmt: skip
 def test_given_tokens_are_the_data_to_the_bit_and_their_velocity_is_nothing(made, mode, video, action):
-    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {mode: 1.0}, history=0.0))
+    losses(made, 0, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {mode: 1.0}, history=0.0))
     pictures, moves = made[0].seen[1]
     data = windows(4)
     given = (pictures.level == 0).reshape(6, 5, 4)
@@ -84,12 +84,35 @@ def test_given_tokens_are_the_data_to_the_bit_and_their_velocity_is_nothing(made
 
 @pytest.mark.parametrize(("share", "known"), [(0.0, {1}), (0.4, {1, 2, 3}), (1.0, {2, 3})])
 def test_of_some_films_more_than_the_first_frame_is_known(made, share, known):
-    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {"forward-dynamics": 1.0}, history=share), 40)
+    losses(made, 0, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"forward-dynamics": 1.0}, history=share), 40)
     given = (made[0].seen[1][0].level == 0).reshape(40, 5, 4)
     assert {int(one.sum()) // 4 for one in given} == known
     assert all(bool(one[: int(one.sum()) // 4].all()) for one in given)  # the first ones, whole
-    losses(made, 0, FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}, history=1.0), 8)
+    losses(made, 0, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"policy": 1.0}, history=1.0), 8)
     assert (made[0].seen[1][0].level == 0).sum() == 8 * 4
+
+
+@pytest.mark.parametrize("lived", [0.0, 1.0])
+def test_a_film_goes_on_by_one_latent_frame_from_wherever_it_is(made, lived):
+    """All but the last frame are given; they lie together in one window, the actions are those between them."""
+    data, lengths, begun, own = windows(4), set(), set(), 0
+    for step in range(30):
+        losses(made, step, FlowConfig(action_share=1.0, onwards=1.0, lived=lived))
+        pictures, moves = made[0].seen[1]
+        length = pictures.tokens.shape[1] // 4
+        assert moves.tokens.shape[1] == 4 * (length - 1) and not moves.level.any()
+        assert [i for i in range(length) if (pictures.level.reshape(6, length, 4)[:, i] > 0).all()] == [length - 1]
+        for shown, done in zip(pictures.tokens, moves.tokens, strict=True):
+            where = [(row, at) for row in range(4) for at in range(6 - length)
+                     if torch.equal(done, data.actions[row, 4 * at : 4 * (at + length - 1)])]  # fmt: skip
+            ((row, at),) = where
+            given = data.video[row, 4 * at : 4 * (at + length - 1)].float()
+            assert torch.equal(shown[:4], given[:4])  # whatever was lived, it began with something true
+            own += not torch.equal(shown[:-4], given)
+            begun.add(at)
+        lengths.add(length)
+    assert lengths == {2, 3, 4} and begun == {0, 1, 2, 3}
+    assert (own > 0) == (lived > 0)
 
 
 @pytest.mark.parametrize(("mode", "given", "frames"), [
@@ -108,13 +131,13 @@ def test_films_give_the_frames_their_mode_says(made, mode, given, frames):
 def test_the_asked_share_of_exercises_begins_where_sampling_begins(made):
     share = []
     for step in range(20):
-        losses(made, step, FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}, full_noise=0.5), 20)
+        losses(made, step, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"policy": 1.0}, full_noise=0.5), 20)
         share.append((made[0].seen[1][1].level[:, 0] == 1).float().mean().item())
     assert 0.4 < np.mean(share) < 0.6
 
 
 def test_padded_channels_hold_nothing_and_weigh_nothing(made):
-    config = FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0})
+    config = FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"policy": 1.0})
     first = losses(made, 2, config)
     moves = made[0].seen[1][1]
     assert moves.tokens[:, :, :10].abs().min() > 0 and not moves.tokens[:, :, 10:].any()
@@ -129,7 +152,7 @@ def test_padded_channels_hold_nothing_and_weigh_nothing(made):
 def test_the_policy_learns_only_from_those_who_act_well(made):
     data = windows(4)
     data.acts[:] = [False, True, False, False]
-    one = FlowSource(made[0], made[1], data, FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}))
+    one = FlowSource(made[0], made[1], data, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"policy": 1.0}))
     one.losses(np.random.default_rng(0), 8)
     first = made[0].seen[1][0].tokens[:, :4]
     assert torch.equal(first, data.video[1, :4].float().expand(8, -1, -1))
@@ -146,9 +169,9 @@ def test_whether_words_are_heard_is_measured_with_exchanged_prompts(made):
         assert not values["hears_video"].requires_grad
         heard.append(values["hears_video"].item())
     assert heard[0] == 0 and heard[1] != 0
-    acting = FlowConfig(action_share=1.0, modes=ONLY | {"policy": 1.0}, listen_every=1)
+    acting = FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"policy": 1.0}, listen_every=1)
     assert "hears_action" in losses(made, 0, acting)
-    knowing = FlowConfig(action_share=1.0, modes=ONLY | {"forward-dynamics": 1.0}, listen_every=1)
+    knowing = FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"forward-dynamics": 1.0}, listen_every=1)
     assert "hears_action" not in losses(made, 0, knowing)
 
 
@@ -220,7 +243,7 @@ def test_the_loss_of_one_window_goes_to_near_zero(made):
     torch.manual_seed(0)
     model = TwoTowers(replace(small, tower=tower))
     learnt = list(model.generator_parameters())
-    config = FlowConfig(action_share=1.0, modes={"forward-dynamics": 0.5, "policy": 0.5}, moving_weight=0.0)
+    config = FlowConfig(action_share=1.0, onwards=0.0, modes={"forward-dynamics": 0.5, "policy": 0.5}, moving_weight=0.0)
     one = FlowSource(model, made[1], windows(1), config)
     optimizer = torch.optim.AdamW(learnt, lr=3e-3)
     seen = []

@@ -28,6 +28,7 @@ from armillary.training.latents import ANY_TASK, FRAMES, PICTURE, Windows
 from armillary.training.missing import missing
 
 PICTURES = 4  # as many pictures as this cost no more than one film
+ONWARDS = 3  # latent frames after which the next one is said
 ACTIONS_ALONE = 2  # as many chunks of actions without a film cost no more than one with
 
 
@@ -43,6 +44,9 @@ class FlowConfig:
     little. ``places``: the share of captions that say where things are. ``missing``: the share of pictures
     from words of which only some things are missing, and the words name just these (``missing.py``). ``history``: the
     share of forward dynamics that is given two or three latent frames, as a world session's later chunks may be.
+    ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
+    need not begin a film: so a world goes on without end (``sampling/stream.py``). ``lived``: how often some of those
+    others are what the model itself has just said, as they will be then.
     """
 
     stills_share: float = 0.5
@@ -68,6 +72,8 @@ class FlowConfig:
     places: float = 0.5
     missing: float = 0.5
     history: float = 0.2
+    onwards: float = 0.15
+    lived: float = 0.6
     drop_prompt: float = 0.1
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
     listen_every: int = 20  # batches from words are marked a second time with exchanged prompts, one in so many
@@ -109,8 +115,9 @@ class FlowSource:
         self._model, self._config = model, config
         self._shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
-        rates = {*windows.fps, *(stills.fps if stills else ())}
-        self._any = {fps: action_prompt(ANY_TASK, frames=FRAMES, fps=fps, height=TIER, width=TIER) for fps in rates}
+        self._any = lru_cache(
+            lambda fps, frames: action_prompt(ANY_TASK, frames=frames, fps=fps, height=TIER, width=TIER)
+        )
 
     def losses(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
         """Draw one batch, ask the model, mark the answer."""
@@ -122,6 +129,8 @@ class FlowSource:
                 return self._missing(self._stills, rng, samples * PICTURES)
             return self._told(self._stills, rng, samples, "text-to-image")
         if rng.random() < config.action_share:
+            if rng.random() < config.onwards:
+                return self._onwards(self._films, rng, samples)
             return self._with_actions(self._films, rng, samples, config.modes)
         return self._told(self._films, rng, samples, drawn(config.films, rng))
 
@@ -139,7 +148,7 @@ class FlowSource:
             told = mode == "policy" or rng.random() >= config.drop_task
             rows.append(row)
             modes.append(mode)
-            prompts.append(windows.task[row] if told else self._any[windows.fps[row]])
+            prompts.append(windows.task[row] if told else self._any(windows.fps[row], FRAMES))
         torch_rng, level = self._levels(rng, samples, config.full_noise)
         forward = torch.tensor([mode == "forward-dynamics" for mode in modes])
         inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
@@ -156,6 +165,39 @@ class FlowSource:
             Exercise(pool=pool, rows=rows, prompts=prompts, video_level=video_level, action_level=action_level,
                      film_weight=weight, listen=listen), torch_rng,
         )  # fmt: skip
+
+    def _onwards(self, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        windows, config = pool.windows, self._config
+        length = int(rng.integers(2, ONWARDS + 2))
+        rows = rng.integers(len(windows), size=samples).tolist()
+        begins = torch.from_numpy(rng.integers(pool.frames - length + 1, size=samples))
+        first = int(rng.integers(1, length)) if rng.random() < config.lived else length - 1
+        torch_rng, level = self._levels(rng, samples, config.full_noise)
+        lived: Tensor | None = None
+        for last in range(first, length):
+            prompts = [self._any(windows.fps[row], 1 + 4 * last) for row in rows]
+            hidden = (torch.arange((last + 1) * pool.cells) >= last * pool.cells).float()
+            asked = Exercise(
+                pool=pool, rows=rows, prompts=prompts, film_weight=torch.ones(samples), listen=False, begins=begins,
+                lived=lived, action_level=torch.zeros(samples, 4 * last),
+                video_level=hidden * (level[:, None] if last == length - 1 else torch.ones(samples, 1)),
+            )  # fmt: skip
+            if last < length - 1:
+                lived = self._said(asked, torch_rng)
+        return self._marked(asked, torch_rng)
+
+    @torch.no_grad()
+    def _said(self, exercise: "Exercise", rng: torch.Generator) -> Tensor:
+        """The film of an exercise as the model says it is, in one step from noise: b n d."""
+        segments, _, _ = exercise.made(rng)
+        velocity = self._velocity(exercise.prompts, segments, exercise.fps)[0]
+        film = segments[0]
+        return film.tokens - film.level[..., None] * velocity.float()
+
+    def _velocity(self, prompts: Sequence[str], segments: list[Segment], fps: Tensor) -> list[Tensor]:
+        ids = [self._ids(prompt) for prompt in prompts]
+        self._shelf.read_ahead(ids)
+        return self._model.velocity(self._shelf.batch(ids), segments, fps=fps)
 
     def _told(self, pool: Pool, rng: np.random.Generator, samples: int, mode: str) -> dict[str, Tensor]:
         windows, config = pool.windows, self._config
@@ -207,9 +249,7 @@ class FlowSource:
         segments, targets, weights = exercise.made(rng)
 
         def errors(prompts: Sequence[str]) -> dict[str, Tensor]:
-            ids = [self._ids(prompt) for prompt in prompts]
-            self._shelf.read_ahead(ids)
-            said = self._model.velocity(self._shelf.batch(ids), segments, fps=exercise.fps)
+            said = self._velocity(prompts, segments, exercise.fps)
             marks = zip(segments, said, targets, weights, strict=True)
             return {part.modality: flow_loss(one, true, part.level > 0, weight) for part, one, true, weight in marks}
 
@@ -231,7 +271,8 @@ class Exercise:
     """Windows ``rows`` of a pool, each with its prompt, and how noisy every token of it is (0: given).
 
     ``levels``: of the films' tokens b n, and of the actions b c if they take part. ``film_weight`` b. ``listen``:
-    whether to look how much worse it gets with exchanged prompts.
+    whether to look how much worse it gets with exchanged prompts. ``begins`` b: by how many latent frames it begins
+    after its window. ``lived`` b m d: what is given in place of the first m tokens as they truly were.
     """
 
     pool: Pool
@@ -241,6 +282,8 @@ class Exercise:
     action_level: Tensor | None
     film_weight: Tensor
     listen: bool
+    begins: Tensor | None = None
+    lived: Tensor | None = None
 
     @property
     def fps(self) -> Tensor:
@@ -250,21 +293,34 @@ class Exercise:
         """What the model is shown, what it should say, and how much every number of that counts."""
         pool, windows, rows, level = self.pool, self.pool.windows, self.rows, self.video_level
         grid = (level.shape[1] // pool.cells, *pool.plane)
-        video = windows.video[rows][:, : level.shape[1]].float()
+        begins = torch.zeros(len(rows), dtype=torch.long) if self.begins is None else self.begins
+        video = _part(windows.video[rows], begins * pool.cells, level.shape[1]).float()
         noise = torch.randn(video.shape, generator=rng)
+        seen = video if self.lived is None else torch.cat([self.lived, video[:, self.lived.shape[1] :]], dim=1)
         places = torch.stack([video_positions(grid, fps=float(f)) for f in self.fps])
-        segments = [Segment(modality="video", tokens=mix(video, noise, level), positions=places, level=level)]
+        segments = [Segment(modality="video", tokens=mix(seen, noise, level), positions=places, level=level)]
         targets = [noise - video]
-        weights = [pool.weight[rows][:, : video.shape[1], None] * self.film_weight[:, None, None]]
+        weights = [
+            _part(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None] * self.film_weight[:, None, None]
+        ]
         if self.action_level is None:
             return segments, targets, weights
-        actions, level = windows.actions[rows], self.action_level
+        level = self.action_level
+        actions = _part(windows.actions[rows], begins * 4, level.shape[1])
         channels = (torch.arange(64) < torch.tensor(windows.width[rows])[:, None]).float()[:, None]
         noise = torch.randn(actions.shape, generator=rng) * channels
-        places = torch.stack([action_positions(FRAMES - 1, fps=float(f)) for f in self.fps])
+        places = torch.stack([action_positions(level.shape[1], fps=float(f)) for f in self.fps])
         segments.append(Segment(modality="action", tokens=mix(actions, noise, level), positions=places, level=level,
                                 domain=torch.tensor(windows.domain[rows])))  # fmt: skip
         return segments, [*targets, noise - actions], [*weights, channels.expand(actions.shape)]
+
+
+def _part(whole: Tensor, begins: Tensor, length: int) -> Tensor:
+    """Of every sample ``length`` of its numbers b n ..., each from its own beginning on."""
+    if not begins.any():
+        return whole[:, :length]
+    at = begins[:, None] + torch.arange(length)
+    return whole[torch.arange(len(whole))[:, None], at]
 
 
 def _still_prompt(prompt: str) -> str:
