@@ -84,7 +84,9 @@ def test_given_tokens_are_the_data_to_the_bit_and_their_velocity_is_nothing(made
 
 @pytest.mark.parametrize(("share", "known"), [(0.0, {1}), (0.4, {1, 2, 3}), (1.0, {2, 3})])
 def test_of_some_films_more_than_the_first_frame_is_known(made, share, known):
-    losses(made, 0, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"forward-dynamics": 1.0}, history=share), 40)
+    losses(
+        made, 0, FlowConfig(action_share=1.0, onwards=0.0, modes=ONLY | {"forward-dynamics": 1.0}, history=share), 40
+    )
     given = (made[0].seen[1][0].level == 0).reshape(40, 5, 4)
     assert {int(one.sum()) // 4 for one in given} == known
     assert all(bool(one[: int(one.sum()) // 4].all()) for one in given)  # the first ones, whole
@@ -243,7 +245,9 @@ def test_the_loss_of_one_window_goes_to_near_zero(made):
     torch.manual_seed(0)
     model = TwoTowers(replace(small, tower=tower))
     learnt = list(model.generator_parameters())
-    config = FlowConfig(action_share=1.0, onwards=0.0, modes={"forward-dynamics": 0.5, "policy": 0.5}, moving_weight=0.0)
+    config = FlowConfig(
+        action_share=1.0, onwards=0.0, modes={"forward-dynamics": 0.5, "policy": 0.5}, moving_weight=0.0
+    )
     one = FlowSource(model, made[1], windows(1), config)
     optimizer = torch.optim.AdamW(learnt, lr=3e-3)
     seen = []

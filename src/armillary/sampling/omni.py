@@ -22,6 +22,7 @@ from armillary.model.memory import Memory
 from armillary.modes import Asked
 from armillary.records import Array, Rollout
 from armillary.sampling.imagine import imagine_all
+from armillary.sampling.onwards import Onwards
 from armillary.sampling.parts import Parts, best_device, find_checkpoint
 from armillary.sampling.requests import Request, check_request
 from armillary.sampling.speak import Manner, speak, speak_many
@@ -119,6 +120,17 @@ class Omni:
         worded = [i for i in range(len(checked)) if i not in found]
         found |= dict(zip(worded, self._reasoned([checked[i] for i in worded]), strict=True))
         return [found[i] for i in range(len(checked))]
+
+    def onwards(self, **asked: Any) -> Onwards:
+        """A film that goes on as actions come, four frames at a time: ``push`` says what follows (``onwards.py``).
+
+        ``asked``: ``image``, ``embodiment``, and of ``modes.Asked`` what forward dynamics takes beside actions. Warns
+        (``UntrainedWarning``) where the checkpoint's makers do not say that it has learnt this; raises ``RequestError``.
+        """
+        film = Onwards(self.parts, asked)
+        if words := film.warning:
+            warnings.warn(words, UntrainedWarning, stacklevel=2)
+        return film
 
     def ask(self, question: str, *, image: Any = None, video: Any = None, **how: Any) -> str:
         """The answer to a question, about a picture (path, Pillow image, uint8 h w 3) or a film (path, uint8 t h w 3).

@@ -44,7 +44,8 @@ class Defaults:
     ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
 
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
-    ``learnt``: which of the modes that not every checkpoint learns it has learnt. ``filmless``: modes in which it has
+    ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
+    on from its middle (``onwards.py``). ``filmless``: modes in which it has
     learnt to act without a film beside the actions, and acts so where nobody asks for the film. ``told``: whether the
     folder says all this at all: it is kept in ``defaults.json``, and without the file these values hold.
     """
@@ -61,11 +62,15 @@ class Defaults:
 
     def warning(self, mode: Mode) -> str:
         """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so."""
-        if self.untrained or not mode.apart or mode.name in self.learnt:
-            return self.untrained
+        return self.untrained or (self.unlearnt(mode.name) if mode.apart else "")
+
+    def unlearnt(self, name: str) -> str:
+        """One sentence, if the makers do not say that the checkpoint has learnt what is called ``name``; else empty."""
+        if name in self.learnt:
+            return ""
         return (
-            f"this checkpoint does not say that it has learnt {mode.name}: what it makes may not be what is asked. "
-            f"Take one that has, or post-train it and name {mode.name!r} under 'learnt' in its defaults.json."
+            f"this checkpoint does not say that it has learnt {name}: what it makes may not be what is asked. "
+            f"Take one that has, or post-train it and name {name!r} under 'learnt' in its defaults.json."
         )
 
     @classmethod
@@ -140,7 +145,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     sound = check_sound(mode, given, folder)
     if mode.frames > 1:
         mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
-    embodiment = _embodiment(given, folder)
+    embodiment = embodiment_of(given, folder)
     fps = number(given, "fps", embodiment.rate_hz if embodiment else defaults.fps, above=0.0, most=1000.0)
     size = _size(mode, given, defaults)
     actions = _actions(mode, given, embodiment)
@@ -213,7 +218,8 @@ def _refuse_unused(mode: Mode, given: Mapping[str, Any]) -> None:
             raise RequestError(f"{name} has no use in {mode.name}, which takes {takes}: leave it out.")
 
 
-def _embodiment(given: Mapping[str, Any], folder: Path) -> Embodiment | None:
+def embodiment_of(given: Mapping[str, Any], folder: Path) -> Embodiment | None:
+    """The embodiment a request names, as this checkpoint knows it; None if it names none, else ``RequestError``."""
     if "embodiment" not in given:
         return None
     wanted = given["embodiment"]

@@ -73,7 +73,7 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     alone = run.stills is not None and run.flow.stills_share * run.flow.still_policy > 0
     write_checkpoint(
         run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
-        defaults={"filmless": ["policy"] if alone else []},
+        defaults={"filmless": ["policy"] if alone else [], "learnt": ["onwards"] if run.flow.onwards > 0 else []},
     )  # fmt: skip
     return finished
 

@@ -1,0 +1,121 @@
+"""A film that goes on while actions come: four of them, four frames, for as long as anybody asks.
+
+    first picture          -> latents of one frame ----------------------+
+    the next four actions  -> the last one to three latent frames, known -+-> one more latent frame -> its four frames
+
+What was imagined stays latent: nothing is decoded and encoded again between two steps, and the decoder goes on where
+it ended (``tokenizers/streaming.py``). Time and memory of a step do not grow. Only for checkpoints that have learnt it
+(``FlowConfig.onwards`` in training): others know no film that begins in its middle.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from armillary.errors import RequestError
+from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
+from armillary.prompts import action_prompt
+from armillary.records import Array
+from armillary.sampling.guidance import Field, Part
+from armillary.sampling.parts import Parts
+from armillary.sampling.pictures import to_numbers, to_pixels
+from armillary.sampling.requests import FRAMES_A_LATENT, check_request, embodiment_of
+from armillary.sampling.solver import walk
+from armillary.tokenizers.streaming import StreamDecoder
+from armillary.tokenizers.video import SPACE, canvas_for, on_canvas
+
+KNOWN = 3  # latent frames that a step looks back on: as many as training shows
+
+
+class Onwards:
+    """One film on its way. ``asked``: ``image`` and ``embodiment``, and what else forward dynamics takes, but no actions.
+
+    ``frames`` counts those there are, the given one included. ``warning``: why they may be noise, empty if they may not.
+    Raises ``RequestError`` for what cannot be.
+    """
+
+    def __init__(self, parts: Parts, asked: dict[str, Any]) -> None:
+        if unfit := sorted(set(asked) & {"actions", "video", "frames", "guidance", "outputs", "latents"}):
+            raise RequestError(f"{unfit[0]} has no use where a film goes on: actions are given as they come.")
+        body = embodiment_of(asked, parts.folder)
+        if body is None:
+            raise RequestError("a film that goes on needs to know whose actions will come: give embodiment.")
+        still = {"actions": np.zeros((FRAMES_A_LATENT, body.width))}
+        request = check_request("forward-dynamics", {**asked, **still}, parts.folder)
+        assert request.film is not None and request.schedule is not None
+        self._parts, self._body, self._words = parts, body, request.prompt
+        self._fps, self._schedule, self._size = request.fps, request.schedule, request.size
+        self._chance = torch.Generator().manual_seed(request.seed)
+        self._decoder = StreamDecoder(parts.vae)
+        self.warning = parts.defaults.untrained or parts.defaults.unlearnt("onwards")
+        self.frames = 1
+        self._begin(request.film)
+
+    def push(self, actions: ArrayLike) -> Array:
+        """The frames uint8 t h w 3 to which these actions t a lead; t is a multiple of four, else ``RequestError``."""
+        coded = torch.from_numpy(self._body.encode(actions))
+        if len(coded) == 0 or len(coded) % FRAMES_A_LATENT:
+            raise RequestError(
+                f"{len(coded)} actions: a film goes on by four frames at a time, give a multiple of four."
+            )
+        return torch.cat([torch.from_numpy(film) for film in self._frames(coded)]).numpy()
+
+    @torch.inference_mode()
+    def _begin(self, film: Array) -> None:
+        canvas, _ = on_canvas(to_numbers(film).to(self._parts.device))
+        rows, columns = (side // SPACE for side in self._size)
+        self._known = self._parts.vae.encode(canvas)[..., :rows, :columns].float()
+        self._done = torch.zeros(0, self._parts.sizes.action_dim)
+        self._decoder.push(self._known)
+
+    @torch.inference_mode()
+    def _frames(self, coded: torch.Tensor) -> Iterator[Array]:
+        for four in coded.split(FRAMES_A_LATENT):
+            self._done = torch.cat([self._done, four])[-KNOWN * FRAMES_A_LATENT :]
+            latest = self._next()
+            self._known = torch.cat([self._known, latest], dim=2)[:, :, -KNOWN:]
+            self._done = self._done[-(KNOWN - 1) * FRAMES_A_LATENT :]
+            self.frames += FRAMES_A_LATENT
+            yield to_pixels(self._decoder.push(latest))[0]
+
+    def _next(self) -> torch.Tensor:
+        """The latent frame after the known ones, 1 c 1 y x."""
+        parts, patch = self._parts, self._parts.sizes.latent_patch
+        count = self._known.shape[2] + 1
+        size = (count, *self._known.shape[3:])
+        noise = torch.randn(self._known[:, :, :1].shape, generator=self._chance).to(self._known)
+        tokens = patchify(torch.cat([self._known, torch.zeros_like(noise)], dim=2), patch)
+        hidden = torch.arange(tokens.shape[1]) >= tokens.shape[1] // count * (count - 1)
+        places = video_positions(size, fps=self._fps, patch=patch, tcf=parts.sizes.tcf)
+        video = Part(modality="video", tokens=tokens, hidden=hidden[None].to(tokens.device),
+                     positions=places[None].to(tokens.device))  # fmt: skip
+        start = patchify(torch.cat([self._known, noise], dim=2), patch)
+        field = Field(
+            parts.model("generator"), parts.memory_of(self._prompt(count)), [video, self._actions(count)],
+            fps=torch.tensor([self._fps], device=parts.device),
+        )  # fmt: skip
+
+        def fresh() -> torch.Tensor:
+            return field.start([torch.randn(start.shape, generator=self._chance).to(start), None])
+
+        ended = field.tokens(walk(field, field.start([start, None]), self._schedule, fresh))
+        return unpatchify(ended[0], size, patch)[:, :, -1:]
+
+    def _actions(self, count: int) -> Part:
+        done = self._done[-(count - 1) * FRAMES_A_LATENT :]
+        channels = (torch.arange(done.shape[1]) < self._body.width).float()
+        place = {"device": self._parts.device}
+        return Part(
+            modality="action", tokens=done[None].to(**place), hidden=torch.zeros(1, len(done), dtype=torch.bool, **place),
+            positions=action_positions(len(done), fps=self._fps)[None].to(**place),
+            domain=torch.tensor([self._body.domain_id], **place), channels=channels[None, None].to(**place),
+        )  # fmt: skip
+
+    def _prompt(self, count: int) -> str:
+        height, width = canvas_for(*self._size)
+        view = self._body.cameras[0].view if self._body.cameras else None
+        frames = 1 + FRAMES_A_LATENT * (count - 1)
+        return action_prompt(self._words, frames=frames, fps=self._fps, height=height, width=width, view=view)
