@@ -28,8 +28,10 @@ def test_the_first_step_is_forward_dynamics_of_five_frames(omni, picture, action
     film = going(steps=3)
     drawn = torch.randn((1, 48, 1, 4, 4), generator=torch.Generator().manual_seed(3))
     noise = torch.cat([torch.zeros_like(drawn), drawn], dim=2)[0].numpy()
-    whole = omni.imagine("forward-dynamics", image=picture, actions=actions[:4], embodiment="tabletop", steps=3, size=(64, 64),
-                         latents={"video": noise})  # fmt: skip
+    whole = omni.imagine(
+        "forward-dynamics", image=picture, actions=actions[:4], embodiment="tabletop", steps=3, size=(64, 64),
+        latents={"video": noise},
+    )  # fmt: skip
     found = film.push(actions[:4])
     assert found.dtype == np.uint8 and found.shape == (4, 64, 64, 3) and film.frames == 5
     assert np.abs(found.astype(int) - whole.video[1:].astype(int)).max() <= 1

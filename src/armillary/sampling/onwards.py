@@ -31,9 +31,9 @@ KNOWN = 3  # latent frames that a step looks back on: as many as training shows
 
 
 class Onwards:
-    """One film on its way. ``asked``: ``image`` and ``embodiment``, and what else forward dynamics takes, but no actions.
+    """One film on its way. ``asked``: ``image``, ``embodiment`` and what else forward dynamics takes, but no actions.
 
-    ``frames`` counts those there are, the given one included. ``warning``: why they may be noise, empty if they may not.
+    ``frames`` counts those there are, the given one included. ``warning``: why they may be noise, empty if not.
     Raises ``RequestError`` for what cannot be.
     """
 
@@ -105,14 +105,17 @@ class Onwards:
         return unpatchify(ended[0], size, patch)[:, :, -1:]
 
     def _actions(self, count: int) -> Part:
+        device = self._parts.device
         done = self._done[-(count - 1) * FRAMES_A_LATENT :]
         channels = (torch.arange(done.shape[1]) < self._body.width).float()
-        place = {"device": self._parts.device}
         return Part(
-            modality="action", tokens=done[None].to(**place), hidden=torch.zeros(1, len(done), dtype=torch.bool, **place),
-            positions=action_positions(len(done), fps=self._fps)[None].to(**place),
-            domain=torch.tensor([self._body.domain_id], **place), channels=channels[None, None].to(**place),
-        )  # fmt: skip
+            modality="action",
+            tokens=done[None].to(device),
+            hidden=torch.zeros(1, len(done), dtype=torch.bool, device=device),
+            positions=action_positions(len(done), fps=self._fps)[None].to(device),
+            domain=torch.tensor([self._body.domain_id], device=device),
+            channels=channels[None, None].to(device),
+        )
 
     def _prompt(self, count: int) -> str:
         height, width = canvas_for(*self._size)
