@@ -124,8 +124,9 @@ class Omni:
     def onwards(self, **asked: Any) -> Onwards:
         """A film that goes on as actions come, four frames at a time: ``push`` says what follows (``onwards.py``).
 
-        ``asked``: ``image``, ``embodiment`` and what else of ``modes.Asked`` forward dynamics takes, but no actions. Warns
-        (``UntrainedWarning``) where the checkpoint's makers do not say that it has learnt this; raises ``RequestError``.
+        ``asked``: ``image``, ``embodiment`` and what else of ``modes.Asked`` forward dynamics takes, but no actions.
+        Warns (``UntrainedWarning``) where the checkpoint's makers do not say that it has learnt this; raises
+        ``RequestError``.
         """
         film = Onwards(self.parts, asked)
         if words := film.warning:
