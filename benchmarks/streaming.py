@@ -2,8 +2,9 @@
 
     python -m benchmarks.streaming [STEPS ...]
 
-The bundled model, 128x128, 64 actions in chunks of 16, each chunk beginning with the last frame of the one before, as
-``/v1/realtime/video`` makes them. Pictures are encoded and decoded; nothing is written to a file.
+The bundled model, 128x128, 64 actions: in chunks of 16, each beginning with the last frame of the one before, as
+``/v1/realtime/video`` makes them (``film``); and four at a time, latent frame by latent frame (``onwards``). Pictures are
+encoded and decoded; nothing is written to a file.
 """
 
 import sys
@@ -29,11 +30,17 @@ def main(steps: Sequence[int] = (1, 4), repeats: int = 5) -> None:
             omni.imagine("forward-dynamics", image=lived.frames["front"][0], actions=actions, embodiment="tabletop",
                          steps=count, outputs=("video",))  # fmt: skip
 
-        timing = measure(film, warmup=1, repeats=repeats)
-        threads = torch.get_num_threads()
-        report("streaming_film", timing, frames=len(actions), steps=count, threads=threads, dtype=str(omni.parts.dtype))
-        print(f"{len(actions) / timing.median_ms * 1e3:.1f} frames a second, "
-              f"{len(actions) / timing.processor_ms * 1e3:.1f} a processor second")  # fmt: skip
+        def onwards(count: int = count) -> None:
+            going = omni.onwards(image=lived.frames["front"][0], embodiment="tabletop", steps=count)
+            for first in range(0, len(actions), 4):
+                going.push(actions[first : first + 4])
+
+        for name, work in (("film", film), ("onwards", onwards)):
+            timing = measure(work, warmup=1, repeats=repeats)
+            report(f"streaming_{name}", timing, frames=len(actions), steps=count, threads=torch.get_num_threads(),
+                   dtype=str(omni.parts.dtype))  # fmt: skip
+            print(f"{name}: {len(actions) / timing.median_ms * 1e3:.1f} frames a second, "
+                  f"{len(actions) / timing.processor_ms * 1e3:.1f} a processor second")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -25,13 +25,14 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-EVERYTHING = {*MAY_IMPORT, "plan", "doctor", "runs", "cli", "cli_data", "cli_parts", "cli_plan"}
+EVERYTHING = {*MAY_IMPORT, "plan", "doctor", "runs", "cli", "cli_data", "cli_drive", "cli_parts", "cli_plan"}
 TOP = {
     "plan": {"model", "tokenizers"},
     "doctor": set(),
     "runs": {"training", "model", "post_training"},
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,
+    "cli_drive": {"evaluation", "cli_parts"},
     "cli_parts": set(),
     "cli_plan": {"plan", "cli_parts"},
     "__init__": {"sampling"},  # only when ``load`` is first asked for

@@ -23,6 +23,7 @@ import tyro
 
 import armillary
 from armillary.cli_data import controls, export, factory, inspect, simulate, worlds
+from armillary.cli_drive import drive
 from armillary.cli_parts import Controls, Json, Matrices, Offload, Size, Weights, pairs, progress, write_text
 from armillary.cli_plan import plan
 from armillary.errors import ArmillaryError, RequestError
@@ -308,6 +309,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "imagine": imagine,
     "ask": ask,
     "evaluate": evaluate,
+    "drive": drive,
     "serve": serve,
     "demo": demo,
     "plan": plan,

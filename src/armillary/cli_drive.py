@@ -1,0 +1,46 @@
+"""The verb that lets a policy act: in a world's physics, or in what a model imagines of it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from armillary.cli_parts import Json
+
+
+def drive(
+    world: str,
+    out: Path,
+    /,
+    *,
+    policy: str = "pico",
+    imagined: str = "",
+    episodes: int = 8,
+    seed: int = 1_000_000,
+    steps: int | None = None,
+    execute: int = 8,
+    doubt: float | None = None,
+    as_json: Json = False,
+) -> None:
+    """Let a policy act in a world, in physics or as a model imagines it, and say how often it did what it was told.
+
+    Writes into OUT: films/SEED.mp4, results.jsonl (a line a life), drive.json (the settings). Started again it goes on
+    where it was; with more episodes it adds to them. Example: armillary drive tabletop runs/dream --imagined pico
+
+    Args:
+        world: A name that `armillary worlds` lists.
+        out: A folder.
+        policy: A bundled model, a checkpoint folder, or a policy server, ws://HOST:PORT, as `armillary serve` is one.
+        imagined: The checkpoint in whose imagination it acts, after a true first picture; physics where none is named.
+        episodes: How many lives.
+        seed: Of the first one; each has the next.
+        steps: Of a life at most; what the world has where nobody says a number.
+        execute: Of each planned chunk, how many actions are done before it plans again.
+        doubt: Stop an imagination whose cycle error is above this, and say so (docs/trust.md tells which number).
+        as_json: Print JSON for machines.
+    """
+    from armillary.evaluation.driven import Driven, drive_all, verdict
+
+    plan = Driven(world=world, policy=policy, imagined=imagined, episodes=episodes, seed=seed, steps=steps,
+                  execute=execute, doubt=doubt)  # fmt: skip
+    rides = drive_all(plan, out, report=lambda line: None if as_json else print(line, flush=True))
+    print(json.dumps([asdict(ride) for ride in rides], indent=1) if as_json else verdict(rides))
