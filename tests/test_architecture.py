@@ -25,7 +25,7 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-EVERYTHING = {*MAY_IMPORT, "plan", "doctor", "runs", "cli", "cli_data", "cli_drive", "cli_parts", "cli_plan"}
+EVERYTHING = {*MAY_IMPORT, "plan", "doctor", "explain", "runs", "cli", "cli_data", "cli_drive", "cli_parts", "cli_plan"}
 TOP = {
     "plan": {"model", "tokenizers"},
     "doctor": set(),
@@ -34,7 +34,8 @@ TOP = {
     "cli_data": EVERYTHING,
     "cli_drive": {"evaluation", "cli_parts"},
     "cli_parts": set(),
-    "cli_plan": {"plan", "cli_parts"},
+    "cli_plan": {"plan", "explain", "cli_parts"},
+    "explain": {"worlds", "datasets", "tokenizers", "model", "training", "sampling", "runs"},
     "__init__": {"sampling"},  # only when ``load`` is first asked for
 }
 FOLDERS = sorted(p.name for p in SOURCE.iterdir() if p.is_dir() and any(p.rglob("*.py")) and p.name != "checkpoints")

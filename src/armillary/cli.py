@@ -25,7 +25,7 @@ import armillary
 from armillary.cli_data import controls, export, factory, inspect, simulate, worlds
 from armillary.cli_drive import drive
 from armillary.cli_parts import Controls, Json, Matrices, Offload, Size, Weights, pairs, progress, write_text
-from armillary.cli_plan import plan
+from armillary.cli_plan import explain, plan
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
 from armillary.serving.settings import ServeSettings
@@ -314,6 +314,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "plan": plan,
     "doctor": doctor,
+    "explain": explain,
 }  # in the order of the data's way
 
 

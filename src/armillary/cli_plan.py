@@ -1,4 +1,4 @@
-"""The verb that says what a request will cost before anything loads."""
+"""The verbs that tell and change nothing: what a request will cost, what becomes of an episode on the data's way."""
 
 from typing import Any, Literal
 
@@ -77,3 +77,15 @@ def plan(
         print(f"cost     {told.total_seconds / 3600 * price_per_hour:.4g}")
     for words in told.advice:
         print(f"advice   {words}")
+
+
+def explain(checkpoint: str = "tiny", /, *, seed: int = 0) -> None:
+    """Follow one episode from the world to a gradient and to an imagined film: every record on the way, its shapes.
+
+    Args:
+        checkpoint: A bundled model, a checkpoint folder, or tiny: the smallest one, its weights random.
+        seed: Of the episode, an expert's on the tabletop.
+    """
+    from armillary.explain import explain as follow
+
+    follow(checkpoint, seed=seed)

@@ -159,9 +159,10 @@ def _lived(plan: Driven, planner: Planner, dreams: Omni | None, seeds: Sequence[
             film = f"films/{seed}.mp4"
             write_video(out / film, np.stack(seen), fps=world.spec.fps)
             judged = not plan.imagined or plan.world in JUDGES
+            stopped = world.stopped if isinstance(world, Imagined) else ""
             rides.append(Ride(
                 seed=seed, instruction=moment.instruction, steps=len(seen) - 1, film=film, reward=float(moment.reward),
-                success=bool(moment.success) if judged else None, stopped=getattr(world, "stopped", ""),
+                success=bool(moment.success) if judged else None, stopped=stopped,
             ))  # fmt: skip
         return rides
 
