@@ -4,6 +4,7 @@
     |        |                           +-> pico-decoder -+-> pico-cloning      what its policy is compared with
     |        +-> pico-words -+-> pico-reasoner ------------+
     |        +-> pico-moments ----------------------------+   single frames of the episodes
+    |        +-> pico-controls ---------------------------+   films beside what may hold them
     pico-stills -> pico-glances --------------------------+   single frames of many more tables, talked about as well
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
@@ -105,6 +106,7 @@ class Generator:
     flow: FlowConfig = field(default_factory=FlowConfig)
     fresh: bool = True
     stills: Path | None = None
+    controls: Path | None = None
 
     def start(self, report: Report = print) -> None:
         """Do it, or go on."""
@@ -227,6 +229,13 @@ def pico_moments() -> Run:
     )
 
 
+def pico_controls() -> Run:
+    """Two windows of every episode beside their edges, blurred colours, depth and labels, lived again for these."""
+    return Cache(
+        data=Path("runs/pico/raw"), vae=Path("runs/pico/vae/vae"), out=Path("runs/pico/controls"), controls=True, most=2
+    )
+
+
 def pico_corrections() -> Run:
     """The trained policy acts at 600 tables, the expert says what it would do wherever it came to: 20 minutes."""
     return Corrections(
@@ -254,7 +263,8 @@ def pico_generator() -> Run:
     flow = FlowConfig(stills_share=0.5, still_policy=0.7, missing=0.75, full_noise=0.6, action_share=0.85)
     return Generator(
         origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), stills=Path("runs/pico/frames"),
-        vae=Path("runs/pico/decoder/vae"), out=Path("runs/pico/generator"), stage=stage, flow=flow,
+        controls=Path("runs/pico/controls"), vae=Path("runs/pico/decoder/vae"), out=Path("runs/pico/generator"),
+        stage=stage, flow=flow,
     )  # fmt: skip
 
 
@@ -319,6 +329,7 @@ RUNS: dict[str, Callable[[], Run]] = {
     "pico-stills": pico_stills,
     "pico-glances": pico_glances,
     "pico-moments": pico_moments,
+    "pico-controls": pico_controls,
     "pico-corrections": pico_corrections,
     "pico-amends": pico_amends,
     "pico-generator": pico_generator,

@@ -1,7 +1,8 @@
 """Episodes as plain arrays, one file each: what training reads while it makes its latents.
 
     in    ``Episode``s, or a count and a first seed of tabletop episodes to be simulated
-    out   ``episode_000012.npz`` files, whole or not there; ``load_raw`` gives the ``Episode`` back
+    out   ``episode_000012.npz`` files, whole or not there; ``load_raw`` gives the ``Episode`` back, and
+          ``lived_again`` with the depth and the segmentation that files do not keep
 
 Nothing is compressed and nothing is lost; a folder that was cut off is simply continued. For data that
 others should read there is ``lerobot.py``.
@@ -20,6 +21,7 @@ from armillary.records import Episode, Question
 from armillary.worlds.record import record_tabletop, still_tabletop
 
 KINDS = ("expert", "expert", "expert", "clumsy", "random")
+STEPS = {"expert": 44, "clumsy": 28, "random": 28}  # at most
 
 
 def save_raw(path: Path, episode: Episode) -> None:
@@ -87,6 +89,27 @@ def simulate_raw(
             rng = np.random.default_rng([number, 3])
             kind = KINDS[int(rng.integers(len(KINDS)))]
             detour = int(rng.integers(1, 10)) if kind == "expert" and rng.random() < 0.67 else 0
-            steps = 44 if kind == "expert" else 28
-            save_raw(path, record_tabletop(number, kind, views=("front",), extras=(), detour=detour, max_steps=steps))
+            save_raw(path, _lived(number, kind, detour=detour))
         yield number
+
+
+def lived_again(episode: Episode) -> Episode:
+    """An episode of ``simulate_raw`` once more, with depth and segmentation of its camera.
+
+    ``DataError`` where it does not come out the same to the bit: another world, or one that has changed since.
+    """
+    recipe = episode.recipe
+    kind, detour = str(recipe.get("controller")), int(recipe.get("detour", 0))
+    if episode.world != "tabletop" or kind not in STEPS:
+        raise DataError(f"an episode of {episode.world!r} by {kind!r} came: only tabletop episodes of the expert, the "
+                        "clumsy and the random one can be lived again.")  # fmt: skip
+    again = _lived(episode.seed, kind, detour=detour, extras=("depth", "segmentation"))
+    same = all(np.array_equal(again.frames.get(view, ()), frames) for view, frames in episode.frames.items())
+    if not same or not np.array_equal(again.actions, episode.actions):
+        raise DataError(f"seed {episode.seed} does not come out as it was recorded: the world has changed since. "
+                        "Simulate the episodes anew.")  # fmt: skip
+    return again
+
+
+def _lived(seed: int, kind: str, *, detour: int, extras: tuple[str, ...] = ()) -> Episode:
+    return record_tabletop(seed, kind, views=("front",), extras=extras, detour=detour, max_steps=STEPS[kind])

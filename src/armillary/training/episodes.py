@@ -21,6 +21,7 @@ from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
+from armillary.training.held import held_of
 from armillary.training.latents import A_FILE, FRAMES, in_boxes, make_cache, stills_of, windows_of
 from armillary.training.loop import Report
 
@@ -70,7 +71,8 @@ class ClipsRun:
 class CacheRun:
     """The windows of every episode in ``data``, at most ``most`` of each, encoded by the tokenizer in ``vae``.
 
-    ``stills``: windows of one frame, for pictures from words and for actions from a picture.
+    ``stills``: windows of one frame, for pictures from words and for actions from a picture. ``controls``: windows with
+    the films that may hold them beside, for films under controls; the episodes are simulated again for that.
     """
 
     data: Path
@@ -80,6 +82,7 @@ class CacheRun:
     embodiment: str = "tabletop"
     camera: str = "front"
     stills: bool = False
+    controls: bool = False
     share: tuple[int, int] = (0, 1)
     threads: int = 1
 
@@ -147,7 +150,7 @@ def encode(run: CacheRun, report: Report = print) -> int:
     def cut(episodes: Sequence[Episode]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
         if run.stills:
             return stills_of(episodes, vae, body, **how)  # type: ignore[arg-type]
-        return windows_of(episodes[0], vae, body, **how)  # type: ignore[arg-type]
+        return (held_of if run.controls else windows_of)(episodes[0], vae, body, **how)  # type: ignore[arg-type]
 
     made = 0
     for name in make_cache(run.data, run.out, cut, share=run.share, together=A_FILE if run.stills else 1):

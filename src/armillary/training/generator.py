@@ -21,6 +21,7 @@ from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
+from armillary.training.held import load_held
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, load_cache
 from armillary.training.loop import Report, Stage, train_stage
@@ -33,7 +34,7 @@ class GeneratorRun:
     """Everything that decides how a generator is trained.
 
     ``start``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
-    ``stills``: a second cache, of windows of one frame.
+    ``stills``: a second cache, of windows of one frame; ``controls``: a third, of windows beside their controls.
     """
 
     start: Path
@@ -44,6 +45,7 @@ class GeneratorRun:
     flow: FlowConfig = field(default_factory=FlowConfig)
     fresh: bool = True
     stills: Path | None = None
+    controls: Path | None = None
 
 
 def train_generator(run: GeneratorRun, report: Report = print) -> bool:
@@ -60,7 +62,10 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     stills = load_cache(run.stills) if run.stills else None
     if stills is not None:
         report(f"{len(stills)} single frames, {int(stills.acts.sum())} of them for the policy")
-    source = FlowSource(model, tokenizer, windows, run.flow, stills)
+    held = load_held(run.controls) if run.controls else None
+    if held is not None:
+        report(f"{len(held.windows)} windows with controls")
+    source = FlowSource(model, tokenizer, windows, run.flow, stills, held)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     if run.stage.compile:
@@ -71,9 +76,11 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
 
     finished = train_stage(run.stage, run.out, parameters, losses, report)
     alone = run.stills is not None and run.flow.stills_share * run.flow.still_policy > 0
+    under_control = held is not None and run.flow.held.share > 0
+    learnt = [name for name, has in (("onwards", run.flow.onwards > 0), ("transfer", under_control)) if has]
     write_checkpoint(
         run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
-        defaults={"filmless": ["policy"] if alone else [], "learnt": ["onwards"] if run.flow.onwards > 0 else []},
+        defaults={"filmless": ["policy"] if alone else [], "learnt": learnt},
     )  # fmt: skip
     return finished
 
@@ -91,8 +98,8 @@ def write_checkpoint(
 
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
     ``steps`` of each mode where another number than the mode's own is better, ``filmless``: modes in which it has
-    learnt to act without a film, and ``untrained``, one sentence that warns whoever asks a generator that has not been
-    trained.
+    learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer), and
+    ``untrained``, one sentence that warns whoever asks a generator that has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
     for name, source in (("vae", vae), ("text_tokenizer", words)):

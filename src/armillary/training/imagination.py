@@ -4,13 +4,13 @@
     out   the same checkpoint with a generator
 
 Every batch has one layout. With actions: forward dynamics, inverse dynamics and policy, drawn for each sample;
-without: text-, image-, video- and first-last-frame-to-video, or a picture. Only the levels differ. Whether words are
-heard is measured while it learns: ``hears_video`` and ``hears_action`` say by what share the error grows when the
-prompts of a batch are exchanged; 0 is deaf.
+without: text-, image-, video- and first-last-frame-to-video, or a picture. Only the levels differ. A film under a
+control has that one before it (``held.py``). Whether words are heard is measured while it learns: ``hears_video`` and
+``hears_action`` say by what share the error grows when the prompts of a batch are exchanged; 0 is deaf.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,12 +24,14 @@ from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
 from armillary.training.flow import flow_loss, mix, sample_levels
+from armillary.training.held import HELD, Held, HeldConfig
 from armillary.training.latents import ANY_TASK, FRAMES, PICTURE, Windows
 from armillary.training.missing import missing
 
 PICTURES = 4  # as many pictures as this cost no more than one film
 ONWARDS = 3  # latent frames after which the next one is said
 ACTIONS_ALONE = 2  # as many chunks of actions without a film cost no more than one with
+FILMS_HELD = 2  # a film beside its control costs as much as so many films
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,7 @@ class FlowConfig:
     ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
     need not begin a film: so a world goes on without end (``sampling/stream.py``). ``lived``: how often some of those
     others are what the model itself has just said, as they will be then.
+    ``held``: films under controls.
     """
 
     stills_share: float = 0.5
@@ -74,6 +77,7 @@ class FlowConfig:
     history: float = 0.2
     onwards: float = 0.15
     lived: float = 0.6
+    held: HeldConfig = field(default_factory=HeldConfig)
     drop_prompt: float = 0.1
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
     listen_every: int = 20  # batches from words are marked a second time with exchanged prompts, one in so many
@@ -111,10 +115,12 @@ class FlowSource:
         windows: Windows,
         config: FlowConfig,
         stills: Windows | None = None,
+        held: Held | None = None,
     ) -> None:
         self._model, self._config = model, config
         self._shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
+        self._held = held and (held, Pool(held.windows, config))
         self._any = lru_cache(
             lambda fps, frames: action_prompt(ANY_TASK, frames=frames, fps=fps, height=TIER, width=TIER)
         )
@@ -128,6 +134,8 @@ class FlowSource:
             if self._stills.named.size and rng.random() < config.missing:
                 return self._missing(self._stills, rng, samples * PICTURES)
             return self._told(self._stills, rng, samples, "text-to-image")
+        if self._held and rng.random() < config.held.share:
+            return self._under_control(*self._held, rng, max(1, samples // FILMS_HELD))
         if rng.random() < config.action_share:
             if rng.random() < config.onwards:
                 return self._onwards(self._films, rng, samples)
@@ -231,6 +239,31 @@ class FlowSource:
                      video_level=level[:, None] * torch.from_numpy(np.stack(hidden)), listen=listen), torch_rng,
         )  # fmt: skip
 
+    def _under_control(self, held: Held, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        """Films of which a control says where everything is; ``hears_control``: what another film's would cost."""
+        config = self._config
+        rows = rng.integers(len(pool.windows), size=samples)
+        kinds = rng.integers(len(HELD), size=samples)
+        pairs = zip(rows.tolist(), kinds.tolist(), strict=True)
+        prompts = ["" if rng.random() < config.drop_prompt else held.prompt(*pair) for pair in pairs]
+        control = None if rng.random() < config.held.unheld else held.controls[rows, kinds]
+        begun = torch.from_numpy(rng.random(samples) < config.held.begun)
+        torch_rng, level = self._levels(rng, samples, config.full_noise_films)
+        first = torch.arange(pool.cells * pool.frames) < pool.cells
+        exercise = Exercise(
+            pool=pool, rows=rows.tolist(), prompts=prompts, video_level=level[:, None] * ~(begun[:, None] & first),
+            action_level=None, film_weight=torch.ones(samples), listen=False, control=control,
+        )  # fmt: skip
+        again = torch.Generator()
+        again.set_state(torch_rng.get_state())
+        losses = self._marked(exercise, torch_rng)
+        told = {"loss": losses["loss"], "unheld" if control is None else "held": losses["video"]}
+        if control is not None and int(rng.integers(config.listen_every)) == 0:
+            with torch.no_grad():
+                other = self._marked(replace(exercise, control=control.roll(1, 0)), again)["video"]
+            told["hears_control"] = other / losses["video"] - 1
+        return told
+
     def _levels(
         self, rng: np.random.Generator, samples: int, full_noise: float, *, image: bool = False
     ) -> tuple[torch.Generator, Tensor]:
@@ -250,6 +283,7 @@ class FlowSource:
 
         def errors(prompts: Sequence[str]) -> dict[str, Tensor]:
             said = self._velocity(prompts, segments, exercise.fps)
+            # the film's loss comes after its control's, which is 0
             marks = zip(segments, said, targets, weights, strict=True)
             return {part.modality: flow_loss(one, true, part.level > 0, weight) for part, one, true, weight in marks}
 
@@ -272,7 +306,8 @@ class Exercise:
 
     ``levels``: of the films' tokens b n, and of the actions b c if they take part. ``film_weight`` b. ``listen``:
     whether to look how much worse it gets with exchanged prompts. ``begins`` b: by how many latent frames it begins
-    after its window. ``lived`` b m d: what is given in place of the first m tokens as they truly were.
+    after its window. ``lived`` b m d: what is given in place of the first m tokens as they truly were. ``control``
+    b n d: tokens of another film that is given as a whole, stands before the film, and is nowhere marked.
     """
 
     pool: Pool
@@ -284,6 +319,7 @@ class Exercise:
     listen: bool
     begins: Tensor | None = None
     lived: Tensor | None = None
+    control: Tensor | None = None
 
     @property
     def fps(self) -> Tensor:
@@ -303,6 +339,11 @@ class Exercise:
         weights = [
             _part(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None] * self.film_weight[:, None, None]
         ]
+        if self.control is not None:
+            given = self.control.float()
+            shown = Segment(modality="video", tokens=given, positions=places, level=torch.zeros_like(level))
+            segments, targets = [shown, *segments], [given, *targets]
+            weights = [torch.ones_like(given[..., :1]), *weights]
         if self.action_level is None:
             return segments, targets, weights
         level = self.action_level

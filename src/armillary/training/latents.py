@@ -71,22 +71,29 @@ def window_starts(episode: Episode, *, stride: int = STRIDE, offset: int = 0) ->
     return sorted({*range(min(offset, last), last + 1, stride), last})
 
 
-def encode_windows(vae: VideoVAE, frames: NDArray[np.uint8], starts: list[int], length: int = FRAMES) -> Tensor:
-    """Video tokens n m d of windows of ``length`` frames t h w 3, encoded on the canvas a few at a time."""
+def encode_windows(
+    vae: VideoVAE, frames: NDArray[np.uint8], starts: list[int], length: int = FRAMES, *, canvas: bool = True
+) -> Tensor:
+    """Video tokens n m d of windows of ``length`` frames t h w 3, encoded a few at a time, on the canvas or alone."""
     found, together = [], 4 if length > 1 else 32
     for first in range(0, len(starts), together):
         clips = np.stack([frames[s : s + length] for s in starts[first : first + together]])
         pixels = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         rows, columns = (side // SPACE for side in pixels.shape[-2:])
-        canvas = on_canvas(pixels)[0] if vae.sees_whole_frames else near_canvas(pixels)
-        found.append(patchify(vae.encode(canvas)[..., :rows, :columns], 2))
+        if canvas:
+            pixels = on_canvas(pixels)[0] if vae.sees_whole_frames else near_canvas(pixels)
+        found.append(patchify(vae.encode(pixels)[..., :rows, :columns], 2))
     return torch.cat(found)
 
 
 def windows_of(
-    episode: Episode, vae: VideoVAE, embodiment: Embodiment, *, camera: str = "front", most: int = 6
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Tensors of an episode's windows, and a row of words for each. At most ``most`` windows, evenly taken."""
+    episode: Episode, vae: VideoVAE, embodiment: Embodiment, *, camera: str = "front", most: int = 6,
+    canvas: bool = True,
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:  # fmt: skip
+    """Tensors of an episode's windows, and a row of words for each. At most ``most`` windows, evenly taken.
+
+    ``canvas``: whether clips are encoded on it, as sampling does it where there are actions.
+    """
     detour = int(episode.recipe.get("detour", 0))
     expert = _acts_well(episode)
     starts = window_starts(episode, offset=detour % STRIDE)
@@ -94,7 +101,7 @@ def windows_of(
         starts = [starts[i] for i in np.linspace(0, len(starts) - 1, most).round().astype(int)]
     if not starts:
         return {}, []
-    video = encode_windows(vae, episode.frames[camera], starts)
+    video = encode_windows(vae, episode.frames[camera], starts, canvas=canvas)
     actions = np.stack([embodiment.encode(episode.actions[s : s + FRAMES - 1]) for s in starts])
     dense, with_places = (_film_prompt(words, episode.fps) for words in
                           (episode.captions["dense"], placed_caption(episode.captions)))  # fmt: skip

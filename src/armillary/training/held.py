@@ -1,0 +1,97 @@
+"""Windows with what may hold them: films under controls, as the generator learns them.
+
+    in    raw episodes of the tabletop, lived again for their depth and segmentation, the video tokenizer
+    out   a cache of windows as ``latents.py`` makes it, and beside each window its controls n k m d, k of ``HELD``
+
+Film and controls are encoded without the canvas, as sampling encodes them where there are no actions. A control is
+cut from that of the whole episode, which is what ``armillary controls`` writes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from armillary import controls
+from armillary.datasets.control_films import control_of
+from armillary.datasets.raw import lived_again
+from armillary.embodiments import Embodiment
+from armillary.errors import DataError
+from armillary.prompts import control_prompt
+from armillary.records import Episode
+from armillary.tokenizers.video import VideoVAE
+from armillary.training.latents import FRAMES, PICTURE, Windows, encode_windows, load_cache, windows_of
+
+HELD: tuple[controls.Control, ...] = ("edge", "blur", "depth", "segmentation")  # of an episode of the tabletop
+USUAL = 0.5  # how often edges and blur are of the usual strength; else of any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldConfig:
+    """How films under controls are drawn, one control each. ``share``: of the batches of films, where there are such.
+
+    ``begun``: of these the share whose first frame is given; ``unheld``: the share told of a control and shown none, to
+    which sampling compares what is held.
+    """
+
+    share: float = 0.3
+    begun: float = 0.4
+    unheld: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """Windows, the tokens of their controls bf16 n k m d, and the words n that tell what is seen."""
+
+    windows: Windows
+    controls: Tensor
+    words: Sequence[str]
+
+    def prompt(self, row: int, kind: int) -> str:
+        """What is asked of a window held by one control, as sampling's own dialect says it."""
+        name = controls.CALLED.get(HELD[kind], HELD[kind])
+        height, width = PICTURE
+        fps = float(self.windows.fps[row])
+        return control_prompt(self.words[row], (name,), frames=FRAMES, fps=fps, height=height, width=width)
+
+
+def held_of(
+    episode: Episode, vae: VideoVAE, embodiment: Embodiment, *, camera: str = "front", most: int = 2
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """As ``windows_of``, with ``controls`` n k m d. ``DataError`` where the episode cannot be lived again."""
+    again = lived_again(episode)
+    tensors, rows = windows_of(again, vae, embodiment, camera=camera, most=most, canvas=False)
+    if not rows:
+        return {}, []
+    starts = [row["start"] for row in rows]
+    films = [control_of(again, kind, camera, strength=_strength(again.seed)) for kind in HELD]
+    held = [encode_windows(vae, film, starts, canvas=False) for film in films]
+    told = [{**row, "words": again.captions["dense"], "held": list(HELD)} for row in rows]
+    return {**tensors, "controls": torch.stack(held, dim=1).bfloat16()}, told
+
+
+def load_held(folder: Path) -> Held:
+    """A cache of ``held_of``; ``DataError`` for windows without controls."""
+    held, words = [], []
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            rows = json.loads(file.metadata()["rows"])
+            if any(row.get("held") != list(HELD) for row in rows):
+                raise DataError(
+                    f"{path} does not hold the controls {', '.join(HELD)}: make it anew with controls=True."
+                )
+            held.append(file.get_tensor("controls"))
+        words += [row["words"] for row in rows]
+    return Held(windows=load_cache(folder), controls=torch.cat(held), words=words)
+
+
+def _strength(seed: int) -> str:
+    """How strong an episode's edges and blur are, always the same for it."""
+    rng = np.random.default_rng([seed, 61])
+    return "medium" if rng.random() < USUAL else str(rng.choice(list(controls.EDGES)))
