@@ -27,7 +27,7 @@ from armillary.sampling.omni import Omni, load
 from armillary.tokenizers.text import train_tokenizer
 from armillary.tokenizers.video import VideoVAE
 from armillary.training.imagination import FlowConfig, FlowSource
-from armillary.training.latents import FRAMES, LATENT, Windows, windows_of
+from armillary.training.latents import FRAMES, Windows, windows_from, windows_of
 from armillary.worlds.record import record_tabletop
 
 LONGEST = 76  # letters of a text that are shown
@@ -86,12 +86,7 @@ def _tokens(episode: Episode, omni: Omni, say: Say) -> Windows:
     say("\n3  tokenizers: pictures, actions and words as numbers   windows_of(episode, vae, embodiment)")
     ids = omni.parts.text.prompt_ids(rows[0]["task"])
     show({**tensors, "prompt": rows[0]["task"], "ids": ids}, say)
-    return Windows(
-        **tensors, domain=np.array([r["domain"] for r in rows]), width=np.array([r["width"] for r in rows]),
-        fps=np.array([r["fps"] for r in rows]), task=[r["task"] for r in rows], caption=[r["caption"] for r in rows],
-        placed=[r["placed"] for r in rows], acts=np.array([r["acts"] for r in rows]),
-        tells=np.array([r["tells"] for r in rows]), named=[r["named"] for r in rows], size=LATENT,
-    )  # fmt: skip
+    return windows_from(tensors, rows, [0] * len(rows))
 
 
 def _learnt(windows: Windows, omni: Omni, say: Say) -> None:

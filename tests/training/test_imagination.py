@@ -43,7 +43,7 @@ def windows(count, *, width=10, fps=10.0):
         width=np.full(count, width), fps=np.full(count, fps), acts=np.ones(count, bool), tells=np.ones(count, bool),
         task=[action_prompt(f"Push the red cube {i}", **told) for i in range(count)],
         caption=[f"A film {i}." for i in range(count)], placed=[""] * count, named=[{}] * count,
-        things=torch.zeros(count, 20), size=SIZE,
+        things=torch.zeros(count, 20), size=SIZE, opening=np.arange(count) // 2 * 2,
     )  # fmt: skip
 
 
@@ -100,7 +100,8 @@ def test_a_film_goes_on_by_one_latent_frame_from_wherever_it_is(made, lived):
     data, lengths, begun, own = windows(4), set(), set(), 0
     for step in range(30):
         losses(made, step, FlowConfig(action_share=1.0, onwards=1.0, lived=lived))
-        pictures, moves = made[0].seen[1]
+        opening, pictures, moves = made[0].seen[1]
+        assert not opening.level.any() and torch.equal(opening.positions, pictures.positions[:, :4])
         length = pictures.tokens.shape[1] // 4
         assert moves.tokens.shape[1] == 4 * (length - 1) and not moves.level.any()
         assert [i for i in range(length) if (pictures.level.reshape(6, length, 4)[:, i] > 0).all()] == [length - 1]
@@ -109,6 +110,7 @@ def test_a_film_goes_on_by_one_latent_frame_from_wherever_it_is(made, lived):
                      if torch.equal(done, data.actions[row, 4 * at : 4 * (at + length - 1)])]  # fmt: skip
             ((row, at),) = where
             given = data.video[row, 4 * at : 4 * (at + length - 1)].float()
+            assert any(torch.equal(first, data.video[row // 2 * 2, :4].float()) for first in opening.tokens)
             assert torch.equal(shown[:4], given[:4])  # whatever was lived, it began with something true
             own += not torch.equal(shown[:-4], given)
             begun.add(at)

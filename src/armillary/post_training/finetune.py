@@ -240,10 +240,11 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
         found = [encode_windows(codec, film_of(parts.known[n]), starts) for n, starts in taken]
         write_whole(kept, lambda draft: save_file({"video": torch.cat(found).bfloat16()}, draft))
     view = body.cameras[0].view if body.cameras else None
-    actions, task, may_act = [], [], []
+    actions, task, may_act, opening = [], [], [], []
     for number, starts in taken:
         episode = parts.known[number]
         told = {"frames": FRAMES, "fps": body.rate_hz, "height": TIER, "width": TIER, "view": view}
+        opening += [len(opening)] * len(starts)
         for start in starts:
             actions.append(body.encode(episode.actions[start : start + FRAMES - 1]))
             task.append(action_prompt(words_of(episode), **told))  # type: ignore[arg-type]
@@ -256,6 +257,7 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
         things=torch.zeros(video.shape[:2]), placed=[""] * count, named=[{}] * count,
         domain=np.full(count, body.domain_id), width=np.full(count, body.width), fps=np.full(count, body.rate_hz),
         acts=np.array(may_act), tells=np.zeros(count, bool), size=((FRAMES + 3) // 4, height // SPACE, width // SPACE),
+        opening=np.array(opening),
     )  # fmt: skip
 
 

@@ -1,14 +1,14 @@
 """A film that goes on while actions come: four of them, four frames, for as long as anybody asks.
 
-    first picture          -> latents of one frame ----------------------+
-    the next four actions  -> the last one to three latent frames, known -+-> one more latent frame -> its four frames
+    first picture          -> latents of one frame, seen all along --------+
+    the next four actions  -> the last one to three latent frames, known --+-> one more latent frame -> its four frames
 
-What was imagined stays latent: nothing is decoded and encoded again between two steps, and the decoder goes on where
-it ended (``tokenizers/streaming.py``). Time and memory of a step do not grow. Only for checkpoints that have learnt it
+The first picture stands beside the film as a control does: without it colours drift within seconds. What was imagined
+stays latent: nothing is decoded and encoded again between two steps, and the decoder goes on where it ended
+(``tokenizers/streaming.py``). Time and memory of a step do not grow. Only for checkpoints that have learnt it
 (``FlowConfig.onwards`` in training): others know no film that begins in its middle.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -61,25 +61,26 @@ class Onwards:
             raise RequestError(
                 f"{len(coded)} actions: a film goes on by four frames at a time, give a multiple of four."
             )
-        return torch.cat([torch.from_numpy(film) for film in self._frames(coded)]).numpy()
+        return np.concatenate([self._four(four) for four in coded.split(FRAMES_A_LATENT)])
 
     @torch.inference_mode()
     def _begin(self, film: Array) -> None:
         canvas, _ = on_canvas(to_numbers(film).to(self._parts.device))
         rows, columns = (side // SPACE for side in self._size)
         self._known = self._parts.vae.encode(canvas)[..., :rows, :columns].float()
+        self._first = patchify(self._known, self._parts.sizes.latent_patch)
         self._done = torch.zeros(0, self._parts.sizes.action_dim)
         self._decoder.push(self._known)
 
     @torch.inference_mode()
-    def _frames(self, coded: torch.Tensor) -> Iterator[Array]:
-        for four in coded.split(FRAMES_A_LATENT):
-            self._done = torch.cat([self._done, four])[-KNOWN * FRAMES_A_LATENT :]
-            latest = self._next()
-            self._known = torch.cat([self._known, latest], dim=2)[:, :, -KNOWN:]
-            self._done = self._done[-(KNOWN - 1) * FRAMES_A_LATENT :]
-            self.frames += FRAMES_A_LATENT
-            yield to_pixels(self._decoder.push(latest))[0]
+    def _four(self, actions: torch.Tensor) -> Array:
+        """The frames to which four coded actions lead."""
+        self._done = torch.cat([self._done, actions])
+        latest = self._next()
+        self._known = torch.cat([self._known, latest], dim=2)[:, :, -KNOWN:]
+        self._done = self._done[-(KNOWN - 1) * FRAMES_A_LATENT :]
+        self.frames += FRAMES_A_LATENT
+        return to_pixels(self._decoder.push(latest))[0]
 
     def _next(self) -> torch.Tensor:
         """The latent frame after the known ones, 1 c 1 y x."""
@@ -92,17 +93,19 @@ class Onwards:
         places = video_positions(size, fps=self._fps, patch=patch, tcf=parts.sizes.tcf)
         video = Part(modality="video", tokens=tokens, hidden=hidden[None].to(tokens.device),
                      positions=places[None].to(tokens.device))  # fmt: skip
+        held = torch.zeros(1, self._first.shape[1], dtype=torch.bool, device=tokens.device)
+        first = Part(modality="video", tokens=self._first, hidden=held, positions=video.positions[:, : held.shape[1]])
         start = patchify(torch.cat([self._known, noise], dim=2), patch)
         field = Field(
-            parts.model("generator"), parts.memory_of(self._prompt(count)), [video, self._actions(count)],
+            parts.model("generator"), parts.memory_of(self._prompt(count)), [first, video, self._actions(count)],
             fps=torch.tensor([self._fps], device=parts.device),
         )  # fmt: skip
 
         def fresh() -> torch.Tensor:
-            return field.start([torch.randn(start.shape, generator=self._chance).to(start), None])
+            return field.start([None, torch.randn(start.shape, generator=self._chance).to(start), None])
 
-        ended = field.tokens(walk(field, field.start([start, None]), self._schedule, fresh))
-        return unpatchify(ended[0], size, patch)[:, :, -1:]
+        ended = field.tokens(walk(field, field.start([None, start, None]), self._schedule, fresh))
+        return unpatchify(ended[1], size, patch)[:, :, -1:]
 
     def _actions(self, count: int) -> Part:
         device = self._parts.device

@@ -47,7 +47,8 @@ class FlowConfig:
     from words of which only some things are missing, and the words name just these (``missing.py``). ``history``: the
     share of forward dynamics that is given two or three latent frames, as a world session's later chunks may be.
     ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
-    need not begin a film: so a world goes on without end (``sampling/stream.py``). ``lived``: how often some of those
+    need not begin a film, and beside the first frame of the episode, which holds colours and things where they were: so
+    a world goes on without end (``sampling/onwards.py``). ``lived``: how often some of those
     others are what the model itself has just said, as they will be then.
     ``held``: films under controls.
     """
@@ -180,6 +181,7 @@ class FlowSource:
         rows = rng.integers(len(windows), size=samples).tolist()
         begins = torch.from_numpy(rng.integers(pool.frames - length + 1, size=samples))
         first = int(rng.integers(1, length)) if rng.random() < config.lived else length - 1
+        opening = windows.video[windows.opening[rows]][:, : pool.cells]
         torch_rng, level = self._levels(rng, samples, config.full_noise)
         lived: Tensor | None = None
         for last in range(first, length):
@@ -187,7 +189,7 @@ class FlowSource:
             hidden = (torch.arange((last + 1) * pool.cells) >= last * pool.cells).float()
             asked = Exercise(
                 pool=pool, rows=rows, prompts=prompts, film_weight=torch.ones(samples), listen=False, begins=begins,
-                lived=lived, action_level=torch.zeros(samples, 4 * last),
+                lived=lived, control=opening, action_level=torch.zeros(samples, 4 * last),
                 video_level=hidden * (level[:, None] if last == length - 1 else torch.ones(samples, 1)),
             )  # fmt: skip
             if last < length - 1:
@@ -198,8 +200,8 @@ class FlowSource:
     def _said(self, exercise: "Exercise", rng: torch.Generator) -> Tensor:
         """The film of an exercise as the model says it is, in one step from noise: b n d."""
         segments, _, _ = exercise.made(rng)
-        velocity = self._velocity(exercise.prompts, segments, exercise.fps)[0]
-        film = segments[0]
+        velocity = self._velocity(exercise.prompts, segments, exercise.fps)[1]
+        film = segments[1]  # after the episode's first frame
         return film.tokens - film.level[..., None] * velocity.float()
 
     def _velocity(self, prompts: Sequence[str], segments: list[Segment], fps: Tensor) -> list[Tensor]:
@@ -341,7 +343,10 @@ class Exercise:
         ]
         if self.control is not None:
             given = self.control.float()
-            shown = Segment(modality="video", tokens=given, positions=places, level=torch.zeros_like(level))
+            m = given.shape[1]
+            shown = Segment(
+                modality="video", tokens=given, positions=places[:, :m], level=level.new_zeros(len(rows), m)
+            )
             segments, targets = [shown, *segments], [given, *targets]
             weights = [torch.ones_like(given[..., :1]), *weights]
         if self.action_level is None:

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Windows:
     acts: NDArray[np.bool_]  # whether a policy may learn from it
     tells: NDArray[np.bool_]  # whether the caption describes it
     named: list[Mapping[str, Sequence[int]]]  # boxes of the things a single frame's caption names, in pixels
+    opening: NDArray[np.int64]  # of each window the first one of its episode, as a row
     size: tuple[int, int, int] = LATENT  # latent frames, rows, columns of every window
 
     def __len__(self) -> int:
@@ -234,6 +236,7 @@ def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda 
     from safetensors import safe_open
 
     video, actions, things, rows = [], [], [], []
+    opening: list[int] = []
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             own = json.loads(file.metadata()["rows"])
@@ -244,13 +247,22 @@ def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda 
         video.append(tensors["video"][wanted])
         actions.append(tensors["actions"][wanted])
         things.append(tensors["things"][wanted])
+        for last, i in pairwise([-1, *wanted]):
+            later = last >= 0 and own[i]["start"] > own[last]["start"]
+            opening.append(opening[-1] if later else len(opening))
         rows += [own[i] for i in wanted]
+    tensors = {"video": torch.cat(video), "actions": torch.cat(actions), "things": torch.cat(things)}
+    return windows_from(tensors, rows, opening)
+
+
+def windows_from(tensors: Mapping[str, Tensor], rows: Sequence[Mapping[str, Any]], opening: Sequence[int]) -> Windows:
+    """What ``windows_of`` gives, of one episode or of many together, as ``Windows``."""
     return Windows(
-        video=torch.cat(video), actions=torch.cat(actions), things=torch.cat(things),
+        **tensors,
         domain=np.array([r["domain"] for r in rows]), width=np.array([r["width"] for r in rows]),
         fps=np.array([r["fps"] for r in rows]),
-        task=[r["task"] for r in rows], caption=[r["caption"] for r in rows],
-        placed=[r["placed"] for r in rows], size=LATENT if video[0].shape[1] == math.prod(LATENT) // 4 else STILL,
+        task=[r["task"] for r in rows], caption=[r["caption"] for r in rows], placed=[r["placed"] for r in rows],
+        size=LATENT if tensors["video"].shape[1] == math.prod(LATENT) // 4 else STILL,
         acts=np.array([r["acts"] for r in rows]), tells=np.array([r["tells"] for r in rows]),
-        named=[r["named"] for r in rows],
+        named=[r["named"] for r in rows], opening=np.array(opening, np.int64),
     )  # fmt: skip
