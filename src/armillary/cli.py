@@ -210,8 +210,8 @@ def evaluate(
         suite: card or trust. Of trust only --seeds, --seed and --policies are asked, of the card all others.
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
-        sections: Which parts: forward-dynamics, inverse-dynamics, policy, questions, text-to-video; all if none.
-        clips: Of the dynamics and of text-to-video.
+        sections: Which parts: forward-dynamics, inverse-dynamics, policy, questions, text-to-video, sound; all if none.
+        clips: Of the dynamics and of text-to-video; a third of them of sound.
         questions: How many.
         episodes: Of the policy.
         seed: The first held-out seed, at least 1,000,000.

@@ -5,6 +5,7 @@
     |        +-> pico-words -+-> pico-reasoner ------------+
     |        +-> pico-moments ----------------------------+   single frames of the episodes
     |        +-> pico-controls ---------------------------+   films beside what may hold them
+    +--> pico-sounds -> pico-sound -> pico-heard ---------+   what is heard in them
     pico-stills -> pico-glances --------------------------+   single frames of many more tables, talked about as well
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
@@ -30,9 +31,11 @@ from armillary.post_training.mixed import MixedRun
 from armillary.training.dreams import Lesson
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.generator import GeneratorRun, train_generator
+from armillary.training.heard import HeardRun
 from armillary.training.imagination import FlowConfig
 from armillary.training.loop import Report, Stage
 from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
+from armillary.training.sound import LivesRun, SoundRun
 from armillary.training.vae import VAERun, VideoVAEConfig, train_vae
 
 
@@ -90,11 +93,6 @@ class Reasoner(ReasonerRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corrections(CorrectionsRun):
-    """Let the policy act and the expert correct it."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Generator:
     """Train the generator of the checkpoint ``origin``; the other fields are those of ``GeneratorRun``."""
 
@@ -107,6 +105,8 @@ class Generator:
     fresh: bool = True
     stills: Path | None = None
     controls: Path | None = None
+    sounds: Path | None = None
+    sound_tokenizer: Path | None = None
 
     def start(self, report: Report = print) -> None:
         """Do it, or go on."""
@@ -236,9 +236,27 @@ def pico_controls() -> Run:
     )
 
 
+def pico_sounds() -> Run:
+    """What is heard in the episodes, and in 50 to 200 lives of five other worlds: ten minutes of one core."""
+    lives = {"tabletop": 2700, "drawer": 100, "humans": 100, "physics": 60, "driving": 50, "warehouse": 50}
+    return LivesRun(out=Path("runs/pico/sounds"), lives=lives)
+
+
+def pico_sound() -> Run:
+    """The sound tokenizer: the tabletop's sounds more than half of the time."""
+    shares = {"tabletop": 0.6, "drawer": 0.15, "humans": 0.08, "physics": 0.09, "driving": 0.04, "warehouse": 0.04}
+    return SoundRun(data=Path("runs/pico/sounds"), out=Path("runs/pico/sound"), shares=shares)
+
+
+def pico_heard() -> Run:
+    """What is heard in the episodes' windows, encoded: a few minutes."""
+    base = Path("runs/pico")
+    return HeardRun(data=base / "raw", vae=base / "sound/sound_tokenizer", out=base / "heard", kept=base / "sounds")
+
+
 def pico_corrections() -> Run:
     """The trained policy acts at 600 tables, the expert says what it would do wherever it came to: 20 minutes."""
-    return Corrections(
+    return CorrectionsRun(
         origin=Path("runs/pico/generator/checkpoint"), out=Path("runs/pico/corrections"), lives=600, seed=200_000
     )
 
@@ -265,6 +283,7 @@ def pico_generator() -> Run:
         origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), stills=Path("runs/pico/frames"),
         controls=Path("runs/pico/controls"), vae=Path("runs/pico/decoder/vae"), out=Path("runs/pico/generator"),
         stage=stage, flow=flow,
+        sounds=Path("runs/pico/heard"), sound_tokenizer=Path("runs/pico/sound/sound_tokenizer"),
     )  # fmt: skip
 
 
@@ -330,6 +349,9 @@ RUNS: dict[str, Callable[[], Run]] = {
     "pico-glances": pico_glances,
     "pico-moments": pico_moments,
     "pico-controls": pico_controls,
+    "pico-sounds": pico_sounds,
+    "pico-sound": pico_sound,
+    "pico-heard": pico_heard,
     "pico-corrections": pico_corrections,
     "pico-amends": pico_amends,
     "pico-generator": pico_generator,

@@ -5,25 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from exercises import SIZE, Watched, windows
 from tiny import small_config, small_model
 
 from armillary.model import TwoTowers
-from armillary.prompts import action_prompt
 from armillary.training.imagination import PICTURES, FlowConfig, FlowSource, Pool, drawn
-from armillary.training.latents import FRAMES, Windows
 
-SIZE = (5, 4, 4)  # latent frames, rows, columns: 4 tokens a frame
 STEPS = 200  # that a single window is learnt for
 ONLY = {"forward-dynamics": 0.0, "inverse-dynamics": 0.0, "policy": 0.0}
-
-
-class Watched(TwoTowers):
-    """The model, remembering what it was asked."""
-
-    def velocity(self, memory, segments, *, fps):
-        self.seen = (memory, list(segments), fps)
-        self.said = super().velocity(memory, segments, fps=fps)
-        return self.said
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +20,6 @@ def made(tmp_path_factory):
     _, words = small_model(tmp_path_factory.mktemp("words"))
     torch.manual_seed(1)
     return Watched(small_config(words)), words
-
-
-def windows(count, *, width=10, fps=10.0):
-    rng = torch.Generator().manual_seed(3)
-    actions = torch.randn(count, FRAMES - 1, 64, generator=rng)
-    actions[:, :, width:] = 0
-    told = {"frames": FRAMES, "fps": fps, "height": 256, "width": 256}
-    return Windows(
-        video=torch.randn(count, 20, 192, generator=rng).bfloat16(), actions=actions, domain=np.full(count, 6),
-        width=np.full(count, width), fps=np.full(count, fps), acts=np.ones(count, bool), tells=np.ones(count, bool),
-        task=[action_prompt(f"Push the red cube {i}", **told) for i in range(count)],
-        caption=[f"A film {i}." for i in range(count)], placed=[""] * count, named=[{}] * count,
-        things=torch.zeros(count, 20), size=SIZE, opening=np.arange(count) // 2 * 2,
-    )  # fmt: skip
 
 
 def source(made, config=None, count=4):

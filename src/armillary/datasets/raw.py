@@ -86,11 +86,16 @@ def simulate_raw(
         if not path.exists() and stills:
             save_raw(path, still_tabletop(number, plans=plans))
         elif not path.exists():
-            rng = np.random.default_rng([number, 3])
-            kind = KINDS[int(rng.integers(len(KINDS)))]
-            detour = int(rng.integers(1, 10)) if kind == "expert" and rng.random() < 0.67 else 0
-            save_raw(path, _lived(number, kind, detour=detour))
+            kind, detour = drawn_life(number)
+            save_raw(path, lived(number, kind, detour=detour))
         yield number
+
+
+def drawn_life(seed: int) -> tuple[str, int]:
+    """Who acts at the table of a seed in ``simulate_raw``, and after how many steps of detour."""
+    rng = np.random.default_rng([seed, 3])
+    kind = KINDS[int(rng.integers(len(KINDS)))]
+    return kind, int(rng.integers(1, 10)) if kind == "expert" and rng.random() < 0.67 else 0
 
 
 def lived_again(episode: Episode) -> Episode:
@@ -103,7 +108,7 @@ def lived_again(episode: Episode) -> Episode:
     if episode.world != "tabletop" or kind not in STEPS:
         raise DataError(f"an episode of {episode.world!r} by {kind!r} came: only tabletop episodes of the expert, the "
                         "clumsy and the random one can be lived again.")  # fmt: skip
-    again = _lived(episode.seed, kind, detour=detour, extras=("depth", "segmentation"))
+    again = lived(episode.seed, kind, detour=detour, extras=("depth", "segmentation"))
     same = all(np.array_equal(again.frames.get(view, ()), frames) for view, frames in episode.frames.items())
     if not same or not np.array_equal(again.actions, episode.actions):
         raise DataError(f"seed {episode.seed} does not come out as it was recorded: the world has changed since. "
@@ -111,5 +116,8 @@ def lived_again(episode: Episode) -> Episode:
     return again
 
 
-def _lived(seed: int, kind: str, *, detour: int, extras: tuple[str, ...] = ()) -> Episode:
-    return record_tabletop(seed, kind, views=("front",), extras=extras, detour=detour, max_steps=STEPS[kind])
+def lived(
+    seed: int, kind: str, *, detour: int, views: tuple[str, ...] = ("front",), extras: tuple[str, ...] = ()
+) -> Episode:
+    """One life at the table, as long as ``simulate_raw`` lets that controller live."""
+    return record_tabletop(seed, kind, views=views, extras=extras, detour=detour, max_steps=STEPS[kind])

@@ -43,6 +43,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 
 _F, _I, _P, _Q, _T = "forward-dynamics/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
+_S = "sound/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=3, goal=6),
@@ -68,6 +69,13 @@ ROWS = (
     _percent(_T + "named_there_film", "Text-to-video: named colour and shape there", 0.75, 0.9),
     _percent(_T + "named_there_exchanged", "  with prompts exchanged", 0.4, least=False),
     _percent(_T + "named_there_true", "  the same search in true pictures"),
+    _percent(_S + "onset_found_imagined", "Sound: contacts heard within a frame", 0.65, 0.88),
+    _percent(_S + "onset_found_exchanged", "  in another window's sound"),
+    _percent(_S + "onset_found_codec", "  the sound tokenizer alone"),
+    Row(key=_S + "false_onsets_imagined", words="  false onsets a second", unit="", floor=0.5, least=False),
+    _percent(_S + "onset_seen_imagined", "  onsets where its own film shows a beginning or an end"),
+    _percent(_S + "onset_seen_exchanged", "    another film's"),
+    _percent(_S + "onset_seen_true", "    true film and true sound"),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
-    checkpoint  ->  forward-dynamics, inverse-dynamics, policy, questions, text-to-video  ->  numbers.json
+    checkpoint  ->  forward-dynamics, inverse-dynamics, policy, questions, text-to-video, sound  ->  numbers.json
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
 ``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
@@ -38,12 +38,14 @@ from armillary.evaluation.held_out import (
     world_fingerprint,
 )
 from armillary.evaluation.shapes import ShapeJudge
+from armillary.evaluation.sound import gather_sounds, measure_sounds, sound_figures
 from armillary.media import write_whole
 from armillary.records import Episode, Rollout
+from armillary.sampling.abilities import makes_sound
 from armillary.sampling.omni import Omni, load
 from armillary.worlds.tabletop import Tabletop
 
-SECTIONS = ("forward-dynamics", "inverse-dynamics", "policy", "questions", "text-to-video")
+SECTIONS = ("forward-dynamics", "inverse-dynamics", "policy", "questions", "text-to-video", "sound")
 KINDS = ("expert", "clumsy", "random")
 QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
 Step = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
@@ -246,12 +248,28 @@ def _films(bench: Bench) -> Result:
     ]  # fmt: skip
 
 
+def _sound(bench: Bench) -> Result:
+    if not makes_sound(bench.omni.parts.folder):
+        return [], {}, [f"Sound was not measured: {bench.omni.parts.folder.name} cannot be heard."]
+    count = max(2, bench.plan.clips // 3)
+    clips = gather_sounds(bench.held, count, on_found=bench.told("sounding clips", count))
+    found = measure_sounds(bench.omni, clips, on_done=bench.told("sound", count))
+    return found, sound_figures(found), [
+        "Windows of 17 frames, half with a contact between the 4th and the 14th, half without; an onset counts within "
+        "a frame (0.1 s). codec: the true sound through the sound tokenizer; exchanged: another window's imagined "
+        "sound.",
+        "onset_seen: onsets within a frame of a thing's beginning or ceasing to move in the same imagined film; true: "
+        "the same judge on true film and true sound, exchanged: another film's sound.",
+    ]  # fmt: skip
+
+
 _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "forward-dynamics": _forward,
     "inverse-dynamics": _inverse,
     "policy": _policy,
     "questions": _questions,
     "text-to-video": _films,
+    "sound": _sound,
 }
 
 

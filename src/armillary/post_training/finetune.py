@@ -45,7 +45,7 @@ from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import SPACE, TIER, VideoVAE
 from armillary.training.compiling import compile_layers
-from armillary.training.generator import write_checkpoint
+from armillary.training.generator import sound_tokenizer_of, write_checkpoint
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import FRAMES, Windows, encode_windows
 from armillary.training.loop import Report, Stage, in_bf16, train_stage
@@ -127,7 +127,7 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     clips = clips_of(parts.held, run.clips)
     size = clips[0].video.shape[1:3]
     steps = dict(omni.parts.defaults.steps)
-    whole: dict[str, Any] = {"words": words, "embodiments": bodies}
+    whole: dict[str, Any] = {"words": words, "embodiments": bodies, "sound": sound_tokenizer_of(base)}
     whole["defaults"] = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0]), "steps": steps}
     write_checkpoint(before_folder, model, vae=base / "vae", **whole)
     before, driven_before = _measured(run, before_folder, clips, body, report)

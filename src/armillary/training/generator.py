@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from armillary.embodiments import Embodiment, load_embodiment, save_embodiments
+from armillary.errors import ConfigError
 from armillary.model import TwoTowers
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
+from armillary.training.heard import load_heard, with_ears
 from armillary.training.held import load_held
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, load_cache
@@ -35,6 +37,8 @@ class GeneratorRun:
 
     ``start``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
     ``stills``: a second cache, of windows of one frame; ``controls``: a third, of windows beside their controls.
+    ``sounds``: the sounds of the cache's windows (``heard.py``),
+    made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one.
     """
 
     start: Path
@@ -46,12 +50,20 @@ class GeneratorRun:
     fresh: bool = True
     stills: Path | None = None
     controls: Path | None = None
+    sounds: Path | None = None
+    sound_tokenizer: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.sounds is not None and self.sound_tokenizer is None:
+            raise ConfigError("films with sound need the tokenizer their sounds were made with: say sound_tokenizer.")
 
 
 def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
     torch.manual_seed(run.stage.seed)
     model = load_model(run.start, dtype=torch.float32)
+    if run.sounds:
+        model = with_ears(model)
     if run.fresh:
         model.init_generator_from_reasoner()
     for parameter in model.reasoner_parameters():
@@ -65,7 +77,10 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     held = load_held(run.controls) if run.controls else None
     if held is not None:
         report(f"{len(held.windows)} windows with controls")
-    source = FlowSource(model, tokenizer, windows, run.flow, stills, held)
+    heard = load_heard(run.sounds, run.cache, sounding=run.flow.heard.sounding) if run.sounds else None
+    if heard is not None:
+        report(f"{int(heard.known.sum())} windows can be heard, in {int(heard.loud.sum())} of them something sounds")
+    source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     if run.stage.compile:
@@ -81,8 +96,15 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     write_checkpoint(
         run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
         defaults={"filmless": ["policy"] if alone else [], "learnt": learnt},
+        sound=run.sound_tokenizer or sound_tokenizer_of(run.start),
     )  # fmt: skip
     return finished
+
+
+def sound_tokenizer_of(checkpoint: Path) -> Path | None:
+    """The folder of a checkpoint's sound tokenizer, if it has one."""
+    folder = checkpoint / "sound_tokenizer"
+    return folder if folder.is_dir() else None
 
 
 def write_checkpoint(
@@ -91,18 +113,21 @@ def write_checkpoint(
     *,
     vae: Path,
     words: Path,
+    sound: Path | None = None,
     embodiments: Sequence[Embodiment] | None = None,
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder.
 
+    ``sound``: the sound tokenizer's folder, for a model that has a sound port.
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
     ``steps`` of each mode where another number than the mode's own is better, ``filmless``: modes in which it has
     learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer), and
     ``untrained``, one sentence that warns whoever asks a generator that has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
-    for name, source in (("vae", vae), ("text_tokenizer", words)):
+    parts = {"vae": vae, "text_tokenizer": words} | ({"sound_tokenizer": sound} if sound else {})
+    for name, source in parts.items():
         shutil.copytree(source, folder / name, dirs_exist_ok=True)
     write_model_index(folder)
     taken = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": "", "steps": {}, "filmless": []}

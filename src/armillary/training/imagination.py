@@ -24,12 +24,14 @@ from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
 from armillary.training.flow import flow_loss, mix, sample_levels
+from armillary.training.heard import GIVEN, TO_FILM, Heard, HeardConfig
 from armillary.training.held import HELD, Held, HeldConfig
 from armillary.training.latents import ANY_TASK, FRAMES, PICTURE, Windows
 from armillary.training.missing import missing
 
 PICTURES = 4  # as many pictures as this cost no more than one film
 ONWARDS = 3  # latent frames after which the next one is said
+FILMS_HEARD = 0.65  # so many films with sound cost as much as one without
 ACTIONS_ALONE = 2  # as many chunks of actions without a film cost no more than one with
 FILMS_HELD = 2  # a film beside its control costs as much as so many films
 
@@ -48,9 +50,8 @@ class FlowConfig:
     share of forward dynamics that is given two or three latent frames, as a world session's later chunks may be.
     ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
     need not begin a film, and beside the first frame of the episode, which holds colours and things where they were: so
-    a world goes on without end (``sampling/onwards.py``). ``lived``: how often some of those
-    others are what the model itself has just said, as they will be then.
-    ``held``: films under controls.
+    a world goes on without end (``sampling/onwards.py``). ``lived``: how often some of those others are what the model
+    itself has just said, as they will be then. ``held``: films under controls. ``heard``: films with sound.
     """
 
     stills_share: float = 0.5
@@ -79,6 +80,7 @@ class FlowConfig:
     onwards: float = 0.15
     lived: float = 0.6
     held: HeldConfig = field(default_factory=HeldConfig)
+    heard: HeardConfig = field(default_factory=HeardConfig)
     drop_prompt: float = 0.1
     drop_task: float = 0.5  # of forward and inverse dynamics: told only to move
     listen_every: int = 20  # batches from words are marked a second time with exchanged prompts, one in so many
@@ -117,8 +119,9 @@ class FlowSource:
         config: FlowConfig,
         stills: Windows | None = None,
         held: Held | None = None,
+        heard: Heard | None = None,
     ) -> None:
-        self._model, self._config = model, config
+        self._model, self._config, self._heard = model, config, heard
         self._shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
         self._held = held and (held, Pool(held.windows, config))
@@ -137,6 +140,8 @@ class FlowSource:
             return self._told(self._stills, rng, samples, "text-to-image")
         if self._held and rng.random() < config.held.share:
             return self._under_control(*self._held, rng, max(1, samples // FILMS_HELD))
+        if self._heard and rng.random() < config.heard.share:
+            return self._sounding(self._heard, self._films, rng, max(1, round(samples * FILMS_HEARD)))
         if rng.random() < config.action_share:
             if rng.random() < config.onwards:
                 return self._onwards(self._films, rng, samples)
@@ -214,7 +219,7 @@ class FlowSource:
         frames = 1 if mode == "text-to-image" else pool.frames
         samples *= PICTURES if frames == 1 else 1
         rows = [int(pool.telling[rng.integers(len(pool.telling))]) for _ in range(samples)]
-        prompts = ["" if rng.random() < config.drop_prompt else self._words(windows, row, rng) for row in rows]
+        prompts = self._captions(windows, rows, rng)
         if frames == 1:
             prompts = [_still_prompt(prompt) for prompt in prompts]
         torch_rng, level = self._levels(rng, samples, config.full_noise_films, image=frames == 1)
@@ -266,6 +271,20 @@ class FlowSource:
             told["hears_control"] = other / losses["video"] - 1
         return told
 
+    def _sounding(self, heard: Heard, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        """Films with their sound: both are to be found, or the sound of a film that is given as a whole."""
+        config, mode = self._config, drawn(self._config.heard.modes, rng)
+        among = pool.telling if mode == "text-to-video" else np.arange(len(pool.windows))
+        rows = [heard.draw(rng, among, config.heard.loud) for _ in range(samples)]
+        torch_rng, level = self._levels(rng, samples, config.full_noise_films)
+        hidden = torch.arange(pool.cells * pool.frames) >= GIVEN.get(mode, pool.frames) * pool.cells
+        exercise = Exercise(
+            pool=pool, rows=rows, prompts=self._captions(pool.windows, rows, rng), video_level=level[:, None] * hidden,
+            action_level=None, film_weight=torch.ones(samples), listen=False, heard=heard, sound_level=level,
+        )  # fmt: skip
+        return {"sound_to_film" if name == "sound" and mode == TO_FILM else name: value
+                for name, value in self._marked(exercise, torch_rng).items() if name != "video"}  # fmt: skip
+
     def _levels(
         self, rng: np.random.Generator, samples: int, full_noise: float, *, image: bool = False
     ) -> tuple[torch.Generator, Tensor]:
@@ -273,6 +292,9 @@ class FlowSource:
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         level = sample_levels(samples, shift=self._config.shift, generator=torch_rng, image=image)
         return torch_rng, level.masked_fill(torch.rand(samples, generator=torch_rng) < full_noise, 1.0)
+
+    def _captions(self, windows: Windows, rows: Sequence[int], rng: np.random.Generator) -> list[str]:
+        return ["" if rng.random() < self._config.drop_prompt else self._words(windows, row, rng) for row in rows]
 
     def _words(self, windows: Windows, row: int, rng: np.random.Generator) -> str:
         with_places = bool(windows.placed[row]) and rng.random() < self._config.places
@@ -291,8 +313,7 @@ class FlowSource:
 
         losses = errors(prompts)
         loss = config.video_weight * losses["video"]
-        if "action" in losses:
-            loss = loss + config.action_weight * losses["action"]
+        loss = loss + config.action_weight * losses.get("action", 0) + config.heard.weight * losses.get("sound", 0)
         told = {"loss": loss} | {name: value.detach() for name, value in losses.items()}
         if exercise.listen:
             heard = segments[-1].modality
@@ -309,7 +330,8 @@ class Exercise:
     ``levels``: of the films' tokens b n, and of the actions b c if they take part. ``film_weight`` b. ``listen``:
     whether to look how much worse it gets with exchanged prompts. ``begins`` b: by how many latent frames it begins
     after its window. ``lived`` b m d: what is given in place of the first m tokens as they truly were. ``control``
-    b n d: tokens of another film that is given as a whole, stands before the film, and is nowhere marked.
+    b n d: tokens of another film that is given as a whole, stands before the film, and is nowhere marked. ``heard``:
+    the windows' sounds, where they take part, with the ``sound_level`` b.
     """
 
     pool: Pool
@@ -322,6 +344,8 @@ class Exercise:
     begins: Tensor | None = None
     lived: Tensor | None = None
     control: Tensor | None = None
+    heard: Heard | None = None
+    sound_level: Tensor | None = None
 
     @property
     def fps(self) -> Tensor:
@@ -343,12 +367,13 @@ class Exercise:
         ]
         if self.control is not None:
             given = self.control.float()
-            m = given.shape[1]
-            shown = Segment(
-                modality="video", tokens=given, positions=places[:, :m], level=level.new_zeros(len(rows), m)
-            )
+            none = level.new_zeros(given.shape[:2])
+            shown = Segment(modality="video", tokens=given, positions=places[:, : none.shape[1]], level=none)
             segments, targets = [shown, *segments], [given, *targets]
             weights = [torch.ones_like(given[..., :1]), *weights]
+        if self.heard is not None and self.sound_level is not None:
+            sound, target, weight = self.heard.made(rows, self.sound_level, rng)
+            segments, targets, weights = [*segments, sound], [*targets, target], [*weights, weight]
         if self.action_level is None:
             return segments, targets, weights
         level = self.action_level
