@@ -16,16 +16,19 @@ from armillary.errors import ConfigError, DataError
 from armillary.model.weights import load_model
 from armillary.sampling.abilities import makes_sound
 from armillary.sampling.omni import load
+from armillary.sampling.requests import check_request
 from armillary.sampling.sounds import sound_part
+from armillary.sampling.stretches import unfold
 from armillary.tokenizers.sound import SoundVAE
 from armillary.training.generator import GeneratorRun, train_generator
 from armillary.training.heard import TO_FILM, Heard, HeardConfig, load_heard, make_sounds, sound_of, with_ears
 from armillary.training.imagination import FlowConfig, FlowSource
-from armillary.training.latents import FRAMES, window_starts
+from armillary.training.latents import window_starts
 from armillary.training.loop import Stage
 
 SMALL = replace(SMALL_SOUND, encoder_enabled=True, enc_dim=2, enc_num_blocks=1)
 LATENTS = 43  # of 17 frames at 10 a second
+PICTURE = np.full((64, 64, 3), 90, np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,12 @@ def made(tmp_path_factory):
     _, words = small_model(tmp_path_factory.mktemp("words"))
     torch.manual_seed(1)
     return Watched(small_config(words, sound=True)), words
+
+
+@pytest.fixture(scope="module")
+def sounding(tmp_path_factory):
+    """A checkpoint that can be heard."""
+    return small_checkpoint(tmp_path_factory.mktemp("sounding"), sound=True)
 
 
 @pytest.fixture(scope="module")
@@ -63,27 +72,23 @@ def drawn(made, mode, **changed):
     return {name: value.item() for name, value in losses.items()}, made[0].seen[1]
 
 
-@pytest.mark.parametrize(("mode", "given"), [("text-to-video", 0), ("image-to-video", 1), ("video-to-video", 2)])
-def test_training_and_sampling_lay_out_equal_tokens(made, mode, given):
+@pytest.mark.parametrize(("mode", "brought", "known"), [
+    ("text-to-video", {}, 0), ("image-to-video", {"image": PICTURE}, 1),
+    ("video-to-video", {"video": np.stack([PICTURE] * 5)}, 2),
+])  # fmt: skip
+def test_training_and_sampling_lay_out_equal_tokens(made, sounding, mode, brought, known):
     told, (pictures, sound) = drawn(made, mode)
     assert set(told) == {"loss", "sound"} and told["sound"] > 0
-    folder = {"text-to-video": {}, "image-to-video": {}, "video-to-video": {}}[mode]
-    samples = int(FRAMES / 10.0 * 48_000)
-    part, noise = sound_part(small_config(made[1], sound=True), [Stretched(folder)] * 6, samples, torch.device("cpu"))
+    request = check_request(
+        mode, {"prompt": "an arm", "size": (64, 64), "fps": 10.0, **brought, "sound": True}, sounding
+    )
+    stretch = next(unfold(request))
+    part, noise = sound_part(made[0].config, [stretch] * 6, stretch.layout.sound, torch.device("cpu"))
     assert (sound.modality, sound.tokens.shape) == (part.modality, noise.shape)
     assert torch.equal(sound.positions, part.positions) and part.hidden.all() and (sound.level > 0).all()
-    assert (pictures.level.reshape(6, 5, 4).amax(dim=2) == 0).sum(dim=1).tolist() == [given] * 6
+    given = (pictures.level.reshape(6, stretch.latent_frames, 4) == 0).all(dim=2)
+    assert [frame for frame in range(5) if given[:, frame].all()] == list(stretch.given) == list(range(known))
     assert torch.equal(sound.level[:, 0], pictures.level[:, -1])  # film and sound are at one level
-
-
-class Stretched:
-    """What ``sound_part`` asks of a stretch: noise."""
-
-    def __init__(self, _):
-        pass
-
-    def draw(self, _, shape):
-        return torch.zeros(shape)
 
 
 def test_the_sound_of_a_given_film_is_found_and_the_film_costs_nothing(made):

@@ -191,6 +191,7 @@ def judged(
         other = sounds[(i + 2) % len(clips)]  # of the same kind of window, another episode's
         heard = {"imagined": sounds[i], "codec": codec[i], "exchanged": other, "silence": np.zeros_like(sounds[i])}
         seen, true = seen_events(films[i], clip.colours, clip.fps), seen_events(clip.video, clip.colours, clip.fps)
+        pairs: list[tuple[str, str, NDArray[np.float32], Sequence[float]]]
         pairs = [(name, "contacts", heard[name], clip.onsets) for name in JUDGED]
         pairs += [
             (name, "film", {**heard, "true": clip.sound}[name], true if name == "true" else seen) for name in SEEN

@@ -91,8 +91,13 @@ class Heard:
         return shown, noise - sound, self.weight[rows].expand(sound.shape)
 
     def draw(self, rng: np.random.Generator, rows: NDArray[np.int64], loud: float) -> int:
-        """One of ``rows`` whose sound is known, with the chance ``loud`` one in which something is heard."""
+        """One of ``rows`` whose sound is known, with the chance ``loud`` one in which something is heard.
+
+        ``DataError`` where none is known.
+        """
         rows = rows[self.known[rows]]
+        if not len(rows):
+            raise DataError("of no window that can be drawn is the sound known: make the sounds of more episodes.")
         ringing = rows[self.loud[rows]]
         rows = ringing if len(ringing) and rng.random() < loud else rows
         return int(rows[rng.integers(len(rows))])
@@ -109,7 +114,7 @@ def with_ears(model: TwoTowers, *, numbers: int = 64) -> TwoTowers:
     return heard
 
 
-def sound_of(sound: Float[np.ndarray, "2 s"], starts: list[int], fps: float) -> Float[np.ndarray, "n 2 s"]:
+def sound_of(sound: Float[np.ndarray, "2 s"], starts: list[int], fps: float) -> Float[np.ndarray, "n 2 u"]:
     """The sounds of windows that begin with these frames, each as long as its frames, at its peak.
 
     Zeros where the episode is over.
@@ -152,7 +157,7 @@ def make_sounds(
         yield path.stem
 
 
-def _encoded(vae: SoundVAE, sounds: Float[np.ndarray, "n 2 s"]) -> Float[Tensor, "n m 64"]:
+def _encoded(vae: SoundVAE, sounds: Float[np.ndarray, "n 2 u"]) -> Float[Tensor, "n m 64"]:
     return vae.encode(torch.from_numpy(sounds)).transpose(1, 2)
 
 

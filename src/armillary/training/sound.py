@@ -49,7 +49,9 @@ class SoundRun:
     """Everything a training run of the sound tokenizer depends on; stored beside its weights.
 
     ``shares``: how often each world is drawn, in place of the number of its files. ``crop``: latents a crop;
-    ``quiet_share``: of the crops begins anywhere, the others where something is heard.
+    ``quiet_share``: of the crops begins anywhere, the others where something is heard. ``origin``: a tokenizer's folder
+    to begin from, of the same sizes as ``model``; ``decoder_only``: its latents stay as they are, only what is made of
+    them gets better. Raises ``ConfigError`` for settings that cannot be.
     """
 
     data: Path
@@ -59,6 +61,8 @@ class SoundRun:
     threads: int = 1
     seed: int = 0
     model: SoundVAEConfig = field(default_factory=lambda: PICO_SOUND)
+    origin: Path | None = None
+    decoder_only: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
     batch: int = 2
     crop: int = 12
@@ -79,6 +83,9 @@ class SoundRun:
                 f"batch={self.batch}, crop={self.crop}, minutes={self.minutes}, steps={self.steps}: all must be "
                 "positive."
             )
+
+        if self.decoder_only and self.origin is None:
+            raise ConfigError("a run that trains the decoder only needs the tokenizer whose decoder: say its origin.")
 
     def start(self, report: Report = print) -> None:
         """Train, or go on."""
@@ -169,7 +176,8 @@ def sound_loss(
     vae: SoundVAE, sound: Float[Tensor, "b 2 s"], run: SoundRun, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch, and its parts: ``wave``, ``spectra``, ``kl``."""
-    mean, deviation = vae.moments(sound)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
+        mean, deviation = vae.moments(sound)
     made = vae.decoder(mean + deviation * torch.empty_like(mean).normal_(generator=generator)).float()
     wave = (made - sound).abs().mean()
     spectra = torch.zeros(())
@@ -188,8 +196,13 @@ class SoundTrainer:
     def __init__(self, run: SoundRun) -> None:
         self.run = run
         torch.manual_seed(run.seed)
-        self.vae = SoundVAE(run.model)
-        self.weights = dict(self.vae.named_parameters())
+        self.vae = SoundVAE(run.model) if run.origin is None else SoundVAE.load(run.origin)
+        if self.vae.config != run.model:
+            raise ConfigError(
+                f"{run.origin} holds a tokenizer of other sizes than this run's model: say the same sizes."
+            )
+        whole = dict(self.vae.named_parameters())
+        self.weights = {n: p for n, p in whole.items() if not (run.decoder_only and n.startswith("encoder."))}
         self.average = {name: part.detach().clone() for name, part in self.weights.items()}
         inner = {name for name, part in self.weights.items() if _inner(name, part)}
         outer = [part for name, part in self.weights.items() if name not in inner]
@@ -228,7 +241,7 @@ class SoundTrainer:
     def averaged(self) -> SoundVAE:
         """A copy of the model with the average of the weights."""
         vae = SoundVAE(self.run.model)
-        vae.load_state_dict(self.average)
+        vae.load_state_dict(self.vae.state_dict() | self.average)
         return vae.eval()
 
     def save(self) -> None:
