@@ -165,8 +165,8 @@ def at_peak(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     return sound * np.float32(0.95 / peak) if peak > QUIET else np.zeros_like(sound)
 
 
-def spectrum(sound: Float[Tensor, "b 2 s"], size: int, hop: int) -> Float[Tensor, "b f n"]:
-    """Amplitudes of both ears, one after the other in b: a sine of amplitude 1 shows as about 1."""
+def spectrum(sound: Float[Tensor, "b 2 s"], size: int, hop: int) -> Float[Tensor, "c f n"]:
+    """Amplitudes of both ears, one after the other in c: a sine of amplitude 1 shows as about 1."""
     window = torch.hann_window(size, device=sound.device)
     found = torch.stft(sound.flatten(0, 1), size, hop, window=window, pad_mode="constant", return_complex=True)
     return (found.real.square() + found.imag.square() + 1e-10).sqrt() * (2 / window.sum())
