@@ -67,7 +67,7 @@ def heard(count, known=None):
 
 def drawn(made, mode, **changed):
     config = FlowConfig(heard=HeardConfig(share=1.0, modes={mode: 1.0}, **changed))
-    source = FlowSource(*made, windows(4), config, None, heard(4))
+    source = FlowSource(*made, windows(4), config, heard=heard(4))
     losses = source.losses(np.random.default_rng(3), 9)
     return {name: value.item() for name, value in losses.items()}, made[0].seen[1]
 
