@@ -126,7 +126,7 @@ def _step_by_step(both: Both, asked: dict[str, Any], frames: int, prompt: str) -
     before, decode = imagine.walk, imagine._decoded
     try:
         imagine.walk = catch
-        imagine._decoded = lambda *_: [None]
+        imagine._decoded = lambda *_: [(None, None)]  # nothing is decoded
         _ours(both, asked, frames, prompt)
         UniPCMultistepScheduler.step = watched
         _theirs(both, asked, frames, prompt)

@@ -1,6 +1,6 @@
-"""Whether ``armillary plan`` is right: predicted peak memory and seconds beside those of five runs of two shapes.
+"""Whether ``armillary plan`` is right: predicted peak memory and seconds beside those of five runs of several shapes.
 
-    python -m benchmarks.plan_accuracy [--runs 5] [--checkpoint pico]
+    python -m benchmarks.plan_accuracy [--runs 5] [--checkpoint pico] [--only policy film_int8]
 
 Each shape is asked for in a fresh process, on one thread, once for the peak (weights included) and then ``--runs``
 times for the seconds, of which the median counts; each seed is another and the prompt is read anew. Seconds are
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,12 @@ WORDS = "a red cube is pushed to the left tray"
 SHAPES: dict[str, dict[str, Any]] = {
     "policy": {"mode": "policy", "frames": 17, "steps": 10, "guidance": 1.0},
     "text_to_video": {"mode": "text-to-video", "frames": 17, "steps": 10, "guidance": 3.0},
+    "text_to_image": {"mode": "text-to-image", "frames": 1, "size": (256, 256), "steps": 10, "guidance": 3.0},
+    "large_film": {"mode": "text-to-video", "frames": 17, "size": (256, 256), "steps": 4, "guidance": 1.0},
+    "long_film": {"mode": "image-to-video", "frames": 49, "steps": 4, "guidance": 3.0},
+    "forward_dynamics": {"mode": "forward-dynamics", "frames": 17, "steps": 4, "guidance": 1.0},
+    "film_int8": {"mode": "text-to-video", "frames": 17, "steps": 10, "guidance": 3.0, "weights": "int8"},
+    "policy_offload": {"mode": "policy", "frames": 17, "steps": 10, "guidance": 1.0, "offload": "towers"},
 }
 _CHILD = """
 import json, sys, time, torch, numpy as np
@@ -34,9 +41,14 @@ import armillary
 from armillary.plan import _resident
 checkpoint, asked, runs, dtype = json.loads(sys.argv[1])
 mode = asked.pop("mode")
-if mode == "policy":
-    asked |= {"image": np.zeros((128, 128, 3), np.uint8), "embodiment": "tabletop"}
-omni = armillary.load(checkpoint, device="cpu", dtype=dtype)
+how = {name: asked.pop(name) for name in ("weights", "offload") if name in asked}
+if mode in ("policy", "forward-dynamics", "image-to-video"):
+    asked["image"] = np.zeros((128, 128, 3), np.uint8)
+if mode in ("policy", "forward-dynamics"):
+    asked["embodiment"] = "tabletop"
+if mode == "forward-dynamics":
+    asked["actions"] = [[0.01, 0, 0, 1, 0, 0, 0, 1, 0, 1]] * (asked["frames"] - 1)
+omni = armillary.load(checkpoint, device="cpu", dtype=dtype, **how)
 taken = _resident()
 spent = []
 for seed in range(runs + 1):
@@ -51,10 +63,12 @@ print(json.dumps([taken, peak, spent[1:]]))
 """
 
 
-def main(runs: int = 5, checkpoint: str = "pico", dtype: str = "bfloat16") -> None:
+def main(runs: int = 5, checkpoint: str = "pico", dtype: str = "bfloat16", only: Sequence[str] = ()) -> None:
     """Predict, run, and write a line for each shape."""
     torch.set_num_threads(1)
     for name, asked in SHAPES.items():
+        if only and name not in only:
+            continue
         told = json.dumps([checkpoint, {"prompt": WORDS, **asked}, runs, dtype])
         done = subprocess.run([sys.executable, "-c", _CHILD, told], capture_output=True, text=True, check=True)
         taken, peak, spent = json.loads(done.stdout.splitlines()[-1])
@@ -79,5 +93,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--checkpoint", default="pico")
+    parser.add_argument("--only", nargs="*", default=(), choices=tuple(SHAPES))
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
     main(**vars(parser.parse_args()))

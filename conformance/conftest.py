@@ -1,16 +1,20 @@
-"""What a deep session has drawn is written down once all of it has passed."""
+"""What a deep session has drawn is written down when it ends and nothing in it failed: whole, or ended by hand."""
 
 import sys
 from pathlib import Path
 
-from drawn import DEEP, DRAWN
+import pytest
+from drawn import DEEP, DIFFERED, DRAWN
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for benchmarks
 
 from benchmarks.measure import record
 
 
-def pytest_sessionfinish(exitstatus):
-    if DEEP and exitstatus == 0:
+def pytest_sessionfinish(session, exitstatus):
+    whole = exitstatus == pytest.ExitCode.OK
+    by_hand = exitstatus == pytest.ExitCode.INTERRUPTED and not session.testsfailed and not DIFFERED
+    if DEEP and (whole or by_hand):
         for comparison, examples in DRAWN.items():
-            record({"name": "conformance_shapes", "comparison": comparison, "examples": examples})
+            ended = {} if whole else {"ended": "by hand, none had differed"}
+            record({"name": "conformance_shapes", "comparison": comparison, "examples": examples, **ended})

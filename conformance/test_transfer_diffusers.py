@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffusers import Cosmos3OmniPipeline, UniPCMultistepScheduler
 from diffusers.modular_pipelines.cosmos import Cosmos3OmniBlocks
-from drawn import DRAWN, shapes
+from drawn import compared, shapes
 from hypothesis import given
 from hypothesis import strategies as st
 from loud import A_STEP, ALL_STEPS, SHIFT, error, film, loud_checkpoint
@@ -200,8 +200,8 @@ def test_any_film_under_controls_is_theirs(pair: Pair, drawn: st.DataObject) -> 
         control_guidance=drawn.draw(st.sampled_from([1.0, 0.5, 1.5]), label="control guidance"),
         fps=drawn.draw(st.sampled_from([10.0, 24.0, 29.97]), label="fps"),
     )
-    compare(pair, task)
-    DRAWN["films under controls"] += 1
+    with compared("films under controls"):
+        compare(pair, task)
 
 
 def test_levels_of_karras_are_theirs_too(tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from drawn import DRAWN, shapes
+from drawn import compared, shapes
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -220,8 +220,9 @@ def test_any_shape_moves_as_in_diffusers(pair, drawn):
     if drawn.draw(st.booleans(), label="sound"):
         more["sound"] = noise(8, drawn.draw(st.integers(1, 9)), seed=3)
     assume(len(given) < frames or "actions" in more or "sound" in more)  # else nothing is hidden
-    compare(pair, noise(48, frames, drawn.draw(sides), drawn.draw(sides)), sorted(given), lengths=lengths, **more)
-    DRAWN[f"velocities, {'edge' if pair[0].config.tower.memory_norms else 'qwen'}"] += 1
+    tokens = noise(48, frames, drawn.draw(sides), drawn.draw(sides))
+    with compared(f"velocities, {'edge' if pair[0].config.tower.memory_norms else 'qwen'}"):
+        compare(pair, tokens, sorted(given), lengths=lengths, **more)
 
 
 def test_bfloat16_moves_as_in_diffusers(pair):

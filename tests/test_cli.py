@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny import small_checkpoint
 
 from armillary import cli
@@ -103,6 +105,7 @@ MISTAKES = [
     ("imagine", "text-to-video", "OUT", "--prompt", "a cube", "--control", "edge=frame.png"),
     ("ask", "What is this?", "--image", "nothing.png"),
     ("ask", "What is this?", "--image", "film.mp4"),
+    ("ask", "What is this?", "--compiled", "--weights", "int8"),
 ]
 
 
@@ -245,6 +248,16 @@ def test_a_question_is_answered_and_repeats(place, armillary, checkpoint):
     first, second = armillary(*line), armillary(*line)
     assert first[0] == 0
     assert first[1] == second[1]
+
+
+def test_a_question_is_answered_by_compiled_layers_where_that_is_asked(place, armillary, checkpoint, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **how: (asked.append(function), function)[1])
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    line = ("ask", "What is this?", "--longest", 4, "--checkpoint", checkpoint)
+    plain, compiled = armillary(*line), armillary(*line, "--compiled")
+    assert plain == compiled and plain[0] == 0
+    assert [function.__name__ for function in asked] == ["go_on"]
 
 
 def test_a_recording_that_was_stopped_goes_on_as_if_it_had_not_been(place, armillary):

@@ -164,6 +164,7 @@ def ask(
     dtype: str | None = None,
     weights: Matrices = "plain",
     offload: Offload = "none",
+    compiled: bool = False,
 ) -> None:
     """Answer a question about a picture, a film, or neither.
 
@@ -179,8 +180,9 @@ def ask(
         dtype: bfloat16 or float32.
         weights: int8 keeps the reasoner's matrices as whole numbers: smaller and faster on a processor, not exact.
         offload: towers or layers: only the one at work is in memory, exact and slower.
+        compiled: By compiled layers: quicker for long answers of large models, once they are made (15 s at first).
     """
-    omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload)
+    omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload, compiled=compiled)
     print(omni.ask(question, image=image, video=video, longest=longest, temperature=temperature, seed=seed))
 
 

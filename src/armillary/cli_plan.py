@@ -52,6 +52,9 @@ def plan(
     """
     if (memory_gib is None) != (tflops is None):
         raise RequestError("--memory-gib and --tflops describe another machine together: say both, or neither.")
+    for name, number in (("memory-gib", memory_gib), ("tflops", tflops), ("price-per-hour", price_per_hour)):
+        if number is not None and not number > 0:
+            raise RequestError(f"--{name} {number:g}: give a number above 0.")
     from armillary import plan as planner
 
     more: dict[str, Any] = {"steps": steps, "guidance": guidance, "text": text, "dtype": dtype, "decode": decode}

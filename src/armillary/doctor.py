@@ -120,9 +120,10 @@ def network_imports() -> Iterator[tuple[Path, set[str]]]:
 def _arithmetic() -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    yield Finding(name="torch", value=f"{torch.__version__}, {threads} threads on {cores} cores")
+    many = f"{threads} thread{'s' * (threads > 1)} on {cores} core{'s' * (cores > 1)}"
+    yield Finding(name="torch", value=f"{torch.__version__}, {many}")
     speeds = {kind: _gigaflops(kind) for kind in ("float32", "bfloat16")}
     told = ", ".join(f"{kind} {speed:.0f} GFLOP/s"
                      for kind, speed in speeds.items())  # fmt: skip

@@ -23,11 +23,12 @@ from armillary.controls import GUIDANCE, KINDS
 from armillary.errors import ConfigError
 from armillary.model.family import member
 from armillary.model.int8 import check_weights, round_layer
-from armillary.model.layouts import load_config, read_json
+from armillary.model.layouts import fixed_steps, load_config, read_json
 from armillary.model.names import tower_of
 from armillary.model.sizes import ModelConfig
 from armillary.model.stock import check_offload
 from armillary.model.tower import Layer, Transformer
+from armillary.model.weights import Unfilled
 from armillary.modes import Mode, mode_named
 from armillary.records import SOUND_HZ
 from armillary.tokenizers import costs
@@ -37,11 +38,8 @@ from armillary.tokenizers.video import SPACE, TIME, VideoVAE, VideoVAEConfig, ca
 
 GIB = 2**30
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FIRST_USE = (
-    64 * 2**20
-)  # bytes that kernels and rooms keep from their first use on a processor (benchmarks/plan_accuracy)
-_REPEATS = 3
-_LONGEST_SAMPLE = 2048  # tokens a layer is timed with
+FIRST_USE = 64 * 2**20  # bytes that kernels and rooms keep on a processor, once used (benchmarks/plan_accuracy)
+_REPEATS, _LONGEST, _LARGEST = 3, 2048, 4e10  # a layer is timed so often, with at most so many tokens, operations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +67,16 @@ class Job:
     offload: str = "none"
     sound: SoundVAEConfig | None = None
     fps: float = 24.0
+
+    def __post_init__(self) -> None:
+        side = SPACE * self.config.latent_patch
+        if self.frames < 1 or ((self.frames - 1) % TIME and not self.controls):
+            near = 1 + TIME * max(0, self.frames // TIME)
+            raise ConfigError(f"frames={self.frames}: a film has {TIME}k+1 frames, such as {near}.")
+        if any(length < side or length % side for length in self.size):
+            raise ConfigError(f"size={self.size}: height and width are multiples of {side}.")
+        if min(self.steps, self.text) < 1 or self.fps <= 0:
+            raise ConfigError(f"steps={self.steps}, text={self.text}, fps={self.fps:g}: all must be above 0.")
 
     @property
     def branches(self) -> int:
@@ -190,15 +198,16 @@ def request_of(
     if guided is not None and not 0 < guided <= steps:
         raise ConfigError(f"guided_steps={guided} of {steps} steps: give 1 to {steps}, or guidance=1 for none.")
     int8 = check_weights(more.get("weights") or "plain", torch.device("cpu"))
+    film = 1 if task.frames == 1 else usual["frames" if task.action == "none" else "chunk"]
     return Job(
         config=config,
         vae=vae,
         mode=task,
-        frames=(task.frames if task.frames == 1 else usual["frames"]) if frames is None else frames,
+        frames=film if frames is None else frames,
         size=usual["size"] if size is None else size,
         steps=steps,
         guidance=walk["guidance"],
-        text=more.get("text") or 90,
+        text=90 if more.get("text") is None else more["text"],
         dtype=_DTYPES[dtype],
         decode=task.video in ("hidden", "first") if more.get("decode") is None else more["decode"],
         controls=controls,
@@ -207,7 +216,7 @@ def request_of(
         int8=int8,
         offload=check_offload(more.get("offload") or "none", int8=int8),
         sound=usual["ears"] if more.get("sound") else None,
-        fps=more.get("fps") or usual["fps"],
+        fps=usual["fps"] if more.get("fps") is None else more["fps"],
     )
 
 
@@ -246,17 +255,18 @@ def this_machine(job: Job, *, clock: Callable[[], float] = time.perf_counter) ->
 
     With ``time.process_time`` on one thread the answer is what this processor does when nobody else wants it.
     """
-    taken = _resident() + FIRST_USE
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":
-        room, taken = torch.cuda.get_device_properties(0).total_memory, 600 * 2**20
-    else:
-        room = _memory_there()
-    n = min(max(tokens for tokens, _ in job.passes), _LONGEST_SAMPLE)
+    cuda = torch.cuda.is_available()
+    device, taken = torch.device("cuda" if cuda else "cpu"), 600 * 2**20 if cuda else _resident() + FIRST_USE
+    room = torch.cuda.get_device_properties(0).total_memory if cuda else _memory_there()
+    n = min(max(n for n, _ in job.passes), _LONGEST, max(16, int(_LARGEST / 2 / _parameters(job.config)[1][1])))
     with torch.inference_mode():
-        layer = Layer(job.config.tower).to(device, job.dtype)
+        with torch.device("meta"), Unfilled():
+            layer = Layer(job.config.tower).to("meta", job.dtype)
         with FlopCounterMode(display=False) as counter:
-            _one_layer(layer, job, n, device)
+            _one_layer(layer, job, n, torch.device("meta"))
+        layer = layer.to_empty(device=device)
+        for parameter in layer.parameters():
+            parameter.fill_(0.01)
         if job.int8:
             round_layer(layer)
         towers = _rate(lambda: _one_layer(layer, job, n, device), clock, counter.get_total_flops())
@@ -299,9 +309,7 @@ def _advice(work: Work, machine: Machine) -> tuple[str, ...]:
     if enough or not peaks:
         return enough
     words, peak = min(peaks.items(), key=lambda one: one[1])
-    return (
-        f"no single change is enough: most comes of this one, {words}: {peak / GIB:.1f} GiB. Take a smaller model.",
-    )
+    return (f"no single change is enough: most comes of this: {words}: {peak / GIB:.1f} GiB. Take a smaller model.",)
 
 
 def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[str, Any]]:
@@ -313,20 +321,19 @@ def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[st
             usual = {"size": tuple(said.get("size", (128, 128))), "frames": said.get("frames", 17)}
             config, ears = load_config(folder), folder / "sound_tokenizer/config.json"
             heard = SoundVAEConfig.from_dict(read_json(ears)) if config.sound_dim and ears.is_file() else None
-            usual |= {"fps": said.get("fps", 10.0), "ears": heard, "fixed": _fixed_steps(folder)}
+            usual |= {
+                "fps": said.get("fps", 10.0),
+                "ears": heard,
+                "fixed": fixed_steps(folder),
+                "chunk": usual["frames"],
+            }
             return config, vae, usual
-    one = member(str(checkpoint))
-    usual = {"size": (480, 832), "frames": 189, "fps": 24.0, "fixed": len(one.sampling.levels)}
+    try:
+        one = member(str(checkpoint))
+    except ConfigError as unknown:
+        raise ConfigError(f"{checkpoint} is no folder with transformer/ in it, and {unknown}") from unknown
+    usual = {"size": (480, 832), "frames": 189, "fps": 24.0, "fixed": len(one.sampling.levels), "chunk": 17}
     return one.config, WAN22, usual | {"ears": AVAE if one.config.sound_dim else None}
-
-
-def _fixed_steps(folder: Path) -> int:
-    """To how many steps a checkpoint is distilled, by either file that may say so; 0 where none does."""
-    beside, scheduler = folder / "modular_model_index.json", folder / "scheduler/scheduler_config.json"
-    levels = read_json(beside).get("distilled_sigmas") if beside.is_file() else None
-    if not levels and scheduler.is_file():
-        levels = (read_json(scheduler).get("fixed_step_sampler_config") or {}).get("t_list")
-    return sum(level > 0 for level in levels or ())
 
 
 def _parameters(config: ModelConfig) -> tuple[tuple[int, int], tuple[int, int], int]:

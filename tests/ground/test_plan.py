@@ -194,3 +194,40 @@ def test_what_cannot_be_planned_is_said(folder):
     with pytest.raises(ConfigError, match="a mode with pictures"):
         plan.request_of(folder, "reason")
     assert Path(folder).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"frames": 18}, r"frames=18: a film has 4k\+1 frames, such as 17"),
+        ({"frames": 0}, r"such as 1\."),
+        ({"size": (100, 64)}, r"size=\(100, 64\): height and width are multiples of 32"),
+        ({"steps": 0}, "all must be above 0"),
+        ({"text": 0}, "all must be above 0"),
+    ],
+    ids=str,
+)
+def test_a_film_that_cannot_be_is_not_planned(folder, asked, words):
+    with pytest.raises(ConfigError, match=words):
+        plan.request_of(folder, "text-to-video", **asked)
+
+
+def test_a_machine_is_measured_with_no_more_than_it_does_in_a_moment(monkeypatch):
+    """One layer of Super and 2,048 tokens would keep a laptop busy for minutes."""
+    tried = []
+    monkeypatch.setattr(plan, "_one_layer", lambda layer, job, n, device: tried.append((n, device.type)))
+    monkeypatch.setattr(plan, "_rate", lambda run, clock, operations=0.0: (run(), 1.0)[1])
+    monkeypatch.setattr(plan.Layer, "to_empty", lambda layer, device: layer)
+    job = plan.request_of("super", "text-to-video")
+    plan.this_machine(replace(job, vae=replace(job.vae, base_dim=4, decoder_base_dim=4)))
+    counted, timed = tried
+    assert counted[1] == "meta" and counted[0] == timed[0]
+    assert 2.0 * timed[0] * plan._parameters(job.config)[1][1] <= 4e10
+
+
+def test_where_actions_are_found_the_usual_film_of_a_published_model_is_one_chunk():
+    assert [plan.request_of("nano", mode).frames for mode in ("policy", "inverse-dynamics", "text-to-video")] == [
+        17,
+        17,
+        189,
+    ]

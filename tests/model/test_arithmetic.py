@@ -5,7 +5,8 @@ import torch
 from walking import small
 
 from armillary.model import load_model, save_model
-from armillary.model.arithmetic import PackedLinear, _abilities, best_dtype, fast_dtype, in_columns, packs
+from armillary.model.arithmetic import _abilities, best_dtype, fast_dtype, in_columns, packs
+from armillary.model.head import PackedLinear
 
 CPU = torch.device("cpu")
 

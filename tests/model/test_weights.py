@@ -23,6 +23,7 @@ from armillary.model import (
     save_reasoner,
     write_model_index,
 )
+from armillary.model.weights import together
 
 TINY = replace(
     PICO,
@@ -189,8 +190,11 @@ def test_an_edge_checkpoint_comes_back_and_its_reasoner_loads_alone(tmp_path):
     save_reasoner(tmp_path / "alone", model, dtype=torch.float32)
     alone = load_model(tmp_path / "alone", towers=("reasoner", "vision"))
     assert torch.equal(alone.logits(*words()), model.logits(*words()))
-    with pytest.raises(CheckpointError, match=r"proj_in\.weight is missing"):
+    with pytest.raises(CheckpointError, match=r"proj_in\.weight is missing") as caught:
         load_model(tmp_path / "alone")
+    said = str(caught.value)
+    assert "transformer: layers.0-1.self_attn.add_q_proj.weight is missing" in said
+    assert said.endswith("Nothing is here of the generator: load the rest with towers=('reasoner', 'vision').")
 
 
 def test_the_memory_of_edge_has_keys_of_its_own():
@@ -202,6 +206,46 @@ def test_the_memory_of_edge_has_keys_of_its_own():
     after = model.read(*words()).keys
     assert not any(torch.allclose(a, b) for a, b in zip(before, after, strict=True))
     assert torch.equal(model.logits(*words()), said)
+
+
+def test_names_that_differ_in_their_layer_are_told_together():
+    names = [
+        "layers.0.a.weight",
+        "layers.1.a.weight",
+        "layers.3.a.weight",
+        "layers.1.b",
+        "norm.weight",
+        "blocks.7.norm1.x",
+    ]
+    assert together(names) == ["layers.0-1,3.a.weight", "layers.1.b", "norm.weight", "blocks.7.norm1.x"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hidden_size": "wide"}, "no size"),
+        ({"num_hidden_layers": -1}, "says layers=-1, which is no size"),
+        ({"intermediate_size": None}, "no size"),
+        ({"num_key_value_heads": 0}, "holds what is no size"),
+        ({"rope_axes_dim": ["a", "b", "c"]}, "holds what is no size"),
+        ({"head_dim": 10}, "must add up to half the head's width"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_config_that_holds_no_sizes_is_named(folder, change, words):
+    file = folder / "transformer/config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_model(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_torn_index_is_a_fault_among_others(folder, tmp_path_factory):
+    cut = tmp_path_factory.mktemp("torn")
+    save_model(cut, load_model(folder), dtype=torch.float32, largest=20_000)
+    (cut / "transformer/diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": {')
+    with pytest.raises(CheckpointError, match=r"\(1 fault\): transformer: .*index\.json is no JSON with a weight_map"):
+        load_model(cut)
 
 
 def test_a_folder_that_is_no_checkpoint_says_what_is_missing(tmp_path):

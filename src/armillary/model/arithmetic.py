@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @cache
@@ -33,6 +33,11 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies else torch.float32
 
 
+def multiplies_whole_numbers() -> bool:
+    """Whether products of int8 are quick here, and exact: older instructions add pairs of them in 16 bits."""
+    return any(_abilities().get(name) for name in ("avx512_vnni", "avx_vnni"))
+
+
 def quick(weight: Tensor) -> Tensor:
     """The matrix n k as its processor multiplies it fastest: on a CPU, float32 by columns, everything else as it is."""
     by_columns = weight.ndim == 2 and weight.dtype == torch.float32 and weight.device.type == "cpu"
@@ -52,17 +57,3 @@ def packs(device: torch.device) -> bool:
     except AttributeError:  # an older torch, or one made without oneDNN
         known = False
     return known and device.type == "cpu" and torch.backends.mkldnn.is_available()
-
-
-class PackedLinear(nn.Linear):
-    """A product without bias whose matrix lies in memory as oneDNN wants it: for few tokens, and not to be learnt.
-
-    ``weight.to_dense()`` gives the numbers back as they were.
-    """
-
-    def take(self, weight: Tensor) -> None:
-        """Keep ``weight`` so."""
-        self.weight = nn.Parameter(torch.ops.mkldnn._reorder_linear_weight(weight, None), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.model.arithmetic import in_columns
+from armillary.model.few_rows import FewRows, multiplied
 from armillary.model.int8 import Int8Linear, product
 from armillary.model.positions import Rotation, rotate
 from armillary.model.sizes import TowerConfig
@@ -178,7 +179,14 @@ class Joint:
         if apart or (laid := self._laid.get(_addresses(parts))) is None:
             return tuple(part(x) for part in parts)
         whole, scale, rows = laid
-        return (functional.linear(x, whole) if scale is None else product(x, whole, scale)).split(rows, dim=-1)
+        if scale is not None:
+            return product(x, whole, scale).split(rows, dim=-1)
+        times = multiplied if isinstance(parts[0], FewRows) else functional.linear
+        return times(x, whole).split(rows, dim=-1)
+
+    def forget(self) -> None:
+        """Nothing lies side by side any more; what did takes no memory."""
+        self._laid.clear()
 
 
 def _addresses(parts: tuple[nn.Linear, ...]) -> tuple[int, ...]:

@@ -1,27 +1,29 @@
 """Spoken words by compiled layers: the many small steps between two matrix products become a few.
 
     compile_words(model)      from now on ``Layer.go_on`` is compiled: what every spoken token passes through
+    speak_once(model)         whatever one chat needs is compiled now, not when somebody waits
 
 One token is multiplied with each matrix quickly; norms, rotations and sums beside it, each an operation of its own,
-take a quarter of the time even of a model whose matrices fill 160 MB. Compiling needs a C++ compiler, and a quarter of
+take a quarter of the time even of a model whose matrices fill 160 MB. Several are multiplied slowly, which
+``few_rows`` mends in float32. Compiling needs a C++ compiler, and a quarter of
 a minute of an idle core for each way of speaking (one chat, several, guesses verified); the next process finds most of
 it done. Numbers are those of plain layers to rounding. What it saves stands in docs/log.md.
 """
 
-import shutil
 from types import MethodType
 from typing import Literal
 
 import torch
 
 from armillary.errors import ConfigError
+from armillary.model.few_rows import compiler, give_few_rows
 from armillary.model.tower import Layer
 from armillary.model.two_towers import TwoTowers
 
 
 def check_compiled(*, weights: str, offload: str, device: torch.device) -> None:
     """``ConfigError`` where layers cannot be compiled: without a C++ compiler, or for weights that come and go."""
-    if not has_compiler():
+    if compiler() is None:
         raise ConfigError("compiled=True needs a C++ compiler: install g++ (Debian: apt install g++) or leave it out.")
     if weights != "plain" or offload != "none" or device.type != "cpu":
         raise ConfigError(
@@ -30,14 +32,21 @@ def check_compiled(*, weights: str, offload: str, device: torch.device) -> None:
         )
 
 
-def has_compiler() -> bool:
-    """Whether there is a C++ compiler, without which torch compiles nothing on a processor."""
-    return shutil.which("g++") is not None or shutil.which("clang++") is not None
-
-
 def compile_words(model: TwoTowers) -> None:
-    """Let every layer of ``model`` go on compiled."""
+    """Let every layer of ``model`` go on compiled; on one thread its matrices are multiplied by ``few_rows``."""
+    if torch.get_num_threads() == 1:
+        for layer in model.transformer.layers:
+            give_few_rows(layer)
+        model.lay_side_by_side()
     compile_part(model, "go_on")
+
+
+def speak_once(model: TwoTowers) -> None:
+    """Say a few tokens of a chat, one by one and guessed, to be thrown away."""
+    with torch.inference_mode():
+        _, cache = model.step(torch.zeros(1, 3, dtype=torch.long))
+        for n in (1, 1, 2, 4):
+            _, cache = model.step(torch.zeros(1, n, dtype=torch.long), cache, every=n > 1)
 
 
 def compile_part(model: TwoTowers, part: Literal["generate", "read", "go_on"]) -> None:

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from armillary.errors import ConfigError
 
 WEIGHTS = ("plain", "int8")
-_TOP = 127.0
+TOP = 127.0
 _AT_ONCE = 256  # tokens: what is worked out between the products then stays in the processor's own memory
 
 
 def whole_numbers(weight: Tensor) -> tuple[Tensor, Tensor]:
     """int8 n k and the scale fp32 n of each row, for a weight n k of any floating type."""
     exact = weight.detach().float()
-    scale = exact.abs().amax(dim=1).clamp_(min=torch.finfo(torch.float32).tiny).div_(_TOP)
+    scale = exact.abs().amax(dim=1).clamp_(min=torch.finfo(torch.float32).tiny).div_(TOP)
     return (exact / scale[:, None]).round_().to(torch.int8), scale
 
 
@@ -32,7 +32,7 @@ def product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     out = rows.new_empty(len(rows), len(weight))
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE].float()
-        top = some.abs().amax(dim=1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny).div_(_TOP)
+        top = some.abs().amax(dim=1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny).div_(TOP)
         whole = (some / top).round_().to(torch.int8)
         out[start : start + _AT_ONCE] = torch._int_mm(whole, weight.t()).to(torch.float32).mul_(top).mul_(scale)
     return out.unflatten(0, x.shape[:-1])

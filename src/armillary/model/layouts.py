@@ -11,12 +11,13 @@
 import json
 import os
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from armillary.errors import CheckpointError
+from armillary.errors import ArmillaryError, CheckpointError
 from armillary.model.family import EDGE, NANO, Sampling
 from armillary.model.sizes import ModelConfig, TowerConfig, VisionConfig
 
@@ -26,7 +27,7 @@ Json = dict[str, Any]
 
 
 def load_config(folder: str | Path) -> ModelConfig:
-    """The sizes of the checkpoint in ``folder``; ``CheckpointError`` if a file or a field is missing.
+    """The sizes of the checkpoint in ``folder``; ``CheckpointError`` if a file or a field is missing, or no number.
 
     A folder without ``transformer/`` holds the reasoner alone, as Transformers keeps it.
     """
@@ -42,7 +43,7 @@ def load_config(folder: str | Path) -> ModelConfig:
         tower = _tower_of_text(text, edge) if reasoner_only else _tower_of_net(net)
         vision = _siglip(eyes, top) if edge else _qwen(eyes)
         family = EDGE if edge else NANO
-        return ModelConfig(
+        found = ModelConfig(
             tower=tower,
             vision=vision,
             vocabulary=(text if reasoner_only else net)["vocab_size"],
@@ -66,6 +67,20 @@ def load_config(folder: str | Path) -> ModelConfig:
         raise CheckpointError(
             f"a config of {root} lacks the field {fault}: write the folder with save_model."
         ) from fault
+    except ArmillaryError as wrong:
+        raise CheckpointError(f"a config of {root}: {wrong}") from wrong
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as wrong:
+        raise CheckpointError(
+            f"a config of {root} holds what is no size ({wrong}): copy the checkpoint again."
+        ) from wrong
+    for part in (found, found.tower, found.vision):
+        for one in fields(part):
+            value = getattr(part, one.name)
+            if one.type in (int, float) and not _is_size(value, whole=one.type is int):
+                raise CheckpointError(
+                    f"a config of {root} says {one.name}={value!r}, which is no size: copy the checkpoint again."
+                )
+    return found
 
 
 def _tower_of_net(net: Json) -> TowerConfig:
@@ -135,6 +150,10 @@ def _siglip(eyes: Json, top: Json) -> VisionConfig:
         kind="siglip",
         projector=top.get("projector_hidden_size", like.projector),
     )
+
+
+def _is_size(value: Any, *, whole: bool) -> bool:
+    return isinstance(value, (int, float)) and value >= 0 and (not whole or value == int(value))
 
 
 def _first(value: Any) -> int:
@@ -317,6 +336,15 @@ def _scheduler(name: str, how: Sampling) -> Json:
         "use_karras_sigmas": karras,
     }
     return known | ({"sigma_max": 200.0, "sigma_min": 0.147} if karras else {})
+
+
+def fixed_steps(folder: Path) -> int:
+    """To how many steps a checkpoint is distilled, by either file that may say so; 0 where none does."""
+    beside, scheduler = folder / "modular_model_index.json", folder / "scheduler/scheduler_config.json"
+    levels = read_json(beside).get("distilled_sigmas") if beside.is_file() else None
+    if not levels and scheduler.is_file():
+        levels = (read_json(scheduler).get("fixed_step_sampler_config") or {}).get("t_list")
+    return sum(level > 0 for level in levels or ())
 
 
 def read_json(path: Path) -> Json:

@@ -61,7 +61,11 @@ def open_shards(folder: Path, part: str) -> Shards:
     shards = Shards()
     files = sorted(folder.glob("*.safetensors"))
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        try:
+            named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            shards.faults.append(f"{part}: {index.name} is no JSON with a weight_map")
+            continue
         shards.faults.extend(f"{part}: {name} is missing, {index.name} names it" for name in named
                              if not (folder / name).is_file())  # fmt: skip
         files = [folder / name for name in named if (folder / name).is_file()]

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from armillary.errors import ConfigError
-from armillary.model.arithmetic import PackedLinear, quick
+from armillary.model.arithmetic import quick
+from armillary.model.head import PackedLinear
 from armillary.model.int8 import Int8Linear
 from armillary.model.names import TOWERS, tower_of
 from armillary.model.shards import Shards
@@ -123,6 +124,8 @@ class Stock:
         for name in names:
             module, leaf = self._slots[name]
             module.register_parameter(leaf, self._empty[name])
+            if isinstance(module, PackedLinear):
+                module.shortlist = None
         self._full.difference_update(names)
 
 

@@ -115,6 +115,8 @@ class Layer(nn.Module):
             (a.joint, (a.add_q_proj, a.add_k_proj, a.add_v_proj)),
         ]
         groups += [(m.joint, (m.gate_proj, m.up_proj)) for m in (self.mlp, self.mlp_moe_gen) if m.gate_proj is not None]
+        for joint, _ in groups:
+            joint.forget()
         for joint, parts in groups:
             if parts[0].weight is not None:
                 joint.lay(*parts)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from armillary.errors import CheckpointError, DataError
+from armillary.model.head import PackedLinear
 from armillary.model.memory import DecodeCache, Memory
 from armillary.model.names import TOWERS, tower_of
 from armillary.model.ports import level_vectors
@@ -95,11 +96,12 @@ class TwoTowers(nn.Module):
         mask: Bool[Tensor, "b n"] | None = None,
         visual: Visual | Seen | None = None,
         every: bool = False,
-    ) -> tuple[Float[Tensor, "b *n v"], DecodeCache]:
+        likeliest: bool = False,
+    ) -> tuple[Float[Tensor, "b *n v"] | Int[Tensor, " b *n"], DecodeCache]:
         """Scores of the token after the last real one of ``ids``, and the cache to go on with.
 
         First the prompt, right-padded with its mask and pictures, without a cache; then one id (or some) a sample.
-        ``every``, with a cache: scores b n v after each of ``ids``.
+        ``every``, with a cache: scores b n v after each of ``ids``. ``likeliest``: only the token with the highest.
         """
         self.need("reasoner")
         padded = mask is not None and not bool(mask.all())
@@ -110,7 +112,10 @@ class TwoTowers(nn.Module):
             x, cache = self._go_on(ids, cache, mask, visual, padded=padded)
             if not every:
                 x = x[torch.arange(len(x), device=x.device), (mask.sum(dim=1) - 1).clamp(min=0)] if padded else x[:, -1]
-        return self.transformer.lm_head(self.transformer.norm(x)), cache
+        x, head = self.transformer.norm(x), self.transformer.lm_head
+        if not likeliest:
+            return head(x), cache
+        return head.likeliest(x) if isinstance(head, PackedLinear) else head(x).argmax(dim=-1), cache
 
     def _begin(
         self, ids: Tensor, mask: Tensor, visual: Visual | Seen | None, *, padded: bool

@@ -11,6 +11,7 @@ and the native framework's names (``save_native``). The VAE and the text tokeniz
 """
 
 import difflib
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from armillary.errors import CheckpointError
-from armillary.model.arithmetic import PackedLinear, packs
+from armillary.model.arithmetic import packs
+from armillary.model.head import PackedLinear
 from armillary.model.int8 import make_room_for_int8
 from armillary.model.layouts import (
     fresh_folder,
@@ -197,14 +199,17 @@ def _checked(
 ) -> dict[str, tuple[Shards, str]]:
     """Where each of ``slots`` lies, and under which name; ``CheckpointError`` with everything that is wrong."""
     faults = [fault for source in shards for fault in source.faults]
+    absent: list[str] = []
     where = {canonical(name): (source, name) for source in shards for name in source.tensors if _counts(name)}
     strangers = [name for name in where if name not in slots and needed(name, _kinds(towers))]
     for name, (module, leaf) in slots.items():
         shape = tuple(module.get_parameter(leaf).shape)
         if name not in where:
             alike = [other for other in strangers if where[other][0].tensors[where[other][1]].shape == shape]
-            near = difflib.get_close_matches(name, alike, n=1)
-            faults.append(f"{_part(name)}: {name} is missing" + (f" (is it {near[0]}, renamed?)" if near else ""))
+            if near := difflib.get_close_matches(name, alike, n=1):
+                faults.append(f"{_part(name)}: {name} is missing (is it {near[0]}, renamed?)")
+            else:
+                absent.append(name)
             continue
         source, stored_name = where[name]
         stored = source.tensors[stored_name]
@@ -212,10 +217,48 @@ def _checked(
             faults.append(f"{_part(name)}: {name} has shape {stored.shape}, not {shape}")
         if stored.kind not in KINDS:
             faults.append(f"{_part(name)}: {name} is stored as {stored.kind}, not as {', '.join(KINDS)}")
-    faults += [f"{_part(name)}: {name} is unknown" for name in strangers]
-    if faults:
-        raise CheckpointError(f"{root} does not hold this model ({len(faults)} faults): {'; '.join(faults)}.")
+    wrong = len(faults) + len(absent) + len(strangers)
+    for names, what in ((absent, "is missing"), (strangers, "is unknown")):
+        faults += [f"{_part(name)}: {name} {what}" for name in together(names)]
+    if wrong:
+        raise CheckpointError(
+            f"{root} does not hold this model ({wrong} {'fault' if wrong == 1 else 'faults'}): {'; '.join(faults)}."
+            + _remedy(absent, slots)
+        )
     return where
+
+
+def together(names: Collection[str]) -> list[str]:
+    """The names, those that differ only in their layer or block joined: ``layers.0-7.mlp.up_proj.weight``."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        found = re.fullmatch(r"(.+?\.)(\d+)(\..+)", name)
+        numbers.setdefault((found[1], found[3]) if found else (name, ""), []).extend([int(found[2])] if found else [])
+    return [before + _runs(found) + after for (before, after), found in numbers.items()]
+
+
+def _runs(numbers: Collection[int]) -> str:
+    """Whole numbers as people list them: 0-3,5."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _remedy(absent: Collection[str], slots: Collection[str]) -> str:
+    """What would do where nothing is there of a tower that was asked for."""
+    lost = [tower for tower in TOWERS if _of(tower, slots) and _of(tower, slots) == _of(tower, absent)]
+    left = [tower for tower in TOWERS if tower not in lost and _of(tower, slots)]
+    if not lost or not left:
+        return ""
+    return f" Nothing is here of the {' and '.join(lost)}: load the rest with towers={tuple(left)}."
+
+
+def _of(tower: str, names: Collection[str]) -> set[str]:
+    return {name for name in names if tower_of(name) == tower}
 
 
 def _counts(name: str) -> bool:

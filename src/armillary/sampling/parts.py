@@ -17,7 +17,7 @@ import torch
 
 import armillary
 from armillary.errors import CheckpointError
-from armillary.model.compiled import check_compiled, compile_words
+from armillary.model.compiled import check_compiled, compile_words, speak_once
 from armillary.model.int8 import check_weights
 from armillary.model.memory import Memory
 from armillary.model.shelf import Shelf
@@ -42,6 +42,11 @@ def find_checkpoint(name: str | Path) -> Path:
     if is_hub_id(name):
         return fetch(str(name))
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/model_index.json"))
+    if next(Path(name).glob("*.safetensors"), None) is not None:
+        raise CheckpointError(
+            f"{str(name)!r} holds weights and nothing to speak or to see with: armillary.model.load_model opens it, or "
+            "save_model and write_model_index write a checkpoint with its tokenizers beside."
+        )
     raise CheckpointError(
         f"{str(name)!r} is no checkpoint: give a folder with model_index.json, a hub id (owner/name) or a bundled name "
         f"({', '.join(known) or 'none is bundled'})."
@@ -139,6 +144,12 @@ class Parts:
             if self.compiled:
                 compile_words(self._model)
         return self._model
+
+    def warm_words(self) -> None:
+        """What a first answer would wait for, now: the reasoner is loaded, and compiled where that was asked."""
+        reasoner = self.model("reasoner")
+        if self.compiled:
+            speak_once(reasoner)
 
     def expect(self, tower: str) -> None:
         """This tower will be asked for. Loaded now, it brings along what reads; offloaded, it waits for its turn."""

@@ -178,15 +178,17 @@ def say(
     rows, how = _prompts(heard, device)
     cache, echo = None, None
     guesses: list[int] = []
+    surely = not any(one.manner.temperature for one in heard)  # else chance needs every token's score
     while going:
         with torch.inference_mode():
-            scores, cache = model.step(rows.to(device), cache, **how)
-        scores = scores.view(len(going), -1, scores.shape[-1]).float()
-        likeliest = scores.argmax(dim=-1).tolist()
+            found, cache = model.step(rows.to(device), cache, **how, likeliest=surely)
+        scores = None if surely else found.view(len(going), -1, found.shape[-1]).float()
+        likeliest = (found.view(len(going), -1) if scores is None else scores.argmax(dim=-1)).tolist()
         stay = []
         unsaid = 0
         for place, number in enumerate(going):
-            tokens = _agreed(scores[place], likeliest[place], guesses, heard[number].manner, chances[number])
+            own = None if scores is None else scores[place]
+            tokens = _agreed(own, likeliest[place], guesses, heard[number].manner, chances[number])
             unsaid = 1 + len(guesses) - len(tokens)
             for token in tokens:
                 if token in ends:
@@ -218,12 +220,15 @@ def _prompts(heard: Sequence[Heard], device: torch.device) -> tuple[Tensor, dict
 
 
 def _agreed(
-    scores: Tensor, likeliest: Sequence[int], guesses: Sequence[int], manner: Manner, chance: torch.Generator
+    scores: Tensor | None, likeliest: Sequence[int], guesses: Sequence[int], manner: Manner, chance: torch.Generator
 ) -> list[int]:
-    """What is said: one token, and as long as each was guessed, the next. ``scores`` n v, after what is known."""
+    """What is said: one token, and as long as each was guessed, the next. ``scores`` n v; None: nothing is drawn."""
     said: list[int] = []
     for place, likely in enumerate(likeliest):
-        said.append(choose(scores[place].cpu(), manner, chance) if manner.temperature else likely)
+        if scores is None or manner.temperature == 0:
+            said.append(likely)
+        else:
+            said.append(choose(scores[place].cpu(), manner, chance))
         if place == len(guesses) or said[place] != guesses[place]:
             break
     return said

@@ -30,7 +30,7 @@ from armillary.serving.guard import HEAD_BYTES, Guard, patient
 from armillary.serving.problems import Problem, problem_of
 from armillary.serving.settings import ServeSettings
 from armillary.serving.supervisor import Supervisor
-from armillary.serving.worker import work
+from armillary.serving.worker import opened, work
 
 ROOMS = (routes_service, routes_chat, routes_videos, routes_images, routes_audio, policy_socket, realtime, studio)
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -39,6 +39,8 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 def make_app(settings: ServeSettings) -> FastAPI:
     """The application. ``CheckpointError`` or ``ConfigError`` if it could not serve."""
     desk = Desk(settings)
+    if settings.role == "all":
+        opened(settings)  # a device or dtype that is not here is told now, not by workers that end again and again
     supervisor = Supervisor(desk)
 
     @asynccontextmanager

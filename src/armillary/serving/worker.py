@@ -291,6 +291,17 @@ def worker_name(pid: int) -> str:
     return f"{socket.gethostname()[:40]}-{pid}"
 
 
+def opened(settings: ServeSettings) -> Omni:
+    """The checkpoint as the operator wants it; nothing of it is loaded. Raises what ``armillary.load`` raises."""
+    return load(
+        chosen_checkpoint(settings)[0],
+        device=settings.device,
+        dtype=settings.dtype,
+        weights=settings.weights,
+        compiled=settings.compiled,
+    )
+
+
 def work(settings: ServeSettings, *, connected: bool) -> None:
     """Open the model and work: ``connected`` to the server that started this process, or on its own."""
     import torch
@@ -299,7 +310,7 @@ def work(settings: ServeSettings, *, connected: bool) -> None:
     os.nice(settings.niceness)
     bell = WorkerBell(connected=connected)
     jobs, files = Jobs(settings.database_url), Files(settings.files_url)
-    omni = load(chosen_checkpoint(settings)[0], device=settings.device, dtype=settings.dtype, weights=settings.weights)
+    omni = opened(settings)
     try:
         warm(omni)
     except CheckpointError as broken:
@@ -318,10 +329,11 @@ def work(settings: ServeSettings, *, connected: bool) -> None:
 
 
 def warm(omni: Omni) -> None:
-    """Load every part and compute a little, so that nobody's first request waits for it."""
+    """Load every part, compile what is to be compiled and compute a little, so that no first request waits for it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntrainedWarning)
         omni.imagine("text-to-image", prompt="a table", size=(32, 32), steps=1, guidance=1.0)
+    omni.parts.warm_words()
     try:
         omni.ask("?", longest=1)
     except RequestError:

@@ -11,12 +11,13 @@ from typing import Literal
 
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers
-from armillary.model.compiled import compile_part, has_compiler
+from armillary.model.compiled import compile_part
+from armillary.model.few_rows import compiler
 
 
 def compile_layers(model: TwoTowers, part: Literal["generate", "read"]) -> None:
     """Let every layer of ``model`` do ``part`` compiled; ``ConfigError`` where there is no C++ compiler."""
-    if not has_compiler():
+    if compiler() is None:
         raise ConfigError(
             "compile is on, but there is no C++ compiler: install g++ (Debian: apt install g++) or switch it off."
         )
