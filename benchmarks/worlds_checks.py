@@ -142,38 +142,40 @@ def answers(world: str, count: int, first: int, within: float, **more: Any) -> d
             words = template(question.words.split(":")[0] if "Which of these" in question.words else question.words,
                              names)  # fmt: skip
             said[words][template(question.answer) if "box" in question.answer else question.answer] += 1
-    often, shares = usual(said), table(said)
-    for words, (share, count, answer) in sorted(shares.items(), key=lambda found: -found[1][0]):
+    counted = table(said)
+    often = usual(counted)
+    shares = {words: round(most / count, 3) for words, (most, count, _) in counted.items()}
+    for words, share in sorted(shares.items(), key=lambda found: -found[1]):
+        _, count, answer = counted[words]
         print(f"{share:.3f} of {count:4d}  {words}  {answer}{'  (too often)' if words in often else ''}")
-    above = {words: list(found) for words, found in shares.items() if found[0] > 0.5}
+    above = {words: [shares[words], *rest] for words, (most, *rest) in counted.items() if 2 * most > rest[0]}
     return {
         "answers": asked,
         "episodes": episodes,
         "wrong": len(bad),
         "examples": bad[:8],
         "templates": len(said),
-        "templates_counted": len(shares),
+        "templates_counted": len(counted),
         "above_half": above,
-        "most_frequent_share": max((share for share, _, _ in shares.values()), default=0),
+        "most_frequent_share": max(shares.values(), default=0),
         "usual": often,
     }
 
 
-def table(said: Mapping[str, Counter[str]]) -> dict[str, tuple[float, int, str]]:
-    """Share of the most frequent answer, how many there are, and which it is, of each template asked often enough."""
+def table(said: Mapping[str, Counter[str]]) -> dict[str, tuple[int, int, str]]:
+    """How often the most frequent answer is given, of how many, and which it is, of each template asked often enough."""
     found = {}
     for words, answers in said.items():
-        count, (answer, most) = sum(answers.values()), answers.most_common(1)[0]
+        count, (answer, most) = answers.total(), answers.most_common(1)[0]
         if count >= FEWEST and "box" not in answer:
-            found[words] = (round(most / count, 3), count, answer)
+            found[words] = (most, count, answer)
     return found
 
 
-def usual(said: Mapping[str, Counter[str]]) -> dict[str, str]:
-    """Templates whose most frequent answer has more than half, by more than chance explains (two deviations)."""
-    counted = table(said).items()
-    return {words: f"{round(share * count)} of {count}: {answer}" for words, (share, count, answer) in counted
-            if share > 0.5 + (0.25 / count) ** 0.5 * 2}  # fmt: skip
+def usual(counted: Mapping[str, tuple[int, int, str]]) -> dict[str, str]:
+    """Templates of a ``table`` whose first answer has more than half, by more than chance explains (two deviations)."""
+    return {words: f"{most} of {count}: {answer}" for words, (most, count, answer) in counted.items()
+            if most / count > 0.5 + (0.25 / count) ** 0.5 * 2}  # fmt: skip
 
 
 def experts(world: str, count: int, first: int, within: float) -> dict[str, Any]:

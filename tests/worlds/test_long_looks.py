@@ -34,8 +34,13 @@ def test_twenty_seeds_have_finite_places_and_pictures(world):
 def test_an_answer_that_is_given_too_often_is_named():
     fair, chance, usual = Counter(a=30, b=30), Counter(a=7, b=4), Counter(a=45, b=15)
     said = {"one": fair, "two": chance, "three": usual, "seldom": Counter(a=9)}
-    assert look.usual(said) == {"three": "45 of 60: a"}
-    assert look.table(said) == {"one": (0.5, 60, "a"), "two": (0.636, 11, "a"), "three": (0.75, 60, "a")}
+    assert look.table(said) == {"one": (30, 60, "a"), "two": (7, 11, "a"), "three": (45, 60, "a")}
+    assert look.usual(look.table(said)) == {"three": "45 of 60: a"}
+
+
+def test_how_often_an_answer_is_given_is_counted_not_reckoned_back():
+    said = {"many": Counter(a=1501, b=1200)}  # three digits of its share would make 1502 of it
+    assert look.usual(look.table(said)) == {"many": "1501 of 2701: a"}
 
 
 @pytest.mark.parametrize("world", ["humans", "physics"])
