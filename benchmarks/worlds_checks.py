@@ -6,6 +6,7 @@
     python -m benchmarks.worlds_checks kills physics --count 20        recording killed at random: the same bytes?
     python -m benchmarks.worlds_checks speed physics --count 3         camera frames with all labels, encoded
     python -m benchmarks.worlds_checks twins physics --count 100       impossible twins: found, and equal until then
+    python -m benchmarks.worlds_checks sounds physics --count 50       what is heard begins when things touch
 
 ``--within 60`` ends after sixty processor seconds, whatever the count; so does the first Ctrl-C or SIGTERM, after the
 life that is being lived. Each prints what it found and appends one line to ``results.jsonl``; the exit code is 1 if a
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from inspect import signature
 from multiprocessing.process import BaseProcess
@@ -33,7 +34,9 @@ from typing import Any
 
 import numpy as np
 from benchmarks.measure import Timing, report
+from benchmarks.onsets import away, onsets, touching
 from benchmarks.sparing import few_pictures, marks_only
+from benchmarks.told_apart import share_told, shown
 from numpy.typing import NDArray
 
 from armillary import cli
@@ -163,7 +166,7 @@ def answers(world: str, count: int, first: int, within: float, **more: Any) -> d
 
 
 def table(said: Mapping[str, Counter[str]]) -> dict[str, tuple[int, int, str]]:
-    """How often the most frequent answer is given, of how many, and which it is, of each template asked often enough."""
+    """How often the most frequent answer is given, of how many, and which, of each template asked often enough."""
     found = {}
     for words, answers in said.items():
         count, (answer, most) = answers.total(), answers.most_common(1)[0]
@@ -259,8 +262,13 @@ def _recorded(world: str, kind: str, lives: range, size: tuple[int, int]) -> int
 
 
 def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
-    """Impossible twins of ``count`` seeds: made, found from the state, equal to the partner until the moment."""
+    """Impossible twins of ``count`` seeds: made, found from the state, equal to the partner until the moment.
+
+    And how often a classifier tells twin and partner apart by two pictures of each: the last before the moment, and,
+    to see that it can, the first after it.
+    """
     made, missed, unlike, alarms, done = 0, 0, 0, 0, 0
+    before, after = list[Any](), list[Any]()
     for seed in in_time(range(first, first + count), within):
         done += 1
         partner = record(world, seed, "still", extras=(), size=SMALL)
@@ -274,13 +282,50 @@ def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
         pictures = all(np.array_equal(partner.frames[c][:until], twin.frames[c][:until]) for c in twin.frames)
         states = all(np.array_equal(partner.states[s][:until], twin.states[s][:until]) for s in twin.states)
         unlike += not (pictures and states)
-    return {"seeds": done, "twins": made, "not_found": missed, "unlike_before": unlike, "false_alarms": alarms}
+        for moment, told in ((until - 1, before), (until, after)):
+            told.append([shown(life.frames["main"], moment) for life in (partner, twin)])
+    told_apart = {"told_apart_before": round(share_told(np.array(before)), 3),
+                  "told_apart_after": round(share_told(np.array(after)), 3)} if made >= FEWEST else {}  # fmt: skip
+    return {"seeds": done, "twins": made, "not_found": missed, "unlike_before": unlike, "false_alarms": alarms,
+            **told_apart}  # fmt: skip
+
+
+def sounds(world: str, count: int, first: int, within: float) -> dict[str, Any]:
+    """How far what is heard of ``count`` lives begins from a contact of any two bodies: more than a physics step?
+
+    ``near_fresh`` is the share within a step of a contact that is no mere trembling, ``by_chance`` the share that would
+    be near those of the life before.
+    """
+    kind, done, step, others = found(ENTRIES[world].kinds)[0], 0, 0.0, list[float]()
+    off, fresh, chance = list[float](), list[float](), list[float]()
+    for seed in in_time(range(first, first + count), within):
+        done += 1
+        with few_pictures(world), touching() as touched:
+            episode = record(world, seed, kind, extras=("sound",), size=SMALL)
+        assert episode.sound is not None
+        step, begun = touched.step, touched.begun(episode.sound)
+        heard, firm = onsets(episode.sound), [one - begun for one in touched.fresh]
+        off += away(heard, [one - begun for one in touched.all]).tolist()
+        fresh += away(heard, firm).tolist()
+        chance += away(heard, others).tolist() if others else []
+        others = firm
+    near_fresh, by_chance = (round(float(np.mean([abs(one) <= step + 1e-6 for one in which])), 3) if which else 0.0
+                             for which in (fresh, chance))  # fmt: skip
+    return {"lives": done, "onsets": len(off), "step_ms": round(step * 1e3, 3),
+            "not_within_a_step": sum(abs(one) > step + 1e-6 for one in off),
+            "worst_ms": round(1e3 * max((abs(one) for one in off), default=0.0), 3),
+            "near_fresh": near_fresh, "by_chance": by_chance}  # fmt: skip
+
+
+LOOKS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "seeds": seeds, "answers": answers, "experts": experts, "kills": kills, "twins": twins, "sounds": sounds,
+}  # fmt: skip
 
 
 def main() -> None:
     """Look, print, append to the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("seeds", "answers", "experts", "kills", "speed", "twins"))
+    parser.add_argument("what", choices=("speed", *LOOKS))
     parser.add_argument("world")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
@@ -291,8 +336,7 @@ def main() -> None:
     if told.what == "speed":
         result = speed(told.world, told.count, tuple(told.size))
     else:
-        look = {"seeds": seeds, "answers": answers, "experts": experts, "kills": kills, "twins": twins}[told.what]
-        result = look(told.world, told.count, told.first, told.within)
+        result = LOOKS[told.what](told.world, told.count, told.first, told.within)
     print(json.dumps(result, indent=1))
     spent = (time.perf_counter() - begun) * 1e3
     timing = Timing(median_ms=spent, low_ms=spent, high_ms=spent, processor_ms=time.process_time() * 1e3, repeats=1)
@@ -305,6 +349,7 @@ def main() -> None:
         or result.get("unlike_before")
         or result.get("files") == 0
         or result.get("usual")
+        or result.get("not_within_a_step")
     ):
         raise SystemExit(1)
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from armillary.records import SOUND_HZ
 from armillary.worlds.catalogue import ENTRIES, found
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import worlds_checks as look
+from benchmarks.onsets import away, onsets
 from benchmarks.sparing import SOON, few_pictures, marks_only
+from benchmarks.told_apart import share_told
 
 JUDGED = ("tabletop", "drawer", "physics", "spatial", "humans", "driving", "warehouse")
 
@@ -80,6 +83,33 @@ def test_what_is_near_may_fill_a_picture_and_the_sky_may_not():
     depth = {"robot": np.stack([np.full((4, 4), 0.3), np.full((4, 4), 3.0), np.zeros((4, 4))]).astype(np.float32)}
     assert [look.walled(depth, "robot", k) for k in range(3)] == [True, False, False]
     assert not look.walled(depth, "hall", 0) and not look.walled(None, "robot", 0)
+
+
+@pytest.mark.parametrize("world", ["tabletop", "drawer", "physics"])
+def test_what_is_heard_begins_when_things_touch(world):
+    told = look.sounds(world, 2, 0, 60.0)
+    assert told["onsets"] >= 2 and told["not_within_a_step"] == 0
+    assert told["worst_ms"] < 0.1 and told["near_fresh"] > told["by_chance"]
+
+
+def test_a_sound_that_is_late_is_found():
+    rng = np.random.default_rng(0)
+    sound = rng.normal(0, 1e-4, (2, SOUND_HZ)).astype(np.float32)
+    clock = np.arange(4000) / SOUND_HZ
+    for begin, loud in ((9600, 0.3), (24000, 0.1)):
+        sound[:, begin : begin + 4000] += (loud * np.exp(-60 * clock) * np.sin(3000 * clock + 0.5)).astype(np.float32)
+    heard = onsets(sound)
+    assert away(heard, [0.2, 0.5]) == pytest.approx([0, 0], abs=1e-4)
+    assert away(heard, [0.195, 0.5]) == pytest.approx([0.005, 0], abs=1e-4)
+    assert np.isinf(away(heard, [])).all()
+
+
+def test_pictures_that_are_equal_tell_nothing_and_those_that_differ_do():
+    rng = np.random.default_rng(0)
+    scenes = np.repeat(rng.normal(size=(40, 1, 30)), 2, axis=1)
+    assert share_told(scenes) == 0.5
+    scenes[:, 1, 3] += 5.0
+    assert share_told(scenes) > 0.9
 
 
 def spoilt(episode):

@@ -31,7 +31,9 @@ class ContactSounds:
         self._hits: list[tuple[float, int, float, float]] = []  # seconds, object, newtons, metres to the right
 
     def listen(self, data: "mujoco.MjData") -> None:
-        """Note the contacts that began in this physics step."""
+        """Note the contacts that began in this physics step. The sound begins with the first that is listened to."""
+        if self._first:
+            self._start = data.time - self._model.opt.timestep  # things have settled before, unheard
         now, force, contact = set(), np.zeros(6), data.contact
         if data.ncon:
             pairs = np.sort(self._model.geom_bodyid[contact.geom], axis=1)
