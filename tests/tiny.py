@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from armillary.embodiments import load_embodiment, save_embodiments
 from armillary.model import ModelConfig, TowerConfig, TwoTowers, VisionConfig, save_model, write_model_index
@@ -102,3 +103,14 @@ class Line:
             frames={"front": picture}, state={"place": np.array([self.place])}, instruction=self._words,
             reward=float(over), success=over, over=over,
         )  # fmt: skip
+
+
+class Identity(nn.Module):
+    """A video tokenizer that loses nothing: it remembers the film, and gives back the part that is asked for."""
+
+    def encode(self, video):
+        self.video = video
+        return torch.zeros(len(video), 48, 5, video.shape[-2] // 16, video.shape[-1] // 16)
+
+    def decode(self, latents):
+        return self.video[..., : 16 * latents.shape[-2], : 16 * latents.shape[-1]]

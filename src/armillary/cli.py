@@ -10,7 +10,6 @@ see where it happened. What a verb writes appears whole or not at all.
 """
 
 import inspect as signatures
-import json
 import os
 import sys
 import warnings
@@ -195,16 +194,21 @@ def evaluate(
     seeds: int = 20,
     policies: tuple[str, ...] = (),
     sections: tuple[str, ...] = (),
+    world: tuple[str, ...] = (),
     clips: int = 300,
     questions: int = 300,
     episodes: int = 100,
+    known: int = 60,
     seed: int = 1_000_000,
     steps: int | None = None,
+    against: Path | None = None,
+    page: bool = True,
     as_json: Json = False,
 ) -> None:
     """Measure a model on held-out seeds: every number of its card, with 95 % intervals. Goes on where it was stopped.
 
-    The suite `trust` asks when what a model imagines can be trusted (docs/trust.md); its page is OUT/index.html.
+    OUT/index.html shows every figure with films, OUT/numbers.json has them for machines. The suite `trust` asks when
+    what a model imagines can be trusted (docs/trust.md); its page lies there too.
 
     Args:
         checkpoint: A bundled model or a checkpoint folder.
@@ -212,12 +216,17 @@ def evaluate(
         suite: card or trust. Of trust only --seeds, --seed and --policies are asked, of the card all others.
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
-        sections: Which parts: forward-dynamics, inverse-dynamics, policy, questions, text-to-video, sound; all if none.
-        clips: Of the dynamics and of text-to-video; a third of them of sound.
+        sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound,
+            looks; all if none.
+        world: Ask questions about these worlds instead: physics, spatial, humans, driving, warehouse, drawer.
+        clips: Of the dynamics, of drift and of text-to-video; a third of them of sound, and in each look.
         questions: How many.
         episodes: Of the policy.
+        known: Lives of training seeds, from which those learn who guess without looking.
         seed: The first held-out seed, at least 1,000,000.
         steps: Of the solver, in every mode; what the checkpoint takes where nobody says a number.
+        against: The folder of an earlier run; every figure of the samples that both have is compared pair by pair.
+        page: Whether to make OUT/index.html, which imagines the films to be shown once more.
         as_json: Print JSON for machines.
     """
     if suite == "trust":
@@ -226,17 +235,13 @@ def evaluate(
         place = Path("runs/trust") / Path(checkpoint).name if out is None else out
         evaluate_and_tell(checkpoint, out=place, seeds=seeds, seed=seed, policies=policies, as_json=as_json)
         return
-    from armillary.evaluation.report import print_report
-    from armillary.evaluation.suite import SECTIONS, Plan
-    from armillary.evaluation.suite import evaluate as measure
+    from armillary.evaluation.measure import evaluate_and_tell as measure
+    from armillary.evaluation.suite import Plan
 
     place = Path("runs/evaluate") / Path(checkpoint).name if out is None else out
-    plan = Plan(clips=clips, questions=questions, episodes=episodes, seed=seed, steps=steps)
-    numbers = measure(checkpoint, plan, out=place, sections=sections or SECTIONS)
-    if as_json:
-        print(json.dumps(numbers, indent=1))
-    else:
-        print_report(numbers)
+    plan = Plan(clips=clips, questions=questions, episodes=episodes, known=known, seed=seed, steps=steps)
+    wanted = (*sections, *(f"questions-{name}" for name in world))
+    measure(checkpoint, plan, out=place, sections=wanted, against=against, page=page, as_json=as_json)
 
 
 def demo(

@@ -13,6 +13,7 @@ from armillary.evaluation.answers import (
     overlap_of,
     questions_of,
     same,
+    steps_right,
 )
 from armillary.records import Episode, Question
 
@@ -105,3 +106,45 @@ def test_a_box_counts_as_right_if_half_of_it_is():
     guesser = Guesser([])
     assert marked(one, "(11,10),(21,20)", guesser).right
     assert not marked(one, "(15,10),(25,20)", guesser).right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("Turn left, then walk 2 m.", 1.0),
+        ("turn left; walk 2 m", 1.0),
+        ("Walk 2 m, then turn left.", 0.5),
+        ("Turn left.", 0.5),
+        ("Turn left, then turn left, then walk 2 m.", 2 / 3),
+        ("Sit down.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_plan_is_worth_the_steps_that_are_right_and_in_order(answer, right):
+    assert steps_right(answer, "Turn left, then walk 2 m.") == pytest.approx(right)
+
+
+def test_a_question_about_several_frames_is_asked_with_the_film():
+    film = np.zeros((5, 8, 8, 3), np.uint8)
+    about = Question(task="when", words="When?", answer="0:01", frames=(1, 3))
+    lived = Episode(
+        world="physics", seed=0, fps=10.0, frames={"main": film}, actions=np.zeros((4, 9)), embodiment="camera_pose",
+        states={}, instruction="", questions=[about, question("caption", "What happens here?", "much")],
+    )  # fmt: skip
+    (one,) = questions_of([lived], 5, camera="main", without=("caption",))
+    assert one.film is not None and one.film.shape[0] == 3
+
+    class Watcher:
+        def ask(self, question: str, *, video, longest: int) -> str:
+            return "0:01" if len(video) == 3 else ""
+
+    (answered,) = measure_answers(Watcher(), [one], Guesser([]))
+    assert answered.right
+
+
+def test_tasks_count_alike_in_their_mean():
+    found = [marked(shown("count", f"How many {i}?", "two", seed=i), "two", Guesser([])) for i in range(9)]
+    found.append(marked(shown("held", "What is held?", "nothing", seed=9), "a ball", Guesser([])))
+    figures = answers_figures(found)
+    assert figures["exact"].value == pytest.approx(0.9)
+    assert figures["exact_mean_over_tasks"].value == pytest.approx(0.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from armillary.errors import DataError
-from armillary.evaluation.bootstrap import mean, r_squared
+from armillary.evaluation.bootstrap import difference, mean, mean_over_kinds, r_squared
 
 
 def test_the_value_is_the_mean_and_lies_in_its_interval():
@@ -63,3 +63,19 @@ def test_r_squared_falls_with_the_noise_as_it_must():
 def test_nothing_measured_is_no_figure():
     with pytest.raises(DataError, match="at least one row"):
         mean([], [])
+
+
+def test_a_difference_of_the_same_episodes_is_surer_than_either():
+    rng = np.random.default_rng(6)
+    hard, groups = rng.normal(0, 3, 100), list(range(100))
+    one, other = mean(hard + 0.4, groups), mean(hard + rng.normal(0, 0.1, 100), groups)
+    less = difference(one, other)
+    assert less.value == pytest.approx(0.4, abs=0.05) and less.high - less.low < 0.06 < one.high - one.low
+    with pytest.raises(DataError, match="cannot be paired"):
+        difference(one, mean(hard[:50], groups[:50]))
+
+
+def test_every_kind_counts_alike_however_often_it_comes():
+    figure = mean_over_kinds([1] * 90 + [0] * 10, ["often"] * 90 + ["seldom"] * 10, list(range(100)))
+    assert figure.value == pytest.approx(0.5) and (figure.low, figure.high) == pytest.approx((0.5, 0.5))
+    assert figure.n == 100

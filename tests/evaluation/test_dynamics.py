@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from tiny import Identity
 
 from armillary.evaluation.dynamics import (
     forward_figures,
@@ -31,17 +31,6 @@ def sliding_clip(seed: int, *, alone: bool = True) -> HeldClip:
         seed=seed, kind=("expert", "clumsy")[seed % 2], start=0, instruction="", video=video, actions=actions,
         moved="red cube", box=(52, row, 66, row + 14), alone=alone,
     )  # fmt: skip
-
-
-class Identity(nn.Module):
-    """A video tokenizer that loses nothing: it remembers the film, and gives back the part that is asked for."""
-
-    def encode(self, video):
-        self.video = video
-        return torch.zeros(len(video), 48, 5, video.shape[-2] // 16, video.shape[-1] // 16)
-
-    def decode(self, latents):
-        return self.video[..., : 16 * latents.shape[-2], : 16 * latents.shape[-1]]
 
 
 class Seer:

@@ -3,9 +3,10 @@
     measure_answers   the model's answer to each question; exact means the same words, capitals and full stop aside
     Guesser           the commonest answer to the same words, or to words of the same form, on training seeds
     boxes             "Where is ...?" is marked apart, by overlap (intersection over union)
+    plans             beside exactness: how many of the steps are there, in their order
 
 No question has yes or no for an answer (captions.py). The questions are drawn so that every task has as many as
-any other, as far as there are that many; the mean over all is therefore close to the mean over tasks.
+any other, as far as there are that many; ``exact_mean_over_tasks`` counts every task alike in any case.
 """
 
 import re
@@ -16,30 +17,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from armillary.evaluation.bootstrap import Figure, mean
+from armillary.evaluation.bootstrap import Figure, mean, mean_over_kinds
 from armillary.records import Array, Episode, Question
 from armillary.worlds.tabletop_tasks import COLOURS, SHAPES
 
 if TYPE_CHECKING:
     from armillary.sampling.omni import Omni
 
-BOX, GOOD_OVERLAP, LONGEST = "box", 0.5, 32
+BOX, PLAN, GOOD_OVERLAP, LONGEST = "box", "plan", 0.5, 32
 _COLOUR, _SHAPE = rf"\b({'|'.join(COLOURS)})\b", rf"\b({'|'.join(SHAPES)})\b"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_BETWEEN_STEPS = re.compile(r"[,;]\s*(?:then\b)?|\bthen\b")
 _BOX = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)\s*,\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """A question and the picture it is about."""
+    """A question and the picture it is about; where it is about more than one frame, ``film`` is asked about."""
 
     seed: int
     picture: Array
     question: Question
+    film: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """One answer, beside the truth and the two guesses made without looking. ``overlap`` for boxes only."""
+    """One answer, beside the truth and the two guesses made without looking. ``overlap`` for boxes only, ``steps`` for
+    plans: the share of steps that are right and in order."""
 
     seed: int
     frame: int
@@ -53,16 +58,25 @@ class Answered:
     form_guess: str
     form_guess_right: bool
     overlap: float | None = None
+    steps: float | None = None
 
 
-def questions_of(episodes: Iterable[Episode], count: int, *, seed: int = 0) -> list[Shown]:
-    """``count`` questions, of every task as many as of any other as far as there are that many; then as many boxes."""
+def questions_of(
+    episodes: Iterable[Episode], count: int, *, seed: int = 0, camera: str = "front", without: Sequence[str] = ()
+) -> list[Shown]:
+    """``count`` questions, of every task as many as of any other as far as there are that many; then as many boxes.
+
+    Tasks named in ``without`` are not asked. ``camera`` is the one looked through.
+    """
     rng = np.random.default_rng([seed, 47])
     by_task: dict[str, list[Shown]] = defaultdict(list)
     for episode in episodes:
         for question in episode.questions:
-            picture = episode.frames["front"][question.frames[0]]
-            by_task[question.task].append(Shown(seed=episode.seed, picture=picture, question=question))
+            if question.task in without:
+                continue
+            frames, first, last = episode.frames[camera], min(question.frames), max(question.frames)
+            film = frames[first : last + 1] if last > first else None
+            by_task[question.task].append(Shown(seed=episode.seed, picture=frames[first], question=question, film=film))
     for task in by_task:
         by_task[task] = [by_task[task][i] for i in rng.permutation(len(by_task[task]))]
     boxes = by_task.pop(BOX, [])
@@ -96,8 +110,8 @@ class Guesser:
 
 
 def form_of(words: str) -> str:
-    """The question with its colours and shapes left open."""
-    return re.sub(_SHAPE, "<shape>", re.sub(_COLOUR, "<colour>", words))
+    """The question with its colours, shapes and numbers left open."""
+    return _NUMBER.sub("<number>", re.sub(_SHAPE, "<shape>", re.sub(_COLOUR, "<colour>", words)))
 
 
 def measure_answers(
@@ -106,8 +120,8 @@ def measure_answers(
     """Ask every question beside its picture; the likeliest words count."""
     found = []
     for number, one in enumerate(shown):
-        question = one.question
-        answer = omni.ask(question.words, image=one.picture, longest=LONGEST)
+        seen = {"image": one.picture} if one.film is None else {"video": one.film}
+        answer = omni.ask(one.question.words, **seen, longest=LONGEST)
         found.append(marked(one, answer, guesser))
         if on_done is not None:
             on_done(number + 1)
@@ -127,12 +141,27 @@ def marked(one: Shown, answer: str, guesser: Guesser) -> Answered:
         seed=one.seed, frame=question.frames[0], task=question.task, words=question.words, truth=truth, answer=answer,
         right=right(answer), guess=guess, guess_right=right(guess), form_guess=form_guess,
         form_guess_right=right(form_guess), overlap=overlap_of(answer, truth) if boxed else None,
+        steps=steps_right(answer, truth) if question.task == PLAN else None,
     )  # fmt: skip
 
 
 def same(answer: str, truth: str) -> bool:
     """Whether two answers are the same words, capitals, outer blanks and a full stop aside."""
     return answer.strip().rstrip(".").casefold() == truth.strip().rstrip(".").casefold()
+
+
+def steps_right(answer: str, truth: str) -> float:
+    """How many steps of the true plan the answer has, in their order, of as many as the longer of the two has."""
+    said, true = (
+        [step for part in _BETWEEN_STEPS.split(text) if (step := part.strip().rstrip(".").casefold())]
+        for text in (answer, truth)
+    )
+    longest = [0] * (len(true) + 1)  # of the steps of each beginning of the true plan, how many are there in order
+    for step in said:
+        before = longest.copy()
+        for i, wanted in enumerate(true):
+            longest[i + 1] = before[i] + 1 if step == wanted else max(longest[i], before[i + 1])
+    return longest[-1] / max(len(said), len(true), 1)
 
 
 def overlap_of(answer: str, truth: str) -> float:
@@ -158,6 +187,17 @@ def answers_figures(found: Sequence[Answered], *, seed: int = 0) -> dict[str, Fi
             guesses = [mean([one.guess_right for one in own], groups, seed=seed),
                        mean([one.form_guess_right for one in own], groups, seed=seed)]  # fmt: skip
             figures[f"without_looking{name}"] = max(guesses, key=lambda figure: figure.value)
+    if worded:
+        asked, groups = [one.task for one in worded], [one.seed for one in worded]
+        figures["exact_mean_over_tasks"] = mean_over_kinds([one.right for one in worded], asked, groups, seed=seed)
+        blind = [
+            mean_over_kinds([one.guess_right for one in worded], asked, groups, seed=seed),
+            mean_over_kinds([one.form_guess_right for one in worded], asked, groups, seed=seed),
+        ]
+        figures["without_looking_mean_over_tasks"] = max(blind, key=lambda figure: figure.value)
+    plans = [one for one in worded if one.steps is not None]
+    if plans:
+        figures["plan_steps"] = mean([one.steps or 0.0 for one in plans], [one.seed for one in plans], seed=seed)
     boxes = [one for one in found if one.overlap is not None]
     if boxes:
         groups = [one.seed for one in boxes]

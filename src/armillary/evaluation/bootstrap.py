@@ -4,10 +4,13 @@
 
 Every figure is a function of sums over episodes (a mean is a sum over a count), so one multiplication gives
 all draws. Samples of one episode resemble each other, so whole episodes are drawn, never single samples.
+
+The draws depend on the seed and on how many episodes there are, on nothing else: two figures of the same episodes
+were drawn alike, so the difference of their draws is that of a paired comparison (``difference``).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,13 +23,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A measured number: its value, the ends of its 95 % interval, samples ``n`` and the episodes they came from."""
+    """A measured number: its value, the ends of its 95 % interval, samples ``n`` and the episodes they came from.
+
+    ``draws``: its value in each draw of episodes; not kept in files, and no part of what the figure is.
+    """
 
     value: float
     low: float
     high: float
     n: int
     episodes: int
+    draws: Floats | None = field(default=None, compare=False, repr=False)
+
+    def told(self) -> dict[str, float]:
+        """As files keep it: everything but the draws."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "episodes": self.episodes}
 
 
 def bootstrap(
@@ -50,8 +61,7 @@ def bootstrap(
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = statistic(often @ sums)
         value = float(statistic(sums.sum(axis=0)))
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return Figure(value=value, low=float(low), high=float(high), n=len(table), episodes=len(names))
+    return _figure(value, drawn, n=len(table), episodes=len(names))
 
 
 def mean(values: ArrayLike, groups: Sequence[int], *, seed: int = 0) -> Figure:
@@ -75,8 +85,39 @@ def drawn(groups: Sequence[int], statistic: Callable[[NDArray[np.int64]], float]
     rng = np.random.default_rng([seed, 41])
     count = len(groups)
     draws = np.array([statistic(rng.integers(count, size=count)) for _ in range(DRAWS)])
+    return _figure(statistic(np.arange(count)), draws, n=n, episodes=count)
+
+
+def difference(one: Figure, other: Figure) -> Figure:
+    """One figure less another of the same episodes, with the interval of the difference.
+
+    Raises ``DataError`` if they are not of as many episodes, or if one was read from a file and has no draws.
+    """
+    if one.draws is None or other.draws is None or one.episodes != other.episodes:
+        raise DataError(
+            f"figures of {one.episodes} and {other.episodes} episodes cannot be paired: both must be computed here, "
+            "from samples of the same episodes."
+        )
+    return _figure(one.value - other.value, one.draws - other.draws, n=min(one.n, other.n), episodes=one.episodes)
+
+
+def mean_over_kinds(values: ArrayLike, kinds: Sequence[str], groups: Sequence[int], *, seed: int = 0) -> Figure:
+    """The mean of the kinds' means: every kind counts alike, however many samples it has."""
+    names, which = np.unique(np.asarray(kinds), return_inverse=True)
+    own = np.eye(len(names))[which]
+    rows = np.concatenate([own * np.asarray(values, dtype=np.float64)[:, None], own], axis=1)
+
+    def averaged(sums: Floats) -> Floats:
+        added, count = sums[..., : len(names)], sums[..., len(names) :]
+        there = count > 0  # a draw may miss a kind
+        return np.asarray(np.where(there, added / np.where(there, count, 1), 0).sum(-1) / there.sum(-1))
+
+    return bootstrap(rows, groups, averaged, seed=seed)
+
+
+def _figure(value: float, draws: Floats, *, n: int, episodes: int) -> Figure:
     low, high = np.nanquantile(draws, [0.025, 0.975]) if np.isfinite(draws).any() else (np.nan, np.nan)
-    return Figure(value=statistic(np.arange(count)), low=float(low), high=float(high), n=n, episodes=count)
+    return Figure(value=value, low=float(low), high=float(high), n=n, episodes=episodes, draws=draws)
 
 
 def r_squared(truth: Floats, found: Floats, groups: Sequence[int], *, seed: int = 0) -> Figure:

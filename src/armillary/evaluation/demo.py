@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from armillary.closed_loop.drive import drive_together
 from armillary.closed_loop.policies import Chunks
@@ -368,12 +369,17 @@ def _middle(episode: Episode) -> HeldClip:
     return clip_at(episode, (len(episode.actions) + 1 - FRAMES) // 2)
 
 
-def _charts(true: Array, found: Array, gripper: int) -> list[Chart]:
-    names = ("along x", "along y", "along z")
-    charts = [
-        Chart(title=f"Step {name}", unit="mm", seconds=SPEC.step_seconds, true=(1000 * true[:, i]).tolist(),
-              found=(1000 * found[:, i]).tolist())
-        for i, name in enumerate(names)
+def inverse_charts(true: ArrayLike, found: ArrayLike) -> list[Chart]:
+    """Steps in metres, t 3 or more, done and read off: a curve for each direction."""
+    done, read = (1000 * np.asarray(steps) for steps in (true, found))
+    return [
+        Chart(title=f"Step along {name}", unit="mm", seconds=SPEC.step_seconds, true=done[:, i].tolist(),
+              found=read[:, i].tolist())
+        for i, name in enumerate("xyz")
     ]  # fmt: skip
+
+
+def _charts(true: Array, found: Array, gripper: int) -> list[Chart]:
+    charts = inverse_charts(true, found)
     return [*charts, Chart(title="Gripper open", unit="share", seconds=SPEC.step_seconds,
                            true=true[:, gripper].tolist(), found=found[:, gripper].tolist())]  # fmt: skip

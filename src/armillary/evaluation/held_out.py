@@ -10,6 +10,7 @@ text-to-video have their own range of seeds, so that no two sections share an ep
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from armillary.errors import ConfigError
 from armillary.evaluation.pixels import centre_of_box
 from armillary.records import Array, Episode
 from armillary.worlds.captions import captions, seen_boxes
-from armillary.worlds.record import record_tabletop
+from armillary.worlds.experts import tabletop_controller
+from armillary.worlds.record import live, record_tabletop
 from armillary.worlds.tabletop import Tabletop
 
 HELD_OUT = 1_000_000  # the first seed that no training may use
-RANGES = {"expert": 0, "clumsy": 100_000, "random": 200_000, "policy": 300_000, "scene": 400_000, "trust": 500_000}
+RANGES = {"expert": 0, "clumsy": 100_000, "random": 200_000, "policy": 300_000, "scene": 400_000, "trust": 500_000,
+          "drift": 600_000}  # fmt: skip
 STEPS = {"expert": 44, "clumsy": 28, "random": 28}
 FRAMES = 17  # of a clip: 16 actions
 MOVED_SHARE = 0.1  # of the width, from which a thing counts as moved
@@ -109,11 +112,40 @@ def world_fingerprint() -> str:
 
 def recorded(folder: Path, kind: str, seed: int) -> Episode:
     """One tabletop episode, front camera: from its file in ``folder`` if there is one, else simulated and kept."""
-    path = folder / f"{kind}_{seed:07d}.npz"
+
+    def lived() -> Episode:
+        made = record_tabletop(seed, kind, views=(CAMERA,), extras=(), max_steps=STEPS[kind])
+        return replace(made, events=())  # nothing here is measured by its events
+
+    return kept(folder / f"{kind}_{seed:07d}.npz", lived)
+
+
+def long_life(folder: Path, kind: str, seed: int, *, frames: int) -> Episode:
+    """One tabletop life of exactly ``frames`` frames, who succeeds goes on: pictures and actions, kept as above."""
+
+    def lived() -> Episode:
+        with ExitStack() as stack:
+            world = Tabletop(views=(CAMERA,))
+            stack.callback(world.close)
+            policy = tabletop_controller(world, kind, seed=seed)
+            pairs = list(live(world, policy, seed, max_steps=frames - 1, least_steps=frames - 1))
+            moments = [moment for moment, _ in pairs]
+            return Episode(
+                world=world.spec.name, seed=seed, fps=world.spec.fps, embodiment=world.spec.embodiment,
+                frames={CAMERA: np.stack([moment.frames[CAMERA] for moment in moments])},
+                actions=np.array([action for _, action in pairs[1:]], np.float32), states={},
+                instruction=moments[0].instruction, success=any(moment.success for moment in moments),
+                recipe={"world": world.spec.name, "seed": seed, "controller": kind, "steps": frames - 1},
+            )  # fmt: skip
+
+    return kept(folder / f"{kind}_{seed:07d}_of_{frames}.npz", lived)
+
+
+def kept(path: Path, lived: Callable[[], Episode]) -> Episode:
+    """The episode of that file; if there is none, what ``lived`` gives, kept there."""
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        lived = record_tabletop(seed, kind, views=(CAMERA,), extras=(), max_steps=STEPS[kind])
-        save_raw(path, replace(lived, events=()))  # nothing here is measured by its events
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_raw(path, lived())
     return load_raw(path)
 
 

@@ -26,6 +26,10 @@ class Row:
     goal: float | None = None
     least: bool = True
 
+    def bar(self, value: float | None) -> str:
+        """What is asked, as the table says it; nothing where nothing is."""
+        return "" if value is None else ("≥ " if self.least else "≤ ") + said(value, self.unit)
+
     def verdict(self, value: float) -> str:
         """``goal``, ``floor`` (``yes`` if there is no goal beyond it), ``below``; nothing where nothing is asked."""
         if self.floor is None:
@@ -42,29 +46,41 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
     return Row(key=key, words=words, unit="%", floor=floor, goal=goal, least=least)
 
 
-_F, _I, _P, _Q, _T = "forward-dynamics/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
+_F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
 _S = "sound/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
-    Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=3, goal=6),
+    Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
     Row(key=_F + "db_below_codec", words="  below the video tokenizer alone", unit="dB", floor=5, goal=3, least=False),
     Row(key=_F + "db_lost_with_shuffled_actions", words="  lost with other actions", unit="dB", floor=2, goal=4),
     _percent(_F + "centre_within_5_percent", "  moved thing within 5 % of the width", 0.65, 0.85),
     _percent(_F + "centre_within_5_percent_shuffled_actions", "    with another clip's actions"),
     _percent(_F + "centre_within_5_percent_codec", "    the video tokenizer alone"),
     _percent(_F + "centre_within_5_percent_true_frame", "    found in the true frame"),
+    Row(key=_D + "psnr_to_frame_64", words="Drift: PSNR of 64 frames, chained", unit="dB"),
     *(
-        Row(key=f"{_I}r2_translation_{kind}", words=f"Inverse dynamics: R² of translation, {kind}", unit="", floor=0.8,
-            goal=0.95)
+        Row(key=f"{_D}db_over_repeat_first_frame_to_frame_{frames}",
+            words=f"  above repeating the first frame, {frames} frames", unit="dB")
+        for frames in (17, 33, 49)
+    ),
+    Row(key=_D + "db_over_repeat_first_frame_to_frame_64", words="  above repeating the first frame, 64 frames",
+        unit="dB", floor=2, goal=4),
+    Row(key=_D + "db_below_codec_to_frame_64", words="  below the video tokenizer alone, 64 frames", unit="dB"),
+    Row(key=_D + "db_lost_with_shuffled_actions_to_frame_64", words="  lost with other actions, 64 frames", unit="dB"),
+    *(
+        Row(key=f"{_I}r2_translation_{kind}", words=f"Inverse dynamics: R² of translation, {kind}", unit="", floor=0.9,
+            goal=0.97)
         for kind in ("expert", "clumsy", "random")
     ),
-    _percent(_I + "gripper_accuracy", "  gripper", 0.92, 0.97),
-    _percent(_P + "success_model", "Policy in physics: success", 0.3, 0.7),
+    _percent(_I + "gripper_accuracy", "  gripper", 0.95, 0.98),
+    _percent(_P + "success_model", "Policy in physics: success", 0.45, 0.85),
     _percent(_P + "success_words_blind", "  told something drawn by chance", 0.15, least=False),
     _percent(_P + "success_random", "  random actions"),
     _percent(_P + "success_behaviour_cloning", "  behaviour cloning of the same size"),
-    _percent(_Q + "exact", "Questions: exact answers", 0.7, 0.88),
+    _percent(_Q + "exact_mean_over_tasks", "Questions: exact answers, mean over tasks", 0.72, 0.9),
+    _percent(_Q + "exact", "  exact answers, all questions"),
     _percent(_Q + "without_looking", "  best guess without the picture", 0.45, least=False),
+    Row(key=_Q + "box_overlap", words="  boxes: overlap (IoU), mean", unit="", floor=0.5, goal=0.75),
     _percent(_Q + "box_overlap_at_least_half", "  boxes that overlap by half"),
     _percent(_T + "named_there_film", "Text-to-video: named colour and shape there", 0.75, 0.9),
     _percent(_T + "named_there_exchanged", "  with prompts exchanged", 0.4, least=False),
@@ -76,7 +92,32 @@ ROWS = (
     _percent(_S + "onset_seen_imagined", "  onsets where its own film shows a beginning or an end"),
     _percent(_S + "onset_seen_exchanged", "    another film's"),
     _percent(_S + "onset_seen_true", "    true film and true sound"),
+    *(
+        row
+        for look in ("plain", "dusk", "meadow", "aside", "alike")
+        for row in (
+            Row(key=f"looks/db_over_repeat_first_frame_{look}", words=f"Look {look}: dB over repeat", unit="dB"),
+            _percent(f"looks/exact_mean_over_tasks_{look}", "  exact answers, mean over tasks"),
+            _percent(f"looks/success_{look}", "  the policy's success"),
+        )
+    ),
+    *(
+        row
+        for world in ("physics", "spatial", "humans", "driving", "warehouse", "drawer")
+        for row in (
+            _percent(f"questions-{world}/exact_mean_over_tasks", f"Questions, {world}: exact, mean over tasks"),
+            _percent(f"questions-{world}/without_looking_mean_over_tasks", "  best guess without the picture"),
+            Row(key=f"questions-{world}/box_overlap", words="  boxes: overlap (IoU), mean", unit=""),
+            _percent(f"questions-{world}/plan_steps", "  plans: steps right and in order"),
+        )
+    ),
 )  # fmt: skip
+_KNOWN = {row.key: row for row in ROWS}
+_UNITS = {
+    "psnr": "dB", "db_": "dB", "exact": "%", "without_looking": "%", "success": "%", "gripper_accuracy": "%",
+    "named_there": "%", "colour_there": "%", "box_overlap_at_least": "%", "plan_steps": "%", "centre_within": "%",
+    "onset_": "%",
+}  # fmt: skip
 
 
 def table(numbers: Mapping[str, Any]) -> Table:
@@ -87,25 +128,40 @@ def table(numbers: Mapping[str, Any]) -> Table:
     for row in ROWS:
         figure = numbers["figures"].get(row.key)
         if figure is not None:
-            interval = f"{_said(figure['low'], row)} to {_said(figure['high'], row)}"
-            bars = [_bar(row, row.floor), _bar(row, row.goal)]
-            shown.add_row(row.words, _said(figure["value"], row), interval, str(figure["n"]), *bars,
+            interval = span(figure["low"], figure["high"], row.unit)
+            bars = [row.bar(row.floor), row.bar(row.goal)]
+            shown.add_row(row.words, said(figure["value"], row.unit), interval, str(figure["n"]), *bars,
                           row.verdict(figure["value"]))  # fmt: skip
     return shown
 
 
 def print_report(numbers: Mapping[str, Any], console: Console | None = None) -> None:
     """The table, then every section's notes: how its figures were made."""
-    console = console or Console(width=None if sys.stdout.isatty() else 120)
+    console = console or Console(width=None if sys.stdout.isatty() else 140)
     console.print(table(numbers))
     for section, notes in numbers["notes"].items():
         for note in notes:
             console.print(f"{section}: {note}", style="dim")
 
 
-def _bar(row: Row, value: float | None) -> str:
-    return "" if value is None else ("≥ " if row.least else "≤ ") + _said(value, row)
+def said(value: float, unit: str, *, signed: bool = False) -> str:
+    """A figure as people read it: shares in percent with one decimal. ``signed``: differences say that they add."""
+    plus = "+" if signed else ""
+    if unit == "%":
+        return f"{100 * value:{plus}.1f} {'points' if signed else unit}"
+    return f"{value:{plus}.2f} {unit}".strip()
 
 
-def _said(value: float, row: Row) -> str:
-    return f"{100 * value:.1f} %" if row.unit == "%" else f"{value:.2f} {row.unit}".strip()
+def worded(key: str) -> tuple[str, str]:
+    """What a figure is called, and its unit: in the report's words, else by its name."""
+    row = _KNOWN.get(key)
+    if row is not None:
+        return row.words.strip(), row.unit
+    name = key.split("/")[1]
+    unit = next((unit for beginning, unit in _UNITS.items() if name.startswith(beginning)), "")
+    return name.replace("_", " "), unit
+
+
+def span(low: float, high: float, unit: str, *, signed: bool = False) -> str:
+    """An interval, its unit once."""
+    return f"{said(low, unit, signed=signed).split()[0]} to {said(high, unit, signed=signed)}"

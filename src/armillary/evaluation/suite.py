@@ -1,6 +1,7 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
-    checkpoint  ->  forward-dynamics, inverse-dynamics, policy, questions, text-to-video, sound  ->  numbers.json
+    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, looks
+                ->  numbers.json
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
 ``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
@@ -25,6 +26,7 @@ from armillary.errors import ConfigError
 from armillary.evaluation.answers import Guesser, answers_figures, measure_answers, questions_of
 from armillary.evaluation.behaviour import measure_policy, measure_random, policy_figures
 from armillary.evaluation.bootstrap import Figure
+from armillary.evaluation.drift import drift
 from armillary.evaluation.dynamics import forward_figures, inverse_figures, measure_forward, measure_inverse
 from armillary.evaluation.films import films_figures, measure_films
 from armillary.evaluation.held_out import (
@@ -37,6 +39,9 @@ from armillary.evaluation.held_out import (
     scene,
     world_fingerprint,
 )
+from armillary.evaluation.looks import looks
+from armillary.evaluation.other_worlds import WORLDS, fingerprint, questions_about
+from armillary.evaluation.samples import LINES, figures_again
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.evaluation.sound import gather_sounds, measure_sounds, sound_figures
 from armillary.media import write_whole
@@ -45,7 +50,8 @@ from armillary.sampling.abilities import makes_sound
 from armillary.sampling.omni import Omni, load
 from armillary.worlds.tabletop import Tabletop
 
-SECTIONS = ("forward-dynamics", "inverse-dynamics", "policy", "questions", "text-to-video", "sound")
+SECTIONS = ("forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "sound", "looks")
+OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
 KINDS = ("expert", "clumsy", "random")
 QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
 Step = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
@@ -53,8 +59,10 @@ Step = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. ``clips`` also counts the films of text-to-video. ``seed``: the first held-out seed, at
-    least 1,000,000. ``known``: training-seed episodes, on which the judges that know no model are fitted.
+    """How much is measured. ``clips`` also counts lives of drift and films of text-to-video; each look takes a third.
+
+    ``seed``: the first held-out seed, at least 1,000,000. ``known``: training-seed episodes, on which the judges that
+    know no model are fitted.
 
     ``steps``: of the solver, in every mode; None: what the checkpoint takes where nobody says a number.
     """
@@ -119,38 +127,34 @@ def evaluate(
     Raises ``ConfigError`` for an unknown section, ``CheckpointError`` if there is no such checkpoint.
     """
     plan = plan or Plan()
-    _check_sections(sections)
+    check_sections(sections)
     HeldOut(out, seed=plan.seed)
     return measure(load(checkpoint), plan, out=out, sections=sections)
 
 
 def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECTIONS) -> dict[str, Any]:
     """``evaluate`` for a model that is open: run the sections that are not there yet, then join all there are."""
-    _check_sections(sections)
+    check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        "weights": omni.parts.weights_sha256,
-        "world": world_fingerprint(),
-        "plan": asdict(plan),
-        "dtype": str(omni.parts.dtype),
-    }
+    known = {"weights": omni.parts.weights_sha256, "plan": asdict(plan), "dtype": str(omni.parts.dtype)}
     asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)
     for section in sections:
         path = out / f"{section}.json"
+        wanted = {**known, "world": fingerprint() if section in OTHERS else world_fingerprint()}
         if path.is_file() and json.loads(path.read_text("utf-8"))["made_from"] == wanted:
             console.print(f"{section}: kept from an earlier run")
             continue
         start = time.monotonic()
-        with _progress(console) as bars:
-            samples, figures, notes = _MEASURES[section](Bench(omni=asked, plan=plan, folder=out, tell=_teller(bars)))
+        with progress(console) as bars:
+            samples, figures, notes = _MEASURES[section](Bench(omni=asked, plan=plan, folder=out, tell=teller(bars)))
         _write_lines(out / f"{section}.jsonl", samples)
         kept = {"made_from": wanted, "notes": list(notes), "seconds": round(time.monotonic() - start, 1),
-                "figures": {name: asdict(figure) for name, figure in figures.items()}}  # fmt: skip
-        _write_json(path, kept)
+                "figures": {name: figure.told() for name, figure in figures.items()}}  # fmt: skip
+        write_json(path, kept)
         console.print(f"{section}: {len(samples)} samples in {kept['seconds']:.0f} s")
-    numbers = _joined(omni, plan, out, [s for s in SECTIONS if s in sections])
-    _write_json(out / "numbers.json", numbers)
+    numbers = _joined(omni, plan, out, [s for s in _MEASURES if s in sections])
+    write_json(out / "numbers.json", numbers)
     return numbers
 
 
@@ -168,7 +172,7 @@ class Stepping(Omni):
 
 def forget(out: Path, sections: Sequence[str] = SECTIONS) -> None:
     """Throw the results of these sections away, so that they are computed again. Episodes stay: they are the same."""
-    _check_sections(sections)
+    check_sections(sections)
     for section in sections:
         (out / f"{section}.json").unlink(missing_ok=True)
 
@@ -265,24 +269,29 @@ def _sound(bench: Bench) -> Result:
 
 _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "forward-dynamics": _forward,
+    "drift": drift,
     "inverse-dynamics": _inverse,
     "policy": _policy,
     "questions": _questions,
     "text-to-video": _films,
     "sound": _sound,
+    "looks": looks,
+    **{f"questions-{world}": questions_about(world) for world in WORLDS},
 }
 
 
-def _check_sections(sections: Sequence[str]) -> None:
-    unknown = [section for section in sections if section not in SECTIONS]
+def check_sections(sections: Sequence[str]) -> None:
+    """``ConfigError`` if one of them is unknown, or if there is none."""
+    unknown = [section for section in sections if section not in _MEASURES]
     if unknown or not sections:
-        raise ConfigError(f"sections={list(sections)}: give at least one of {', '.join(SECTIONS)}.")
+        raise ConfigError(f"sections={list(sections)}: give at least one of {', '.join(_MEASURES)}.")
 
 
 def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[str, Any]:
     """Every figure of the sections, under SECTION/NAME, with the circumstances it was measured in."""
     command = ["armillary", "evaluate", str(omni.parts.folder.name), "--clips", str(plan.clips), "--questions",
                str(plan.questions), "--episodes", str(plan.episodes), "--seed", str(plan.seed)]  # fmt: skip
+    command += [] if plan.known == Plan().known else ["--known", str(plan.known)]
     command += [] if plan.steps is None else ["--steps", str(plan.steps)]
     figures: dict[str, Any] = {}
     notes: dict[str, Any] = {}
@@ -290,7 +299,8 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
         kept = json.loads((out / f"{section}.json").read_text("utf-8"))
         notes[section] = kept["notes"]
         line = shlex.join([*command, "--sections", section])
-        for name, figure in kept["figures"].items():
+        told = {name: figure.told() for name, figure in figures_again(out, section).items()} if section in LINES else {}
+        for name, figure in (kept["figures"] | told).items():
             figures[f"{section}/{name}"] = {**figure, "seed": plan.seed, "command": line}
     return {
         "checkpoint": omni.parts.folder.name, "weights": omni.parts.weights_sha256, "device": omni.parts.device.type,
@@ -304,18 +314,20 @@ def _write_lines(path: Path, samples: Iterable[Any]) -> None:
     write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
     text = json.dumps(content, indent=1) + "\n"
     write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
-def _progress(console: Console) -> Progress:
+def progress(console: Console) -> Progress:
+    """Bars on a terminal, nothing elsewhere."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
     return Progress(*columns, console=console, disable=not sys.stderr.isatty())
 
 
-def _teller(bars: Progress) -> Step:
+def teller(bars: Progress) -> Step:
     """Moves the bar of whatever is being done, and makes it when it is first heard of."""
     known: dict[str, Any] = {}
 

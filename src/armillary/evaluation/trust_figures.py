@@ -8,7 +8,6 @@ a hard table is hard for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def figures_of(samples: "Sequence[Sample]") -> dict[str, Any]:
 
 def _plain(figure: Figure) -> dict[str, Any]:
     """For JSON, which has no nan: None where nothing can be told."""
-    return {name: value if np.isfinite(value) else None for name, value in asdict(figure).items()}
+    return {name: value if np.isfinite(value) else None for name, value in figure.told().items()}
 
 
 def pearson(one: Floats, other: Floats) -> float:

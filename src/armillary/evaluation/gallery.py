@@ -1,0 +1,277 @@
+"""The page of a measurement: every section's figures with their intervals, and its worst, middle and best to look at.
+
+    a folder that ``suite.py`` filled, the open model   --gather-->   a Page (page.py makes it HTML)
+
+Films are made again from the seeds that stand in the samples' lines, truth beside imagination; which ones are shown is
+decided by their marks alone: the worst, the one in the middle, the best. Lives of the policy are the first ones, in
+order of their seeds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from armillary.evaluation.answers import Answered
+from armillary.evaluation.curves import curves_of
+from armillary.evaluation.demo import Much, Stage, inverse_charts
+from armillary.evaluation.demo import policy as lived
+from armillary.evaluation.drift import FRAMES as LONG
+from armillary.evaluation.drift import DriftScore, chained, together
+from armillary.evaluation.dynamics import ForwardScore, InverseScore, imagined_films
+from armillary.evaluation.films import Named, filmed
+from armillary.evaluation.held_out import CAMERA, clip_at, long_life, recorded, scene
+from armillary.evaluation.looks import LOOKS, LookScore, relived
+from armillary.evaluation.page import Answer, Film, Page, Reading, Section
+from armillary.evaluation.paired import HEADS, Pair, cells_of
+from armillary.evaluation.report import ROWS, said, span, worded
+from armillary.evaluation.samples import samples_of
+from armillary.evaluation.suite import OTHERS, Bench
+from armillary.worlds.tabletop import SPEC, Tabletop
+
+PLACES = ("worst", "middle", "best")
+LIVES = 4  # of the policy
+Parts = Mapping[str, Any]  # films, readings, answers, drawing: fields of a Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What stands above a section's films: its title, what is measured, and how to do it oneself."""
+
+    title: str
+    lead: str
+
+
+ABOUT = {
+    "forward-dynamics": About(
+        title="What actions do: forward dynamics",
+        lead="A first picture and sixteen actions are given, no words. Left physics, right what the model imagines; "
+        "in dB over a film in which nothing moves.",
+    ),
+    "drift": About(
+        title="Going on from what was imagined: drift",
+        lead="The same for 64 frames: four chunks, each from the last imagined picture. The curves are means over all "
+        "lives, the band is the 95 % interval of the imagined one.",
+    ),
+    "inverse-dynamics": About(
+        title="Which actions were done: inverse dynamics",
+        lead="A film is given; the actions are read off it. Whole lines were done, broken ones read off.",
+    ),
+    "policy": About(
+        title="Acting: the policy in closed loop",
+        lead="The model sees, hears an instruction, plans sixteen actions, does eight and looks again. The first lives "
+        "in order of their seeds, lived again for this page.",
+    ),
+    "questions": About(
+        title="Questions with one true answer",
+        lead="Of each task one answered rightly and one wrongly, where there are such.",
+    ),
+    "text-to-video": About(
+        title="From words: text to video",
+        lead="Nothing is given but the words. The share of named things that a judge of shapes and colours finds.",
+    ),
+    "sound": About(
+        title="Contacts, seen and heard",
+        lead="A contact is heard if an onset lies within a frame of it. Imagined beside the true sound, another's, and "
+        "the sound tokenizer alone.",
+    ),
+    "looks": About(
+        title="Looks and combinations nobody has trained on",
+        lead="The same life, action by action, in every look: what happens is the same, what is seen is not.",
+    ),
+}  # fmt: skip
+
+
+def gather(bench: Bench, numbers: Mapping[str, Any], *, pairs: Sequence[Pair] = (), against: str = "") -> Page:
+    """The page of all sections that ``numbers`` tells of; with a table of differences where there are ``pairs``."""
+    measured = [section for section in numbers["notes"] if (bench.folder / f"{section}.jsonl").is_file()]
+    sections = []
+    for number, section in enumerate(measured):
+        sections.append(_section(bench, section, numbers))
+        bench.tell("the page", number + 1, len(measured))
+    if pairs:
+        sections.insert(0, _differences(pairs, against))
+    steps = "as the checkpoint says" if bench.plan.steps is None else str(bench.plan.steps)
+    facts = [
+        ("Model", f"{numbers['checkpoint']}, weights {numbers['weights'][:16]}, {numbers['dtype']}, "
+                  f"{numbers['device']}; steps of the solver: {steps}"),
+        ("Seeds", f"from {bench.plan.seed:,} on, which no training uses"),
+        ("Intervals", numbers["interval"]),
+        ("Commands", "; ".join(sorted({figure["command"] for figure in numbers["figures"].values()}))),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in numbers["versions"].items())),
+        *((section, " ".join(notes)) for section, notes in numbers["notes"].items() if notes),
+    ]  # fmt: skip
+    return Page(
+        title=f"{numbers['checkpoint'].capitalize()}, measured",
+        lead="Every figure on held-out seeds with its 95 % interval, beside what chance or doing nothing reaches. "
+        "Films: the worst, the middle one and the best by their marks, not picked by hand.",
+        sections=sections, facts=facts,
+    )  # fmt: skip
+
+
+def _section(bench: Bench, section: str, numbers: Mapping[str, Any]) -> Section:
+    kind = "questions" if section in OTHERS else section
+    about = ABOUT.get(kind, About(title=section.capitalize(), lead=""))
+    if section in OTHERS:
+        about = replace(about, title=f"{about.title}: {section.removeprefix('questions-')}")
+    show = _SHOWN.get(kind)
+    parts: Parts = {}
+    if show is not None and section not in OTHERS:
+        parts = show(bench, samples_of(bench.folder, section))
+    return Section(key=section, title=about.title, lead=about.lead, table=_table(section, numbers), **parts)
+
+
+def _table(section: str, numbers: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Every figure of the section: those of the report in its words, the others by their names."""
+    rows = {row.key: row for row in ROWS}
+    table: list[tuple[str, ...]] = [("what", "value", "95 %", "n", "floor", "goal", "reached")]
+    own = {key: figure for key, figure in numbers["figures"].items() if key.split("/")[0] == section}
+    for key in sorted(own, key=lambda key: (key not in rows, list(rows).index(key) if key in rows else 0)):
+        figure, row, (words, unit) = own[key], rows.get(key), worded(key)
+        bars = ("", "", "") if row is None else (row.bar(row.floor), row.bar(row.goal), row.verdict(figure["value"]))
+        interval = span(figure["low"], figure["high"], unit)
+        table.append((words, said(figure["value"], unit), interval, str(figure["n"]), *bars))
+    return table
+
+
+def _differences(pairs: Sequence[Pair], against: str) -> Section:
+    return Section(
+        key="against", title=f"Against {against}", table=[HEADS, *map(cells_of, pairs)],
+        lead="The same samples there, compared pair by pair: here minus there.",
+    )  # fmt: skip
+
+
+def picked(marks: Sequence[float]) -> dict[str, int]:
+    """Where the worst, the middle and the best mark stand; fewer where there are fewer samples."""
+    order = np.argsort(np.asarray(marks), kind="stable")
+    places = {"worst": order[0], "middle": order[len(order) // 2], "best": order[-1]}
+    shown: dict[str, int] = {}
+    for name in PLACES:
+        if int(places[name]) not in shown.values():
+            shown[name] = int(places[name])
+    return shown
+
+
+def _forward(bench: Bench, scores: Sequence[ForwardScore]) -> Parts:
+    films = []
+    for place, i in picked([score.psnr - score.psnr_still for score in scores]).items():
+        score = scores[i]
+        clip = clip_at(recorded(bench.episodes, score.kind, score.seed), score.start)
+        (film,) = imagined_films(bench.omni, [clip], [clip.actions], seed=i)
+        films.append(_beside(
+            [clip.video, film], f"{place.capitalize()} of {len(scores)}: {score.psnr - score.psnr_still:+.1f} dB over "
+            f"repeat. {score.kind.capitalize()}, seed {score.seed}: the {score.moved} moves.",
+        ))  # fmt: skip
+    return {"films": films}
+
+
+def _drift(bench: Bench, scores: Sequence[DriftScore]) -> Parts:
+    table = {name: np.array([vars(score)[name] for score in scores])
+             for name in ("psnr", "psnr_still", "psnr_codec", "psnr_shuffled")}  # fmt: skip
+    gains = together(table["psnr"]) - together(table["psnr_still"])
+    films = []
+    for place, i in picked(gains.tolist()).items():
+        score = scores[i]
+        life = long_life(bench.episodes, score.kind, score.seed, frames=LONG)
+        (film,) = chained(bench.omni, [life], [life.actions], seed=i)
+        films.append(_beside(
+            [life.frames[CAMERA], film], f"{place.capitalize()} of {len(scores)}: {gains[i]:+.1f} dB over repeat. "
+            f"{score.kind.capitalize()}, seed {score.seed}.",
+        ))  # fmt: skip
+    named = {"the tokenizer alone": "psnr_codec", "imagined": "psnr", "nothing moves": "psnr_still",
+             "another life's actions": "psnr_shuffled"}  # fmt: skip
+    drawing = curves_of({words: table[name] for words, name in named.items()}, banded="imagined", first=2)
+    return {"films": films, "drawing": drawing}
+
+
+def _inverse(bench: Bench, scores: Sequence[InverseScore]) -> Parts:
+    errors = [-float(np.abs(np.array(s.true_steps) - np.array(s.found_steps)).mean()) for s in scores]
+    readings = []
+    for place, i in picked(errors).items():
+        score = scores[i]
+        clip = clip_at(recorded(bench.episodes, score.kind, score.seed), score.start)
+        words = (
+            f"{place.capitalize()} of {len(scores)}. {score.kind.capitalize()}, seed {score.seed}; gripper right in "
+            f"{score.gripper_right} of {score.gripper_all} steps."
+        )
+        film = Film(films=[clip.video], labels=[], fps=SPEC.fps, says=f"The film. {words}", words=words)
+        readings.append(Reading(film=film, charts=inverse_charts(score.true_steps, score.found_steps)))
+    return {"readings": readings}
+
+
+def _policy(bench: Bench, attempts: Sequence[Any]) -> Parts:
+    much = Much(films=0, clips=0, readings=0, lives=min(LIVES, bench.plan.episodes), steps=SPEC.max_steps, questions=0,
+                reports=0, judged=0)  # fmt: skip
+    return {"films": lived(Stage(omni=bench.omni, much=much, held=bench.held, card={}), "").films}
+
+
+def _questions(bench: Bench, found: Sequence[Answered]) -> Parts:
+    answers = []
+    for task in sorted({one.task for one in found}):
+        for right in (True, False):
+            one = next((one for one in found if one.task == task and one.right == right), None)
+            if one is not None:
+                picture = recorded(bench.episodes, "expert", one.seed).frames[CAMERA][one.frame]
+                answers.append(Answer(
+                    picture=picture, says=f"A table, seed {one.seed}, frame {one.frame}.", question=one.words,
+                    answer=one.answer, truth=one.truth, mark="right" if right else "wrong",
+                ))  # fmt: skip
+    return {"answers": answers}
+
+
+def _films(bench: Bench, found: Sequence[Named]) -> Parts:
+    own = [one for one in found if one.search == "film"]
+    seeds = list(dict.fromkeys(one.seed for one in own))
+    shares = [float(np.mean([one.there for one in own if one.seed == seed])) for seed in seeds]
+    world = Tabletop(views=(CAMERA,), extras=("segmentation",))
+    films = []
+    for place, i in picked(shares).items():
+        one = scene(seeds[i], world)
+        (film,) = filmed(bench.omni, [one], seed=i)
+        words = f"{place.capitalize()} of {len(seeds)}: {shares[i]:.0%} of the named things. {one.words}"
+        still = np.broadcast_to(one.picture[None], film.shape)
+        says = f"A true table of these words, and the imagined film. {words}"
+        films.append(Film(films=[still, film], labels=["a true table", "imagined"], fps=SPEC.fps, says=says,
+                          words=words))  # fmt: skip
+    world.close()
+    return {"films": films}
+
+
+def _looks(bench: Bench, scores: Sequence[LookScore]) -> Parts:
+    own = [score for score in scores if score.ability == "foreseeing" and score.look == "plain"]
+    if not own:
+        return {}
+    i = picked([score.value for score in own]).get("middle", 0)
+    seed, start = own[i].seed, int(own[i].which)
+    episode = recorded(bench.episodes, own[i].kind, seed)
+    films = []
+    for name, look in LOOKS.items():
+        clip = relived(episode, look, start=start)
+        (film,) = imagined_films(bench.omni, [clip], [clip.actions], seed=i)
+        value = next(s.value for s in scores if (s.ability, s.look, s.seed) == ("foreseeing", name, seed))
+        films.append(_beside([clip.video, film], f"{name.capitalize()}, seed {seed}: {value:+.1f} dB over repeat."))
+    return {"films": films}
+
+
+_SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
+    "forward-dynamics": _forward,
+    "drift": _drift,
+    "inverse-dynamics": _inverse,
+    "policy": _policy,
+    "questions": _questions,
+    "text-to-video": _films,
+    "looks": _looks,
+}
+
+
+def _beside(films: Sequence[Any], words: str) -> Film:
+    """Truth and imagination as one film."""
+    return Film(films=films, labels=["physics", "imagined"], fps=SPEC.fps, says=f"Physics beside imagination. {words}",
+                words=words)  # fmt: skip
+
+
+def page_path(out: Path) -> Path:
+    """Where the page of a measurement lies."""
+    return out / "index.html"

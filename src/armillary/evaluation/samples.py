@@ -1,0 +1,70 @@
+"""What a section's lines are: each file of samples becomes samples again, and samples become figures again.
+
+    SECTION.jsonl  --samples_of-->  samples  --figures-->  the section's figures
+
+So figures that are thought of later need no new measurement, and two runs can be compared sample by sample.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from armillary.errors import DataError
+from armillary.evaluation.answers import Answered, answers_figures
+from armillary.evaluation.behaviour import Attempt, policy_figures
+from armillary.evaluation.bootstrap import Figure
+from armillary.evaluation.drift import DriftScore, drift_figures
+from armillary.evaluation.dynamics import ForwardScore, InverseScore, forward_figures, inverse_figures
+from armillary.evaluation.films import Named, films_figures
+from armillary.evaluation.looks import LookScore, looks_figures
+from armillary.evaluation.other_worlds import WORLDS
+from armillary.evaluation.sound import Listened, sound_figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """How a section's lines become figures again: what a line is, which fields say what was asked, the figures."""
+
+    line: Callable[..., Any]
+    asked: tuple[str, ...]
+    figures: Callable[[Sequence[Any]], Mapping[str, Figure]]
+
+
+LINES: dict[str, Kept] = {
+    "forward-dynamics": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=forward_figures),
+    "drift": Kept(line=DriftScore, asked=("seed", "kind"), figures=drift_figures),
+    "inverse-dynamics": Kept(line=InverseScore, asked=("seed", "kind", "start"), figures=inverse_figures),
+    "policy": Kept(line=Attempt, asked=("seed", "policy", "instruction"), figures=policy_figures),
+    "questions": Kept(line=Answered, asked=("seed", "frame", "task", "words", "truth"), figures=answers_figures),
+    "looks": Kept(line=LookScore, asked=("seed", "look", "ability", "which"), figures=looks_figures),
+    "sound": Kept(line=Listened, asked=("seed", "kind", "sound", "beside", "contact"), figures=sound_figures),
+    "text-to-video": Kept(line=Named, asked=("seed", "search", "colour", "shape"), figures=films_figures),
+}
+LINES |= {f"questions-{world}": LINES["questions"] for world in WORLDS}
+
+
+def figures_again(folder: Path, section: str) -> Mapping[str, Figure]:
+    """The figures of a section that was measured, made anew from its lines."""
+    return LINES[section].figures(samples_of(folder, section))
+
+
+def samples_of(folder: Path, section: str) -> list[Any]:
+    """A section's samples, line by line; ``DataError`` for lines that are none."""
+    path, line = folder / f"{section}.jsonl", LINES[section].line
+    found = []
+    for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            found.append(line(**json.loads(text)))
+        except (TypeError, ValueError) as wrong:
+            raise DataError(
+                f"{path}, line {number} is no sample ({wrong}): it was written by another version. Measure it again."
+            ) from wrong
+    return found
+
+
+def by_what_was_asked(folder: Path, section: str) -> dict[tuple[Any, ...], Any]:
+    """The same, each under the fields that say what it is about; of two that are about the same the last one."""
+    asked = LINES[section].asked
+    return {tuple(vars(sample)[name] for name in asked): sample for sample in samples_of(folder, section)}
