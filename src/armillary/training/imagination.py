@@ -109,7 +109,7 @@ class Pool:
 
 
 class FlowSource:
-    """Makes the losses of step i from the windows of one embodiment group, and from ``stills`` of one frame."""
+    """Makes the losses of step i from windows and from ``stills`` of one frame; ``shelf``: where prompts are read."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class FlowSource:
         heard: Heard | None = None,
     ) -> None:
         self._model, self._config, self._heard = model, config, heard
-        self._shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
+        self.shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
         self._held = held and (held, Pool(held.windows, config))
         self._any = lru_cache(
@@ -211,8 +211,8 @@ class FlowSource:
 
     def _velocity(self, prompts: Sequence[str], segments: list[Segment], fps: Tensor) -> list[Tensor]:
         ids = [self._ids(prompt) for prompt in prompts]
-        self._shelf.read_ahead(ids)
-        return self._model.velocity(self._shelf.batch(ids), segments, fps=fps)
+        self.shelf.read_ahead(ids)
+        return self._model.velocity(self.shelf.batch(ids), segments, fps=fps)
 
     def _told(self, pool: Pool, rng: np.random.Generator, samples: int, mode: str) -> dict[str, Tensor]:
         windows, config = pool.windows, self._config
