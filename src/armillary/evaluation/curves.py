@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-WIDE, HIGH, LEFT, TOP = 460, 220, 46, 14  # of the plane, and what stands beside and above it
+WIDE, HIGH, LEFT, TOP, ROW = 460, 220, 46, 24, 20  # of the plane, what stands beside and above it, a line of the key
 INKS = ("#17683a", "#b3420b", "#59616b", "#0b5c8f")
 DRAWS = 500
 
@@ -37,27 +37,28 @@ def curves_of(curves: Mapping[str, Floats], *, banded: str, first: int, unit: st
         dashes = ("", ' stroke-dasharray="7 3"', ' stroke-dasharray="2 3"', ' stroke-dasharray="9 3 2 3"')[number % 4]
         line = f'fill="none" stroke="{ink}" stroke-width="2"{dashes}'
         lines += f'<polyline points="{points(mean)}" {line}><title>{escape(name)}</title></polyline>'
-        down = TOP + 14 + 22 * number
-        key += f'<path d="M{LEFT + WIDE + 14} {down}h30" {line}/>'
-        key += f'<text x="{LEFT + WIDE + 50}" y="{down + 4}" fill="#1d2126">{escape(name)}</text>'
+        down, right = TOP + HIGH + 56 + ROW * (number // 2), LEFT + WIDE // 2 * (number % 2)
+        key += f'<path d="M{right} {down}h30" {line}/>'
+        key += f'<text x="{right + 36}" y="{down + 4}" fill="#1d2126">{escape(name)}</text>'
     grid = "".join(
         f'<path d="M{LEFT} {TOP + HIGH * (roof - value) / (roof - floor):.1f}h{WIDE}" stroke="#e6e3dc"/>'
         f'<text x="{LEFT - 6}" y="{TOP + HIGH * (roof - value) / (roof - floor) + 4:.1f}" text-anchor="end">'
         f"{value:g}</text>"
-        for value in np.linspace(floor, roof, 5)
+        for value in np.arange(floor, roof + 1, max(1, np.ceil((roof - floor) / 5)))
     )
     below = f'y="{TOP + HIGH + 18}" text-anchor="middle"'
     ticks = "".join(
         f'<text x="{LEFT + WIDE * i / max(1, count - 1):.1f}" {below}>{first + i}</text>'
         for i in sorted({0, *range(15, count - 6, 16), count - 1})
     )
+    tall = TOP + HIGH + 56 + ROW * -(-len(means) // 2)
     ends = ", ".join(f"{name} {mean[0]:.1f} to {mean[-1]:.1f} {unit}" for name, mean in means.items())
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDE + 210} {TOP + HIGH + 44}" role="img" '
-        f'width="{LEFT + WIDE + 210}" aria-label="{escape(f"Means by {across}, first to last: {ends}")}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDE + 14} {tall}" role="img" '
+        f'width="{LEFT + WIDE + 14}" aria-label="{escape(f"Means by {across}, first to last: {ends}")}" '
         'font-family="system-ui, sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>'
         f'<g fill="#59616b">{grid}{ticks}<text x="{LEFT + WIDE / 2}" y="{TOP + HIGH + 36}" text-anchor="middle">'
-        f'{escape(across)}</text><text x="{LEFT}" y="10" text-anchor="end">{escape(unit)}</text></g>{lines}{key}'
+        f'{escape(across)}</text><text x="{LEFT - 6}" y="12" text-anchor="end">{escape(unit)}</text></g>{lines}{key}'
         "</svg>\n"
     )
 
