@@ -148,3 +148,12 @@ def test_tasks_count_alike_in_their_mean():
     figures = answers_figures(found)
     assert figures["exact"].value == pytest.approx(0.9)
     assert figures["exact_mean_over_tasks"].value == pytest.approx(0.5)
+
+
+def test_who_never_looks_takes_what_the_question_offers():
+    """A question that was never met, with its answers in its words: blind, one says one of them, not nothing."""
+    words = "Which of these happens next: the ball falls; the pin falls?"
+    offered = Question(task="next", words=words, answer="the ball falls", choices=("the ball falls", "the pin falls"))
+    found = marked(Shown(seed=0, picture=BLANK, question=offered), "", Guesser([]))
+    assert found.guess == found.form_guess == "the ball falls" and found.guess_right and not found.right
+    assert marked(shown("count", "How many?", "two"), "", Guesser([])).guess == ""

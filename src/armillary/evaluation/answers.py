@@ -131,7 +131,9 @@ def measure_answers(
 def marked(one: Shown, answer: str, guesser: Guesser) -> Answered:
     """An answer and the guesses, compared with the truth. A box is right if it overlaps by half."""
     question = one.question
-    truth, guess, form_guess = question.answer, guesser.by_words(question.words), guesser.by_form(question.words)
+    truth = question.answer
+    guess, form_guess = (_offered(said, question) for said in (guesser.by_words(question.words),
+                                                               guesser.by_form(question.words)))  # fmt: skip
     boxed = question.task == BOX
 
     def right(said: str) -> bool:
@@ -143,6 +145,11 @@ def marked(one: Shown, answer: str, guesser: Guesser) -> Answered:
         form_guess_right=right(form_guess), overlap=overlap_of(answer, truth) if boxed else None,
         steps=steps_right(answer, truth) if question.task == PLAN else None,
     )  # fmt: skip
+
+
+def _offered(guess: str, question: Question) -> str:
+    """The guess, if it is among the answers that the question offers; else the first of those."""
+    return guess if question.choices is None or guess in question.choices else question.choices[0]
 
 
 def same(answer: str, truth: str) -> bool:
