@@ -3,8 +3,8 @@
     python -m benchmarks.streaming [STEPS ...]
 
 The bundled model, 128x128, 64 actions: in chunks of 16, each beginning with the last frame of the one before, as
-``/v1/realtime/video`` makes them (``film``); and four at a time, latent frame by latent frame (``onwards``). Pictures are
-encoded and decoded; nothing is written to a file.
+``/v1/realtime/video`` makes them (``film``); and four at a time, latent frame by latent frame (``onwards``). Pictures
+are encoded and decoded; nothing is written to a file.
 """
 
 import sys

@@ -336,7 +336,7 @@ def test_doctor_measures_and_reviews(armillary):
     assert code in (0, 1)
     reaching = {path.name: names for path, names in doctor.network_imports()}
     assert reaching["hub.py"] == {"huggingface_hub"}  # fetches a checkpoint that is named by a hub id
-    assert {path.parent.name for path, _ in doctor.network_imports()} <= {"sampling", "serving"}
+    assert {path.parent.name for path, _ in doctor.network_imports()} <= {"sampling", "serving", "closed_loop"}
     assert "network: only where you ask for it" in out
 
 

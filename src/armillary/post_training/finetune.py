@@ -240,7 +240,8 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
         found = [encode_windows(codec, film_of(parts.known[n]), starts) for n, starts in taken]
         write_whole(kept, lambda draft: save_file({"video": torch.cat(found).bfloat16()}, draft))
     view = body.cameras[0].view if body.cameras else None
-    actions, task, may_act, opening = [], [], [], []
+    actions, task, may_act = [], [], []
+    opening: list[int] = []
     for number, starts in taken:
         episode = parts.known[number]
         told = {"frames": FRAMES, "fps": body.rate_hz, "height": TIER, "width": TIER, "view": view}
