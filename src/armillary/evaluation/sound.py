@@ -188,7 +188,7 @@ def judged(
     """Each clip's sounds beside its contacts, and beside the imagined and the true film."""
     found: list[Listened] = []
     for i, clip in enumerate(clips):
-        other = sounds[(i + 2) % len(clips)]  # of the same kind of window, another episode's
+        other = sounds[_stranger(clips, i)]
         heard = {"imagined": sounds[i], "codec": codec[i], "exchanged": other, "silence": np.zeros_like(sounds[i])}
         seen, true = seen_events(films[i], clip.colours, clip.fps), seen_events(clip.video, clip.colours, clip.fps)
         pairs: list[tuple[str, str, NDArray[np.float32], Sequence[float]]]
@@ -204,6 +204,13 @@ def judged(
                 events=len(events), heard=hits, onsets=len(onsets), false=false, seconds=FRAMES / clip.fps,
             ))  # fmt: skip
     return found
+
+
+def _stranger(clips: Sequence[SoundClip], i: int) -> int:
+    """The next clip of another episode, with a contact where this one has one."""
+    others = [(i + k) % len(clips) for k in range(1, len(clips)) if clips[(i + k) % len(clips)].seed != clips[i].seed]
+    alike = [j for j in others if bool(clips[j].onsets) == bool(clips[i].onsets)]
+    return (alike or others or [i])[0]
 
 
 def sound_figures(found: Sequence[Listened], *, seed: int = 0) -> dict[str, Figure]:
