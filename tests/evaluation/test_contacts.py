@@ -68,7 +68,8 @@ def test_the_truth_gets_full_marks_silence_none_and_chance_what_is_due_to_it():
 
 def test_held_out_windows_are_what_they_are_taken_for(tmp_path):
     with_contact, without = sorted(gather_sounds(HeldOut(tmp_path), 2), key=lambda one: not one.onsets)
-    assert onsets_of(with_contact.sound)[0] == pytest.approx(with_contact.onsets[0], abs=0.02)
+    assert -0.01 <= with_contact.onsets[0] - onsets_of(with_contact.sound)[0] <= 0.1
+    assert all(abs(10 * when - round(10 * when)) < 1e-4 for when in with_contact.onsets)  # when a frame is seen
     assert np.abs(with_contact.sound).max() == pytest.approx(0.95) and not without.sound.any()
     assert min(with_contact.seed, without.seed) >= 1_000_000 and with_contact.video.shape == (17, 128, 128, 3)
 

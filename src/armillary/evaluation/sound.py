@@ -4,7 +4,8 @@
     onsets of the sound  ->  beside the true contacts, and beside what is seen in the same imagined film
 
 An onset is where a sound rises steeply above what it was just before. The tabletop's sounds are made of its contacts,
-so the onsets of a true sound are the contacts. Nobody can know from one picture exactly when the hand will arrive:
+so the onsets of a true sound are the contacts; each is first seen in the frame after it, and counts as heard if an
+onset lies at most a frame before or after that. Nobody can know from one picture exactly when the hand will arrive:
 that is why each sound is also judged beside its own film, where a thing begins to move or comes to rest. What the same
 judge says of the true film and sound, of the sound tokenizer alone, and of another clip's sound stands beside.
 """
@@ -41,7 +42,10 @@ SEEN = ("imagined", "true", "exchanged")  # sounds, beside a film
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SoundClip:
-    """Seventeen frames of a held-out episode with their true sound, float32 2 s. ``onsets``: seconds of contacts."""
+    """Seventeen frames of a held-out episode with their true sound, float32 2 s.
+
+    ``onsets``: seconds at which contacts are first seen, which is when the frame after each is.
+    """
 
     seed: int
     kind: str
@@ -98,7 +102,7 @@ def clip_of(episode: Episode, sound: Float[np.ndarray, "2 s"], *, contact: bool)
     fps, last = episode.fps, len(episode.actions) + 1 - FRAMES
     if last < 0:
         return None
-    contacts = np.array(onsets_of(sound))
+    contacts = np.ceil(np.array(onsets_of(sound)) * fps) / fps  # at these frames they are first seen
     length = round(FRAMES / fps * SOUND_HZ)
     rng = np.random.default_rng([episode.seed, 71])
     for start in rng.permutation(last + 1).tolist():
@@ -112,7 +116,8 @@ def clip_of(episode: Episode, sound: Float[np.ndarray, "2 s"], *, contact: bool)
                 seed=episode.seed, kind=str(episode.recipe["controller"]), start=start, fps=fps,
                 words=episode.captions["dense"], video=episode.frames[CAMERA][start : start + FRAMES],
                 sound=(cut * (PEAK / max(float(np.abs(cut).max()), 1e-3))).astype(np.float32),
-                onsets=tuple(own.tolist()), colours=tuple(name for name in names if names.count(name) == 1),
+                onsets=tuple(np.unique(own.round(6)).tolist()),
+                colours=tuple(name for name in names if names.count(name) == 1),
             )  # fmt: skip
     return None
 
@@ -198,7 +203,7 @@ def judged(
         ]
         for name, beside, sound, events in pairs:
             onsets = onsets_of(sound)
-            hits, false = matched(events, onsets, within=1 / clip.fps)
+            hits, false = matched(events, onsets, within=1 / clip.fps + SLICE / SOUND_HZ)
             found.append(Listened(
                 seed=clip.seed, kind=clip.kind, sound=name, beside=beside, contact=bool(clip.onsets),
                 events=len(events), heard=hits, onsets=len(onsets), false=false, seconds=FRAMES / clip.fps,
