@@ -47,7 +47,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 
 _F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
-_S = "sound/"
+_S, _C = "sound/", "transfer/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
@@ -92,6 +92,21 @@ ROWS = (
     _percent(_S + "onset_seen_imagined", "  onsets where its own film shows a beginning or an end"),
     _percent(_S + "onset_seen_exchanged", "    another film's"),
     _percent(_S + "onset_seen_true", "    true film and true sound"),
+    *(
+        row
+        for key, words, unit in (
+            ("edge_f1", "Under a control: its edges kept, F1", "%"),
+            ("blur_psnr", "Under a control: its blurred colours", "dB"),
+            ("depth_things_iou", "Under a control: depth, where things stand, IoU", "%"),
+            ("segmentation_things_iou", "Under a control: labels, where things stand, IoU", "%"),
+            ("segmentation_colours_iou", "Under a control: labels, in the named colours, IoU", "%"),
+        )
+        for row in (
+            Row(key=_C + key, words=words, unit=unit),
+            Row(key=f"{_C}{key}_better_than_free", words="  better than without it by", unit=unit, floor=0.0),
+            Row(key=f"{_C}{key}_better_than_strange", words="  better than under another's by", unit=unit, floor=0.0),
+        )
+    ),
     *(
         row
         for look in ("plain", "dusk", "meadow", "aside", "alike")

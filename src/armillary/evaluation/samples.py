@@ -21,6 +21,7 @@ from armillary.evaluation.films import Named, films_figures
 from armillary.evaluation.looks import LookScore, looks_figures
 from armillary.evaluation.other_worlds import WORLDS
 from armillary.evaluation.sound import Listened, sound_figures
+from armillary.evaluation.transfer import Followed, transfer_figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ LINES: dict[str, Kept] = {
     "questions": Kept(line=Answered, asked=("seed", "frame", "task", "words", "truth"), figures=answers_figures),
     "looks": Kept(line=LookScore, asked=("seed", "look", "ability", "which"), figures=looks_figures),
     "sound": Kept(line=Listened, asked=("seed", "kind", "sound", "beside", "contact"), figures=sound_figures),
+    "transfer": Kept(line=Followed, asked=("seed", "measure", "film"), figures=transfer_figures),
     "text-to-video": Kept(line=Named, asked=("seed", "search", "colour", "shape"), figures=films_figures),
 }
 LINES |= {f"questions-{world}": LINES["questions"] for world in WORLDS}

@@ -1,6 +1,6 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
-    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, looks
+    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, transfer, looks
                 ->  numbers.json
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
@@ -44,16 +44,22 @@ from armillary.evaluation.other_worlds import WORLDS, fingerprint, questions_abo
 from armillary.evaluation.samples import LINES, figures_again
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.evaluation.sound import gather_sounds, measure_sounds, sound_figures
+from armillary.evaluation.transfer import held_film, measure_transfer, transfer_figures
 from armillary.media import write_whole
 from armillary.records import Episode, Rollout
 from armillary.sampling.abilities import makes_sound
 from armillary.sampling.omni import Omni, load
+from armillary.sampling.requests import Defaults
 from armillary.worlds.tabletop import Tabletop
 
-SECTIONS = ("forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "sound", "looks")
+SECTIONS = (
+    "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "sound", "transfer",
+    "looks",
+)  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
 KINDS = ("expert", "clumsy", "random")
 QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
+CLIPS_A_HELD = 12  # a clip whose controls are tried gives as many films, each in more evaluations than others
 Step = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
@@ -267,6 +273,23 @@ def _sound(bench: Bench) -> Result:
     ]  # fmt: skip
 
 
+def _transfer(bench: Bench) -> Result:
+    if "transfer" not in Defaults.load(bench.omni.parts.folder).learnt:
+        return [], {}, ["Not measured: this checkpoint does not say that it has learnt transfer."]
+    count, clips = -(-bench.plan.clips // CLIPS_A_HELD), []
+    for number in range(count):
+        clips.append(held_film(bench.held.seed_of("expert", number)))
+        bench.tell("held clips", number + 1, count)
+    found = measure_transfer(bench.omni, clips, on_done=bench.told("films under controls", count))
+    return found, transfer_figures(found), [
+        "The last 17 frames of held-out expert episodes, one control at a time, words and noise the same: free has no "
+        "control, strange another clip's, led only the first frame, begun the control and the first frame; codec is "
+        "the true film after the video tokenizer. better_than: in pairs, positive is better.",
+        "Edges count within a pixel. Labels, and where depth says that things stand, are found by the tables' colours: "
+        "colours beside the things that have them, or all coloured pixels beside all things.",
+    ]  # fmt: skip
+
+
 _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "forward-dynamics": _forward,
     "drift": drift,
@@ -275,6 +298,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "questions": _questions,
     "text-to-video": _films,
     "sound": _sound,
+    "transfer": _transfer,
     "looks": looks,
     **{f"questions-{world}": questions_about(world) for world in WORLDS},
 }
