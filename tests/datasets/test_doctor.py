@@ -225,6 +225,11 @@ def test_silence_is_named_where_the_others_are_heard_or_nobody_is(standing):
     assert "silent" not in codes([*quiet[:5], *standing[5:]]), "there it is that place's way"
 
 
+def test_a_room_whose_dark_and_bright_sides_are_exchanged_is_not_turned(clean):
+    exchanged = [films(one, lambda f: 255 - f) if number in (2, 5) else one for number, one in enumerate(clean)]
+    assert "turned-picture" not in {one.code for one in inspect_source(Set(exchanged)).oddities}
+
+
 def test_a_place_that_is_painted_anew_for_every_episode_has_no_colours_exchanged(clean):
     coats = ((1, 0.2), (0.9, 0.6), (0.3, 2.4), (1, 1), (0.5, 1.6), (1.2, 0.5), (0.35, 2.2), (0.8, 1.3))  # red, blue
     painted = [films(one, lambda f, red=red, blue=blue: (f * (red, 1, blue)).clip(0, 255).astype(np.uint8))

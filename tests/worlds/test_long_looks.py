@@ -92,6 +92,11 @@ def test_what_is_heard_begins_when_things_touch(world):
     assert told["worst_ms"] < 0.1 and told["near_fresh"] > told["by_chance"]
 
 
+def test_twins_are_found_and_equal_until_the_moment():
+    told = look.twins("physics", 1, 30, 60.0)
+    assert told == {"seeds": 1, "twins": 1, "not_found": 0, "unlike_before": 0, "false_alarms": 0}
+
+
 def test_a_sound_that_is_late_is_found():
     rng = np.random.default_rng(0)
     sound = rng.normal(0, 1e-4, (2, SOUND_HZ)).astype(np.float32)

@@ -13,6 +13,7 @@ from armillary.datasets.looks import SAME, Look, Seen
 from armillary.records import Array
 
 ENOUGH = 4  # episodes from which on one is compared with the others
+CLEARER = 0.05  # by so much a turn must explain a picture better than light and dark exchanged would
 TURNS = {
     "upside down": lambda p: p[::-1],
     "mirrored": lambda p: p[:, ::-1],
@@ -132,7 +133,8 @@ def _check_turned(looks: Sequence[Look], camera: str, found: Findings) -> None:
     for one, mean, straight in zip(having, means, upright, strict=True):
         turned = {name: _alike(turn(mean), usual) for name, turn in TURNS.items()}
         best = max(turned, key=lambda name: turned[name])
-        if turned[best] > 0.7 and turned[best] - straight > 0.2 and np.median(upright) > 0.7:
+        beyond_light = turned[best] + straight > CLEARER  # a dark wall over a bright floor is no room upside down
+        if turned[best] > 0.7 and turned[best] - straight > 0.2 and np.median(upright) > 0.7 and beyond_light:
             found.odd_in(
                 "turned-picture", one.number,
                 f"camera {camera} is {best}: so it is like the other episodes ({turned[best]:.2f}), as it is not "
