@@ -269,21 +269,21 @@ def pico_amends() -> Run:
 
 
 def pico_generator() -> Run:
-    """The bundled model: ``runs/pico/generator/checkpoint`` is what lies in the package.
+    """The bundled model, ``runs/pico/generator/checkpoint``; it came in parts of other shares (docs/log.md).
 
-    The bundled generator came in three parts of other shares (docs/log.md); this is one run with what they taught:
-    half of the exercises are single frames, most of these the policy's, others lack what the words name.
-    Started again, it goes on after its hour.
+    Single frames are a third, most of them the policy's; some films go on, are heard, or held. Goes on if started again.
     """
     stage = Stage(
         name="generator", steps=6000, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
     )  # fmt: skip
-    flow = FlowConfig(stills_share=0.5, still_policy=0.7, missing=0.75, full_noise=0.6, action_share=0.85)
+    flow = FlowConfig(
+        stills_share=0.35, still_policy=0.75, missing=0.75, full_noise=0.8, full_noise_films=0.25, action_share=0.92,
+        onwards=0.2, modes={"forward-dynamics": 0.65, "inverse-dynamics": 0.3, "policy": 0.05},
+    )  # fmt: skip
     return Generator(
         origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), stills=Path("runs/pico/frames"),
         controls=Path("runs/pico/controls"), vae=Path("runs/pico/decoder/vae"), out=Path("runs/pico/generator"),
-        stage=stage, flow=flow,
-        sounds=Path("runs/pico/heard"), sound_tokenizer=Path("runs/pico/sound/sound_tokenizer"),
+        sounds=Path("runs/pico/heard"), sound_tokenizer=Path("runs/pico/sound/sound_tokenizer"), stage=stage, flow=flow,
     )  # fmt: skip
 
 

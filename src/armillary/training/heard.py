@@ -53,7 +53,7 @@ class HeardConfig:
     ``sounding``: how much more a token weighs that is not silence. Raises ``ConfigError`` for an unknown exercise.
     """
 
-    share: float = 0.3
+    share: float = 0.15
     modes: Mapping[str, float] = field(
         default_factory=lambda: {"image-to-video": 0.5, "text-to-video": 0.1, "video-to-video": 0.1, TO_FILM: 0.3}
     )

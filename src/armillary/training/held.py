@@ -40,7 +40,7 @@ class HeldConfig:
     which sampling compares what is held.
     """
 
-    share: float = 0.3
+    share: float = 0.15
     begun: float = 0.4
     unheld: float = 0.1
 
