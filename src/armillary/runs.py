@@ -271,7 +271,7 @@ def pico_amends() -> Run:
 def pico_generator() -> Run:
     """The bundled model, ``runs/pico/generator/checkpoint``; it came in parts of other shares (docs/log.md).
 
-    Single frames are a third, most of them the policy's; some films go on, are heard, or held. Goes on if started again.
+    A third are single frames, most of them the policy's; some films go on, are heard, or held. It goes on if stopped.
     """
     stage = Stage(
         name="generator", steps=6000, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
