@@ -140,9 +140,9 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     shutil.rmtree(before_folder)
 
     mean_action = np.concatenate([one.actions for one in parts.known if acts(one)] or [parts.known[0].actions]).mean(0)
-    figures = {name: asdict(one) for name, one in figures_of(clips, before, after, body, mean_action).items()}
-    figures |= {f"drive: before, {name}": asdict(one) for name, one in driven_before.items()}
-    figures |= {f"drive: after, {name}": asdict(one) for name, one in driven.items()}
+    figures = {name: one.told() for name, one in figures_of(clips, before, after, body, mean_action).items()}
+    figures |= {f"drive: before, {name}": one.told() for name, one in driven_before.items()}
+    figures |= {f"drive: after, {name}": one.told() for name, one in driven.items()}
     told = {
         "run": json.loads((run.out / "run.json").read_text()), "held out": parts.how, "windows": len(windows),
         "clips": len(clips), "size": list(size), "rate_hz": body.rate_hz, "seconds": seconds,
