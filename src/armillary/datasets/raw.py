@@ -98,8 +98,10 @@ def drawn_life(seed: int) -> tuple[str, int]:
     return kind, int(rng.integers(1, 10)) if kind == "expert" and rng.random() < 0.67 else 0
 
 
-def lived_again(episode: Episode) -> Episode:
-    """An episode of ``simulate_raw`` once more, with depth and segmentation of its camera.
+def lived_again(
+    episode: Episode, *, views: tuple[str, ...] = ("front",), extras: tuple[str, ...] = ("depth", "segmentation")
+) -> Episode:
+    """An episode of ``simulate_raw`` once more, with what files do not keep; ``views`` () draws no pictures.
 
     ``DataError`` where it does not come out the same to the bit: another world, or one that has changed since.
     """
@@ -108,8 +110,9 @@ def lived_again(episode: Episode) -> Episode:
     if episode.world != "tabletop" or kind not in STEPS:
         raise DataError(f"an episode of {episode.world!r} by {kind!r} came: only tabletop episodes of the expert, the "
                         "clumsy and the random one can be lived again.")  # fmt: skip
-    again = lived(episode.seed, kind, detour=detour, extras=("depth", "segmentation"))
-    same = all(np.array_equal(again.frames.get(view, ()), frames) for view, frames in episode.frames.items())
+    again = lived(episode.seed, kind, detour=detour, views=views, extras=extras)
+    seen = episode.frames if views else {}
+    same = all(np.array_equal(again.frames.get(view, ()), frames) for view, frames in seen.items())
     if not same or not np.array_equal(again.actions, episode.actions):
         raise DataError(f"seed {episode.seed} does not come out as it was recorded: the world has changed since. "
                         "Simulate the episodes anew.")  # fmt: skip

@@ -35,6 +35,7 @@ from armillary.tokenizers.sound import SoundVAE, SoundVAEConfig
 from armillary.training.episodes import check_share
 from armillary.training.loop import Report
 from armillary.training.muon import Muon
+from armillary.training.timed import average_share, progress_of, take_step
 
 SPECTRA = ((2048, 512), (512, 128), (128, 32))  # window and step of the spectra, in samples
 QUIET = 1e-3  # of full scale: 60 dB below it; a sound without more is silence
@@ -213,8 +214,7 @@ class SoundTrainer:
     @property
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
-        run = self.run
-        return min(1.0, self.step / run.steps if run.steps is not None else self.seconds / (60 * run.minutes))
+        return progress_of(self.run, self.step, self.seconds)
 
     def learn(self, sound: Float[Tensor, "b 2 s"]) -> dict[str, Tensor]:
         """One step on one batch. Returns what to log."""
@@ -225,14 +225,9 @@ class SoundTrainer:
             part.grad = None
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.weights.values(), run.max_grad_norm)
-        fall = run.final_rate + (1 - run.final_rate) * 0.5 * (1 + math.cos(math.pi * self.progress))
-        rate = run.learning_rate * fall * min(1.0, (self.step + 1) / run.warmup_steps)
-        for optimizer in (self.muon, self.adam):
-            optimizer.param_groups[0]["lr"] = rate
-            if torch.isfinite(grad_norm):
-                optimizer.step()
+        take_step(run, (self.muon, self.adam), grad_norm, step=self.step, progress=self.progress)
         self.step += 1
-        share = max(1.0 - run.ema, 9.0 / (9.0 + self.step))
+        share = average_share(run, self.step)
         with torch.no_grad():
             for name, part in self.weights.items():
                 self.average[name].lerp_(part, share)

@@ -14,7 +14,6 @@ and AdamW. The model: ``tokenizers/video.py``. Run: ``python -m armillary.traini
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +30,7 @@ from armillary.datasets.byte_clips import ByteClips
 from armillary.errors import ConfigError
 from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
 from armillary.training.muon import Muon
+from armillary.training.timed import average_share, progress_of, take_step
 from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, psnr, scaled
 
 Judge = Callable[[VideoVAE, Path], dict[str, float]]
@@ -134,8 +134,7 @@ class VAETrainer:
     @property
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
-        run = self.run
-        return min(1.0, self.step / run.steps if run.steps is not None else self.seconds / (60 * run.minutes))
+        return progress_of(self.run, self.step, self.seconds)
 
     def learn(self, pixels: Pixels) -> dict[str, Tensor]:
         """One step on one batch. Returns what to log."""
@@ -147,14 +146,9 @@ class VAETrainer:
             master.grad = None if working.grad is None else working.grad.float()
             working.grad = None
         grad_norm = nn.utils.clip_grad_norm_(self.master, run.max_grad_norm)
-        fall = run.final_rate + (1 - run.final_rate) * 0.5 * (1 + math.cos(math.pi * self.progress))
-        rate = run.learning_rate * fall * min(1.0, (self.step + 1) / run.warmup_steps)
-        for optimizer in (self.optimizer, self.muon):
-            optimizer.param_groups[0]["lr"] = rate
-            if torch.isfinite(grad_norm):
-                optimizer.step()
+        take_step(run, (self.optimizer, self.muon), grad_norm, step=self.step, progress=self.progress)
         self.step += 1
-        share = max(1.0 - run.ema, 9.0 / (9.0 + self.step))
+        share = average_share(run, self.step)
         with torch.no_grad():
             for master, working, average in zip(self.master, self.working, self.average, strict=True):
                 working.copy_(master)
