@@ -7,8 +7,10 @@ head lets each word decide the next, so that no rounding does, is opened by both
 on greedily for 100 tokens, in turns: after one prompt of 200 tokens, after eight of 60 to 200, which Transformers takes
 as one batch padded on the left, as it documents, and after one that already holds all that will be said (``quoting``:
 the text that guessing is best at; in the others nothing repeats, and nothing is guessed). A line is only written if
-every token is the same. ``--apart`` measures this package beside itself, its matrices not side by side. ``--compiled``:
-ours speaks by compiled layers; the compiling is done before.
+every token is the same, and every word's score after the first reply too, since that head lets nobody see the layers
+in the tokens: ``score_error`` is the largest difference over the scores' deviation. ``--apart`` measures this package
+beside itself, its matrices not side by side. ``--compiled``: ours speaks by compiled layers; the compiling is done
+before.
 """
 
 import argparse
@@ -30,6 +32,7 @@ CONFIG = ModelConfig(tower=TOWER, vision=EYES, vocabulary=32_768)
 SAID = 100
 LENGTHS = {"one": (200,), "eight": (200, 180, 160, 140, 120, 100, 80, 60), "quoting": (100,)}
 TOWERS = ("reasoner", "vision")
+WRONG = {"float32": 1e-4, "bfloat16": 5e-2}  # scores, of their deviation
 
 
 def prompts(lengths: tuple[int, ...]) -> list[list[int]]:
@@ -55,6 +58,17 @@ def theirs(model: Any, asked: list[list[int]]) -> list[list[int]]:
     how = {"max_new_tokens": SAID, "min_new_tokens": SAID, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     with torch.inference_mode():
         return model.generate(input_ids=ids, attention_mask=mask, **how)[:, longest:].tolist()
+
+
+def score_error(mine: TwoTowers, other: Any, text: list[int], *, apart: bool) -> float:
+    """How far the scores after ``text`` are apart where ours are said on from all but three of its tokens."""
+    ids = torch.tensor([text])
+    with torch.inference_mode():
+        _, cache = mine.step(ids[:, :-3])
+        for at in (-3, -2, -1):
+            scores, cache = mine.step(ids[:, at:][:, :1], cache)
+        wanted = other.step(ids)[0] if apart else other(input_ids=ids).logits[:, -1]
+    return float((scores - wanted).abs().max() / wanted.std())
 
 
 def main(repeats: int = 3, dtype: str = "float32", only: str = "", apart: bool = False, compiled: bool = False) -> None:
@@ -89,9 +103,13 @@ def main(repeats: int = 3, dtype: str = "float32", only: str = "", apart: bool =
         if said != (wanted := sides[1]()):
             alike = sum(a == b for x, y in zip(said, wanted, strict=True) for a, b in zip(x, y, strict=True))
             raise SystemExit(f"{count}: {alike} of {SAID * len(asked)} tokens are the same: nothing measured.")
+        error = score_error(mine, other, [*asked[0], *said[0]], apart=apart)
+        if error > WRONG[dtype]:
+            raise SystemExit(f"{count}: scores are {error:.1e} of their deviation apart: nothing measured.")
         own, their = alternate(*sides, repeats=repeats)
         told: dict[str, Any] = {"dtype": dtype, "threads": 1, "prompts": [len(ids) for ids in asked], "said": SAID}
         told |= {"passes": passed["passes"], "guessed": passed["guessed"], "compiled": compiled}
+        told |= {"score_error": float(f"{error:.1e}")}
         told |= {f"{beside}_median_ms": their.median_ms, f"{beside}_processor_ms": their.processor_ms}
         told |= {"times_faster": round(their.median_ms / own.median_ms, 2)}
         told |= {"times_less_processor": round(their.processor_ms / own.processor_ms, 2)}

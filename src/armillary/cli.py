@@ -179,7 +179,7 @@ def ask(
         dtype: bfloat16 or float32.
         weights: int8 keeps the reasoner's matrices as whole numbers: smaller and faster on a processor, not exact.
         offload: towers or layers: only the one at work is in memory, exact and slower.
-        compiled: By compiled layers: quicker for long answers of large models, once they are made (15 s at first).
+        compiled: By compiled layers: quicker for long answers of large models, once made (2 to 15 s).
     """
     omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload, compiled=compiled)
     print(omni.ask(question, image=image, video=video, longest=longest, temperature=temperature, seed=seed))

@@ -1,4 +1,4 @@
-"""Compiled layers say the words that plain layers say.
+"""Layers that torch compiles say the words that plain layers say (those of few tokens: ``test_few_tokens.py``).
 
 In a process of its own: the compiler and the checks of shapes that the other tests run under do not go together.
 """
@@ -6,12 +6,15 @@ In a process of its own: the compiler and the checks of shapes that the other te
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 
 import armillary
 from armillary.errors import ConfigError
+from armillary.model import compiled
+from armillary.model.few_tokens import give_few_tokens
 
 COMPARED = """
 import sys
@@ -20,6 +23,7 @@ from armillary.model import load_model
 from armillary.model.compiled import compile_words
 from armillary.sampling.speak import Heard, Manner, say
 
+torch.set_num_threads(2)  # on one, nothing is left to torch's compiler
 plain, fast = (load_model(sys.argv[1], towers=("reasoner",), quick=True).eval() for _ in range(2))
 for model in (plain, fast):
     model.lay_side_by_side()
@@ -49,15 +53,21 @@ def test_compiled_layers_say_the_same(checkpoint):
     assert "the same" in done.stdout
 
 
-def test_a_model_opened_to_speak_compiled_has_compiled_layers(checkpoint, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: name)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_model_opened_to_speak_compiled_has_compiled_layers(threads, checkpoint, monkeypatch, request):
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(threads)
     asked = []
     monkeypatch.setattr(torch, "compile", lambda function, **how: (asked.append(how), function)[1])
+    given = []
+    monkeypatch.setattr(compiled, "give_few_tokens", lambda layer: (given.append(layer), give_few_tokens(layer)))
     omni = armillary.load(checkpoint, device="cpu", dtype="float32", compiled=True)
     assert omni.ask("why?", longest=4) == armillary.load(checkpoint, device="cpu", dtype="float32").ask(
         "why?", longest=4
     )
-    assert asked == [{"dynamic": True}]
+    assert asked == ([{"dynamic": True}] if threads == 2 else [])
+    assert len(given) == (0 if threads == 2 else len(omni.parts.model("reasoner").transformer.layers))
 
 
 def test_what_cannot_be_compiled_is_refused(checkpoint, monkeypatch):

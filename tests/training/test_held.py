@@ -1,5 +1,6 @@
 """What films under controls keep: lived again to the bit, in training what they are in sampling, marked alone."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from tiny import moving_square, small_checkpoint
 
 from armillary.datasets.control_films import control_of
 from armillary.datasets.raw import lived_again, load_raw, raw_files, simulate_raw
-from armillary.errors import DataError
+from armillary.errors import ConfigError, DataError
 from armillary.sampling import guidance
 from armillary.sampling.omni import load
 from armillary.training.episodes import CacheRun, encode
@@ -17,6 +18,7 @@ from armillary.training.held import HELD, HeldConfig, _strength, load_held
 from armillary.training.imagination import Exercise, FlowConfig, FlowSource, Pool
 
 SEED = 5
+SCALE = {"edge": 0.25, "depth": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(made):
     _, model, cache = made
+    (model / "defaults.json").write_text(json.dumps({"size": [128, 128], "fps": 10, "control_scale": SCALE}))
     omni, held = load(model, dtype="float32"), load_held(cache)
     towers = omni.parts.model("reasoner", "generator")
     config = FlowConfig(held=HeldConfig(share=1.0, begun=0.5, unheld=0.0), drop_prompt=0.0, listen_every=1)
@@ -62,7 +65,7 @@ def test_what_is_asked_in_training_is_what_sampling_asks(made, source, monkeypat
     level[:, : pool.cells * given] = 0
     exercise = Exercise(
         pool=pool, rows=[1], prompts=[held.prompt(1, kind)], video_level=level, action_level=None,
-        film_weight=torch.ones(1), listen=False, control=held.controls[[1], [kind]],
+        film_weight=torch.ones(1), listen=False, control=held.shown([1], [kind], SCALE),
     )  # fmt: skip
     shown, targets, weights = exercise.made(torch.Generator().manual_seed(0))
     assert len(asked) == len(shown) == len(targets) == len(weights) == 2
@@ -75,6 +78,31 @@ def test_what_is_asked_in_training_is_what_sampling_asks(made, source, monkeypat
     words = omni.parts.text.prompt_ids(exercise.prompts[0])
     ours = omni.parts.shelf.batch([words])
     assert torch.equal(ours.keys[0], memory.keys[0]) and torch.equal(ours.lengths, memory.lengths)
+
+
+def test_kinds_are_drawn_as_often_as_is_said_and_unknown_ones_are_refused(source, monkeypatch):
+    _, omni, held = source
+    config = FlowConfig(held=HeldConfig(share=1.0, unheld=0.0, scale={"depth": 0.0}, kinds={"depth": 1.0, "blur": 1.0}))
+    towers = omni.parts.model("reasoner", "generator")
+    own = FlowSource(towers, omni.parts.text, held.windows, config, held=held)
+    seen = []
+
+    def marked(exercise, _):
+        seen.append(exercise.control)
+        return {"loss": torch.zeros(()), "video": torch.ones(())}
+
+    monkeypatch.setattr(own, "_marked", marked)
+    own.losses(np.random.default_rng(5), 64)
+    dark = [not control.any() for control in seen[0]]
+    assert len(dark) == 32 and 8 < sum(dark) < 24, "depth, made nothing, in half of them"
+    blurred = held.controls[:, HELD.index("blur")]
+    assert all(nothing or any(torch.equal(control, one) for one in blurred)
+               for nothing, control in zip(dark, seen[0], strict=True))  # fmt: skip
+    for wrong in ({"scale": {"map": 1.0}}, {"kinds": {"edge": -1.0}}):
+        with pytest.raises(ConfigError, match="it must map edge, blur, depth, segmentation to numbers"):
+            HeldConfig(**wrong)
+    with pytest.raises(ConfigError, match="leave share at 0"):
+        HeldConfig(kinds={"edge": 0.0})
 
 
 def test_only_the_film_is_marked_and_the_first_frame_not_where_it_is_given(source):

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.model.arithmetic import in_columns
-from armillary.model.few_rows import FewRows, multiplied
 from armillary.model.int8 import Int8Linear, product
 from armillary.model.positions import Rotation, rotate
 from armillary.model.sizes import TowerConfig
@@ -181,8 +180,7 @@ class Joint:
         whole, scale, rows = laid
         if scale is not None:
             return product(x, whole, scale).split(rows, dim=-1)
-        times = multiplied if isinstance(parts[0], FewRows) else functional.linear
-        return times(x, whole).split(rows, dim=-1)
+        return functional.linear(x, whole).split(rows, dim=-1)
 
     def forget(self) -> None:
         """Nothing lies side by side any more; what did takes no memory."""

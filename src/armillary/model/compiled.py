@@ -1,13 +1,13 @@
-"""Spoken words by compiled layers: the many small steps between two matrix products become a few.
+"""Spoken words by compiled layers: the many small steps between two matrix products become a few, or one.
 
     compile_words(model)      from now on ``Layer.go_on`` is compiled: what every spoken token passes through
     speak_once(model)         whatever one chat needs is compiled now, not when somebody waits
 
 One token is multiplied with each matrix quickly; norms, rotations and sums beside it, each an operation of its own,
-take a quarter of the time even of a model whose matrices fill 160 MB. Several are multiplied slowly, which
-``few_rows`` mends in float32. Compiling needs a C++ compiler, and a quarter of
-a minute of an idle core for each way of speaking (one chat, several, guesses verified); the next process finds most of
-it done. Numbers are those of plain layers to rounding. What it saves stands in docs/log.md.
+take a quarter of the time even of a model whose matrices fill 160 MB. In float32 and on one thread a layer is one call
+of ``few_tokens``, made in a second. Otherwise torch compiles it, which takes a quarter of a minute of an idle core for
+each way of speaking (one chat, several, guesses verified); the next process finds most of it done. Both need a C++
+compiler. Numbers are those of plain layers to rounding. What it saves stands in docs/log.md.
 """
 
 from types import MethodType
@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from armillary.errors import ConfigError
-from armillary.model.few_rows import compiler, give_few_rows
+from armillary.model.few_tokens import compiler, few_tokens_help, give_few_tokens
 from armillary.model.tower import Layer
 from armillary.model.two_towers import TwoTowers
 
@@ -33,12 +33,13 @@ def check_compiled(*, weights: str, offload: str, device: torch.device) -> None:
 
 
 def compile_words(model: TwoTowers) -> None:
-    """Let every layer of ``model`` go on compiled; on one thread its matrices are multiplied by ``few_rows``."""
-    if torch.get_num_threads() == 1:
-        for layer in model.transformer.layers:
-            give_few_rows(layer)
-        model.lay_side_by_side()
-    compile_part(model, "go_on")
+    """Let every layer of ``model`` go on compiled, by ``few_tokens`` where that can be."""
+    layers = list(model.transformer.layers)
+    if all(few_tokens_help(layer) for layer in layers):
+        for layer in layers:
+            give_few_tokens(layer)
+    else:
+        compile_part(model, "go_on")
 
 
 def speak_once(model: TwoTowers) -> None:

@@ -175,13 +175,17 @@ def _video_part(
 
 
 def _control_parts(parts: Parts, stretches: Sequence[Stretch], video: Part) -> list[Part]:
-    """The controls, given as a whole, each where the film itself is."""
+    """The controls, given as a whole, each where the film itself is, as large as this checkpoint knows them."""
     patch = parts.sizes.latent_patch
     hidden = torch.zeros_like(video.hidden)
+    kinds = [() if stretch.request.controlled is None else tuple(stretch.request.controlled.films)
+             for stretch in stretches]  # fmt: skip
     found = []
-    for films in zip(*(stretch.controls for stretch in stretches), strict=True):
+    for number, films in enumerate(zip(*(stretch.controls for stretch in stretches), strict=True)):
         numbers = torch.cat([to_numbers(film) for film in films]).to(parts.device)
-        tokens = patchify(encode_in_pieces(parts.vae, numbers), patch)
+        scale = torch.tensor([parts.defaults.control_scale.get(own[number], 1.0) for own in kinds])
+        latents = encode_in_pieces(parts.vae, numbers)
+        tokens = patchify(latents * scale.to(latents).view(-1, 1, 1, 1, 1), patch)
         found.append(Part(modality="video", tokens=tokens, hidden=hidden, positions=video.positions))
     return found
 

@@ -44,9 +44,9 @@ def load(
     ``device``: cpu or cuda, by default CUDA where there is one. ``dtype``: bfloat16 or float32, by default
     bfloat16 where the hardware multiplies it. ``weights``: int8 keeps the towers' matrices as whole numbers, which on
     a processor is faster and smaller, and not exact. ``offload``: towers or layers, whichever alone is then in memory
-    while it works; slower, and exact. ``compiled``: words are said by compiled layers, after a quarter of a minute that
-    the first of them takes (``model/compiled.py``). Raises ``CheckpointError`` if there is no such checkpoint,
-    ``ConfigError`` for a device, dtype, weights, offload or compiled that cannot be used.
+    while it works; slower, and exact. ``compiled``: words are said by compiled layers, which the first of them waits
+    for, a few seconds or a quarter of a minute (``model/compiled.py``). Raises ``CheckpointError`` if there is no such
+    checkpoint, ``ConfigError`` for a device, dtype, weights, offload or compiled that cannot be used.
     """
     folder = find_checkpoint(name_or_folder)
     if device is not None and device.split(":")[0] == "cuda" and not torch.cuda.is_available():

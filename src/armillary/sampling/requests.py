@@ -42,12 +42,11 @@ class Defaults:
     frames it makes in one walk, and the task it was told in training where the actions said everything.
 
     ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
-
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
-    on from its middle (``onwards.py``). ``filmless``: modes in which it has
-    learnt to act without a film beside the actions, and acts so where nobody asks for the film. ``told``: whether the
-    folder says all this at all: it is kept in ``defaults.json``, and without the file these values hold.
+    on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
+    nobody asks for one. ``control_scale``: of a kind of control, by what its latents are multiplied before the model
+    sees them. ``told``: whether the folder says all this at all, in ``defaults.json``; else these values hold.
     """
 
     size: tuple[int, int] = (128, 128)
@@ -58,6 +57,7 @@ class Defaults:
     steps: Mapping[str, int] = field(default_factory=dict)
     learnt: tuple[str, ...] = ()
     filmless: tuple[str, ...] = ()
+    control_scale: Mapping[str, float] = field(default_factory=dict)
     told: bool = False
 
     def warning(self, mode: Mode) -> str:
@@ -82,9 +82,9 @@ class Defaults:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             size = (int(found["size"][0]), int(found["size"][1]))
-            frames = int(found.get("frames", 17))
-            return cls(size=size, fps=float(found["fps"]), frames=frames, task=str(found.get("task", "")),
-                       untrained=str(found.get("untrained", "")), told=True,
+            return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
+                       task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
+                       control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
                        steps={str(mode): int(steps) for mode, steps in found.get("steps", {}).items()},
                        learnt=tuple(str(mode) for mode in found.get("learnt", ())),
                        filmless=tuple(str(mode) for mode in found.get("filmless", ())))  # fmt: skip

@@ -91,7 +91,7 @@ class ServeSettings:
     weights: Literal["plain", "int8"] = "plain"
     """int8 keeps the towers' matrices as whole numbers: smaller and faster on a processor, not exact."""
     compiled: bool = False
-    """Words are said by compiled layers: quicker; a worker is ready a quarter of a minute later the first time."""
+    """Words are said by compiled layers: quicker; a worker is ready 2 to 15 seconds later."""
     threads: int = 1
     """Threads of one computing process."""
     niceness: int = 10

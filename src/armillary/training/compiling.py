@@ -12,7 +12,7 @@ from typing import Literal
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers
 from armillary.model.compiled import compile_part
-from armillary.model.few_rows import compiler
+from armillary.model.few_tokens import compiler
 
 
 def compile_layers(model: TwoTowers, part: Literal["generate", "read"]) -> None:

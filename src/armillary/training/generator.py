@@ -95,7 +95,10 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     learnt = [name for name, has in (("onwards", run.flow.onwards > 0), ("transfer", under_control)) if has]
     write_checkpoint(
         run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
-        defaults={"filmless": ["policy"] if alone else [], "learnt": learnt},
+        defaults={
+            "filmless": ["policy"] if alone else [], "learnt": learnt,
+            "control_scale": dict(run.flow.held.scale) if under_control else {},
+        },
         sound=run.sound_tokenizer or sound_tokenizer_of(run.start),
     )  # fmt: skip
     return finished
@@ -122,8 +125,9 @@ def write_checkpoint(
     ``sound``: the sound tokenizer's folder, for a model that has a sound port.
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
     ``steps`` of each mode where another number than the mode's own is better, ``filmless``: modes in which it has
-    learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer), and
-    ``untrained``, one sentence that warns whoever asks a generator that has not been trained.
+    learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer),
+    ``control_scale``: how large it has seen each kind of control, and ``untrained``, one sentence that warns whoever
+    asks a generator that has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
     parts = {"vae": vae, "text_tokenizer": words} | ({"sound_tokenizer": sound} if sound else {})

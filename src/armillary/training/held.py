@@ -8,8 +8,8 @@ cut from that of the whole episode, which is what ``armillary controls`` writes.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from armillary import controls
 from armillary.datasets.control_films import control_of
 from armillary.datasets.raw import lived_again
 from armillary.embodiments import Embodiment
-from armillary.errors import DataError
+from armillary.errors import ConfigError, DataError
 from armillary.prompts import control_prompt
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
@@ -37,12 +37,23 @@ class HeldConfig:
     """How films under controls are drawn, one control each. ``share``: of the batches of films, where there are such.
 
     ``begun``: of these the share whose first frame is given; ``unheld``: the share told of a control and shown none, to
-    which sampling compares what is held.
+    which sampling compares what is held. ``scale``: by what a kind's latents are multiplied, here and later in sampling
+    (``Defaults.control_scale``); the tokenizer makes those of edges and labels four times as large as a film's.
+    ``kinds``: how often each kind is drawn.
     """
 
     share: float = 0.15
     begun: float = 0.4
     unheld: float = 0.1
+    scale: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(HELD, 1.0))
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "kinds"):
+            if wrong := [kind for kind, number in getattr(self, name).items() if kind not in HELD or number < 0]:
+                raise ConfigError(f"{name} has {wrong[0]!r}: it must map {', '.join(HELD)} to numbers, none below 0.")
+        if not sum(self.kinds.values()):
+            raise ConfigError("kinds are all 0: leave share at 0 where no film shall be held.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +63,11 @@ class Held:
     windows: Windows
     controls: Tensor
     words: Sequence[str]
+
+    def shown(self, rows: Sequence[int], kinds: Sequence[int], scale: Mapping[str, float]) -> Tensor:
+        """Tokens bf16 b m d of one control of each row, as the model is to see them."""
+        by = torch.tensor([scale.get(HELD[kind], 1.0) for kind in kinds], dtype=self.controls.dtype)
+        return self.controls[rows, kinds] * by[:, None, None]
 
     def prompt(self, row: int, kind: int) -> str:
         """What is asked of a window held by one control, as sampling's own dialect says it."""

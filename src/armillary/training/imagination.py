@@ -249,16 +249,16 @@ class FlowSource:
     def _under_control(self, held: Held, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
         """Films of which a control says where everything is; ``hears_control``: what another film's would cost."""
         config = self._config
-        rows = rng.integers(len(pool.windows), size=samples)
-        kinds = rng.integers(len(HELD), size=samples)
-        pairs = zip(rows.tolist(), kinds.tolist(), strict=True)
+        rows = rng.integers(len(pool.windows), size=samples).tolist()
+        kinds = [HELD.index(drawn(config.held.kinds, rng)) for _ in range(samples)]
+        pairs = zip(rows, kinds, strict=True)
         prompts = ["" if rng.random() < config.drop_prompt else held.prompt(*pair) for pair in pairs]
-        control = None if rng.random() < config.held.unheld else held.controls[rows, kinds]
+        control = None if rng.random() < config.held.unheld else held.shown(rows, kinds, config.held.scale)
         begun = torch.from_numpy(rng.random(samples) < config.held.begun)
         torch_rng, level = self._levels(rng, samples, config.full_noise_films)
         first = torch.arange(pool.cells * pool.frames) < pool.cells
         exercise = Exercise(
-            pool=pool, rows=rows.tolist(), prompts=prompts, video_level=level[:, None] * ~(begun[:, None] & first),
+            pool=pool, rows=rows, prompts=prompts, video_level=level[:, None] * ~(begun[:, None] & first),
             action_level=None, film_weight=torch.ones(samples), listen=False, control=control,
         )  # fmt: skip
         again = torch.Generator()
