@@ -267,7 +267,8 @@ def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
     States are compared in every moment, pictures in the first and in the last two beforehand. And how often a
     classifier tells twin and partner apart by the last of these, and, to see that it can, by the one that follows.
     """
-    made, missed, unlike, alarms, done = 0, 0, 0, 0, 0
+    made, unlike, alarms, done = 0, 0, 0, 0
+    missed: list[int] = []
     before, after = list[Any](), list[Any]()
     for seed in in_time(range(first, first + count), within):
         done += 1
@@ -281,7 +282,8 @@ def twins(world: str, count: int, first: int, within: float) -> dict[str, Any]:
                 continue
             twin = record(world, seed, "still", extras=(), twin="any", size=SMALL)
         made, spell = made + 1, twin.recipe["twin"]
-        missed += not any(n == spell["item"] and law == spell["kind"] for _, n, law in broken(twin))
+        if not any(n == spell["item"] and law == spell["kind"] for _, n, law in broken(twin)):
+            missed.append(seed)
         assert all(life.frames["main"][until - 1].any() for life in (partner, twin))
         pictures = all(np.array_equal(partner.frames[c][:until], twin.frames[c][:until]) for c in twin.frames)
         states = all(np.array_equal(partner.states[s][:until], twin.states[s][:until]) for s in twin.states)

@@ -121,6 +121,7 @@ def _square(life: Life, items: Sequence[Item], fast: int, slow: int, step: int) 
     speed = life.velocities[step, fast] - life.velocities[step, slow]
     if items[slow].fixed:
         path = away + np.linspace(0, 0.4, 60)[:, None] * speed
+        path = path[path[:, 2] + life.positions[step, slow, 2] > min(items[fast].half)]  # the floor still stops it
         return bool(inside(items[slow], path @ matrix(items[slow].quaternion), share=0.7).any())
     way = speed / max(float(np.linalg.norm(speed)), 1e-9)
     miss = float(np.linalg.norm(away - (away @ way) * way))
