@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.records import Question
-from armillary.worlds.captions import NUMBERS
+from armillary.worlds.captions import NUMBERS, box_words
 from armillary.worlds.questions import listed
 from armillary.worlds.tabletop_tasks import COLOURS, SHAPES
 
@@ -25,6 +25,10 @@ HALF, CLEAR = 4.0, 0.5  # cells of the eyes: from the middle of a picture to its
 SHORTENED = 1.4  # times that a step away looks shorter than one aside
 EXTREMES = (("furthest to the left", 0, 1), ("furthest to the right", 0, -1), ("nearest to the camera", 1, -1),
             ("furthest from the camera", 1, 1))  # fmt: skip
+_BOXED = {  # width and height of the middle of a picture, and how much more of each a picture further down; n 8,442
+    "ball": ((0.096, 0.061), (0.096, 0.062)), "cross": ((0.132, 0.087), (0.153, 0.114)),
+    "cube": ((0.114, 0.081), (0.141, 0.093)), "cylinder": ((0.099, 0.068), (0.132, 0.081)),
+}  # fmt: skip
 NAMES = tuple(sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES))
 
 
@@ -75,12 +79,22 @@ def asked(table: Table, rng: np.random.Generator) -> list[Question]:
             continue
         along = ("right" if right > 0 else "left") if abs(right) > abs(away) else ("behind" if away > 0 else "in front")
         found.append(_question("relation", f"Seen from the {names[other]}, where is the {name}?", along))
-    return found
+    return found + [_question("box", f"Where is the {name}?", _box(name, place)) for name, place in
+                    zip(names, places, strict=True)]  # fmt: skip
 
 
 def shown(names: Sequence[str]) -> str:
     """What stands on a table, in the words of its captions: "On the table: a red cube and a blue ball."."""
     return f"On the table: {listed(names)}."
+
+
+def _box(name: str, place: NDArray[np.float64]) -> str:
+    """The box of a thing in the middle of its kind's size, as a picture shows it from there."""
+    x, y = (place + HALF) / (2 * HALF)
+    width, height = (at + more * (y - 0.5) for at, more in _BOXED[name.split()[1]])
+    edges = np.clip((x - width / 2, y - height / 2, x + width / 2, y + height / 2), 0, 1)
+    left, top, right, bottom = (round(1000 * edge) for edge in edges.tolist())
+    return box_words((left, top, right, bottom), (1000, 1000))
 
 
 def _question(task: str, words: str, answer: str) -> Question:

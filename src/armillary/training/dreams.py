@@ -29,7 +29,8 @@ CLARITY = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """One stage of dreams: ``shares`` of the tasks that are asked (colour, shape, count, extreme, relation)."""
+    """One stage of dreams: ``shares`` of the tasks that are asked (colour, shape, count, extreme, relation,
+    box)."""
 
     stage: Stage
     shares: Mapping[str, float]

@@ -37,11 +37,13 @@ KINDS = ("still",) * 7 + ("film",) * 2 + ("prompt",)
 class ReasonerRun:
     """Everything that decides how a reasoner is trained. ``data``: raw episodes; ``out``: the run's folder.
 
-    ``origin``: a checkpoint whose words the reasoner already knows; its generator is kept as it is, and its eyes too
-    if ``seeing``, else they begin anew. ``eyes``: the stage in which they are taught to see before the talk begins.
+    ``origin``: a checkpoint whose words the reasoner already knows, in place of a fresh ``model``; its generator is
+    kept as it is, ears included, and its eyes too if ``seeing``, else they begin anew. ``eyes``: the stage in which
+    they are taught to see before the talk begins.
     ``keep``: how strongly the memory of prompts is held as the origin has it, so that its generator, which has learnt
     to read that memory, goes on understanding it (0: not at all). ``lessons``: stages of dreamt tables between eyes
-    and talk. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
+    and talk; ``taught``: the checkpoint whose words the eyes were taught to speak, where that is not the one to begin
+    with. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
     ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
     """
 
@@ -56,6 +58,7 @@ class ReasonerRun:
     eyes: Stage | None = None
     keep: float = 0.0
     lessons: tuple[Lesson, ...] = ()
+    taught: Path | None = None
     stills: Path | None = None
     look_once: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -90,14 +93,15 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         shutil.copytree(run.origin / "text_tokenizer", words)
     tokenizer = TextTokenizer.load(words) if words.exists() else learn_tokenizer(run.data, words)
     torch.manual_seed(run.stage.seed)
-    model = TwoTowers(run.model)
-    if run.origin is not None:
-        known = load_model(run.origin, dtype=torch.float32)
+    known = None if run.origin is None else load_model(run.origin, dtype=torch.float32)
+    model = TwoTowers(run.model if known is None else known.config)
+    if known is not None:
         model.transformer.load_state_dict(known.transformer.state_dict())
         known.requires_grad_(False)
         if run.seeing:
             model.visual.load_state_dict(known.visual.state_dict())
-    sight = Sight.of(model, tokenizer, NAMES) if run.lessons else None
+    spoken = model if run.taught is None else load_model(run.taught, dtype=torch.float32, towers=("reasoner",))
+    sight = Sight.of(spoken, tokenizer, NAMES) if run.lessons else None
     begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes, if these go on learning
     if run.eyes is not None and (run.look_once or not begun):
         seeing = open_eyes(model, tokenizer, run.data, run.eyes, run.out / "eyes", report)
