@@ -1,5 +1,7 @@
 """Dreamt tables: what is asked of them is true, in the tabletop's own words, as perfect eyes would show them."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,21 @@ def test_answers_are_true_of_a_table_that_is_known():
     assert said["Seen from the red cube, where is the blue ball?"] == "right"
     assert said["Seen from the blue ball, where is the green ball?"] == "in front"
     assert said["Seen from the green ball, where is the red cube?"] == "behind"
+    assert said["Where is the red cube?"] == "<|box_start|>(8,7),(17,18)<|box_end|>"
+
+
+def test_boxes_lie_where_things_are_and_are_as_large_as_the_tabletop_shows_them():
+    episode = record_tabletop(3, views=("front",), extras=(), max_steps=2)
+    (size,) = {frames.shape[1:3] for frames in episode.frames.values()}
+    names, boxes = zip(*episode.boxes[0].items(), strict=True)
+    edges = np.array(boxes) / (size[1], size[0], size[1], size[0])
+    middles = (edges[:, :2] + edges[:, 2:]) / 2
+    table = Table(names=names, places=middles * 8 - 4, cells=np.arange(len(names)), side=3)
+    said = {q.words: q.answer for q in asked(table, rng(0))}
+    assert len(names) > 2
+    for name, (left, top, right, bottom) in zip(names, edges, strict=True):
+        dreamt_box = [int(n) / 100 for n in re.findall(r"\d+", said[f"Where is the {name}?"])]
+        np.testing.assert_allclose(dreamt_box, (left, top, right, bottom), atol=0.03)
 
 
 def test_they_are_asked_as_the_tabletop_asks():

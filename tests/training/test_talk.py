@@ -1,5 +1,6 @@
 """What the reasoner learns from: answers alone, pictures in the places kept for them, batches from chance alone."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ from tiny import moving_square, small_checkpoint, small_config, small_model
 
 from armillary.datasets.raw import save_raw
 from armillary.errors import ConfigError
-from armillary.model import TwoTowers, load_model
+from armillary.model import TwoTowers, load_model, save_model
 from armillary.records import Question
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.dreams import Lesson
+from armillary.training.heard import with_ears
 from armillary.training.loop import Stage
 from armillary.training.reasoner import ReasonerRun, drift, learn_tokenizer, train_reasoner
 from armillary.training.talk import DOING, NO_LABEL, REPORT, TalkSource, pictures_of, prompts_of, talk_loss
@@ -214,6 +216,28 @@ def test_a_reasoner_that_keeps_its_memory_strays_less_from_what_the_generator_kn
         strayed[keep] = drift(load_model(out / "checkpoint", dtype=torch.float32), known, prompts).item()
     assert drift(known, known, prompts).item() == 0.0
     assert 0.0 < strayed[20.0] < 0.3 * strayed[0.0]
+
+
+def test_a_reasoner_goes_on_beside_a_generator_that_hears_and_dreams_as_its_eyes_were_taught(raw, tmp_path):
+    origin = small_checkpoint(tmp_path / "origin")
+    model = with_ears(load_model(origin, dtype=torch.float32))
+    save_model(origin, model, dtype=torch.float32)
+    louder = load_model(origin, dtype=torch.float32)
+    with torch.no_grad():
+        louder.transformer.embed_tokens.weight.mul_(2.0)
+    save_model(tmp_path / "taught", louder, dtype=torch.float32)
+    stage = Stage(name="r", steps=1, batch=2, rate=3e-3, warmup=1, bf16=False, log_every=1)
+    said = {}
+    for taught in (None, tmp_path / "taught"):
+        out = tmp_path / str(taught is None)
+        lesson = Lesson(stage=stage, shares={"box": 1.0})
+        run = ReasonerRun(data=raw, out=out, stage=stage, origin=origin, seeing=True, lessons=(lesson,), taught=taught)
+        assert train_reasoner(run, lambda _: None)
+        after = load_model(out / "checkpoint", dtype=torch.float32)
+        torch.testing.assert_close(after.transformer.audio_proj_in.weight, model.transformer.audio_proj_in.weight,
+                                   atol=1e-2, rtol=1e-2)  # fmt: skip
+        said[taught] = json.loads((out / "lesson_0/metrics.jsonl").read_text().splitlines()[0])["loss"]
+    assert said[None] != said[tmp_path / "taught"], "things look louder to eyes that were taught louder words"
 
 
 def test_there_is_no_memory_to_keep_without_an_origin(tmp_path):
