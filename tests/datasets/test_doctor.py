@@ -230,6 +230,12 @@ def test_a_room_whose_dark_and_bright_sides_are_exchanged_is_not_turned(clean):
     assert "turned-picture" not in {one.code for one in inspect_source(Set(exchanged)).oddities}
 
 
+def test_where_left_and_right_are_as_it_comes_no_episode_is_mirrored(clean):
+    some = [films(one, lambda f: f[:, :, ::-1]) if number in (1, 4, 6) else one for number, one in enumerate(clean)]
+    assert "turned-picture" not in {one.code for one in inspect_source(Set(some)).oddities}
+    assert "turned-picture" in {one.code for one in inspect_source(Set([*clean[:4], some[4], *clean[5:]])).oddities}
+
+
 def test_a_place_that_is_painted_anew_for_every_episode_has_no_colours_exchanged(clean):
     coats = ((1, 0.2), (0.9, 0.6), (0.3, 2.4), (1, 1), (0.5, 1.6), (1.2, 0.5), (0.35, 2.2), (0.8, 1.3))  # red, blue
     painted = [films(one, lambda f, red=red, blue=blue: (f * (red, 1, blue)).clip(0, 255).astype(np.uint8))
@@ -273,8 +279,10 @@ def test_a_car_that_waits_is_not_clipped_and_three_drives_need_not_foresee_one_a
     assert "actions-say-little" in codes(noise)
 
 
-def test_a_camera_that_is_not_carried_may_stand_still_and_a_steady_pace_is_neither_clipped_nor_noise(standing):
+@pytest.mark.parametrize("who", ["camera_pose", "av"])
+def test_a_camera_that_is_not_carried_may_stand_still_and_a_steady_pace_is_neither_clipped_nor_noise(standing, who):
     rng = np.random.default_rng(0)
+    standing = [replace(one, embodiment=who) for one in standing]
     shaken = [actions(one, lambda a: a + rng.normal(0, 0.02, a.shape)) for one in standing]
     still = [replace(one, frames={**one.frames, "side": one.frames["side"][[*range(12), *[12] * (FRAMES - 12)]]})
              for one in shaken]  # fmt: skip
