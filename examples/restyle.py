@@ -1,7 +1,8 @@
 """Restyling: the edges of a film hold another one, which moves as it does and looks as the words say.
 
 Writes a film: the recording, its edges, and what was imagined under them; prints how many of the edges were kept.
-Run: python examples/restyle.py --checkpoint FOLDER, with a model that has learnt transfer; the bundled one has not.
+Run: python examples/restyle.py, or --checkpoint FOLDER with another model that has learnt transfer. The bundled one
+keeps shapes and places, and gives them looks of its own: it does not heed words.
 """
 
 import argparse

@@ -32,6 +32,7 @@ from armillary.training.dreams import Lesson
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.generator import GeneratorRun, train_generator
 from armillary.training.heard import HeardRun
+from armillary.training.held import HeldConfig
 from armillary.training.imagination import FlowConfig
 from armillary.training.loop import Report, Stage
 from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
@@ -189,11 +190,12 @@ def pico_reasoner() -> Run:
     return Reasoner(
         data=Path("runs/pico/raw"), stills=Path("runs/pico/stills"), out=Path("runs/pico/reasoner"), stage=stage,
         eyes=eyes, look_once=True, longest=288, most=6, origin=Path("runs/pico/words/checkpoint"),
-        shares={"shape": 0.1, "colour": 0.35, "extreme": 0.35, "relation": 0.4, "report": 0.05, "box": 0.05},
+        shares={"shape": 0.1, "colour": 0.35, "extreme": 0.35, "relation": 0.4, "report": 0.05, "box": 0.5},
         lessons=(
             _lesson(130, 5e-3, colour=0.85, shape=0.15),
             _lesson(120, 5e-3, extreme=0.8, colour=0.15, shape=0.05),
             _lesson(420, 6e-3, relation=0.88, extreme=0.08, colour=0.03, count=0.01),
+            _lesson(300, 5e-3, box=0.88, relation=0.06, extreme=0.04, colour=0.02),
         ),
     )  # fmt: skip
 
@@ -269,16 +271,14 @@ def pico_amends() -> Run:
 
 
 def pico_generator() -> Run:
-    """The bundled model, ``runs/pico/generator/checkpoint``; it came in parts of other shares (docs/log.md).
-
-    A third are single frames, most of them the policy's; some films go on, are heard, or held. It goes on if stopped.
-    """
+    """The bundled model, ``runs/pico/generator/checkpoint``; it came in parts of other shares (docs/log.md)."""
     stage = Stage(
         name="generator", steps=6000, batch=32, rate=2e-3, muon=True, warmup=100, decay=0.4, threads=2, compile=True
     )  # fmt: skip
     flow = FlowConfig(
         stills_share=0.35, still_policy=0.75, missing=0.75, full_noise=0.8, full_noise_films=0.25, action_share=0.92,
-        onwards=0.2, modes={"forward-dynamics": 0.65, "inverse-dynamics": 0.3, "policy": 0.05},
+        onwards=0.2, held=HeldConfig(share=0.4, begun=0.3),
+        modes={"forward-dynamics": 0.65, "inverse-dynamics": 0.3, "policy": 0.05},
     )  # fmt: skip
     return Generator(
         origin=Path("runs/pico/reasoner/checkpoint"), cache=Path("runs/pico/cache"), stills=Path("runs/pico/frames"),

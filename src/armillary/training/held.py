@@ -39,14 +39,16 @@ class HeldConfig:
     ``begun``: of these the share whose first frame is given; ``unheld``: the share told of a control and shown none, to
     which sampling compares what is held. ``scale``: by what a kind's latents are multiplied, here and later in sampling
     (``Defaults.control_scale``); the tokenizer makes those of edges and labels four times as large as a film's.
-    ``kinds``: how often each kind is drawn.
+    ``kinds``: how often each kind is drawn. Both as Pico is taught.
     """
 
     share: float = 0.15
     begun: float = 0.4
     unheld: float = 0.1
-    scale: Mapping[str, float] = field(default_factory=dict)
-    kinds: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(HELD, 1.0))
+    scale: Mapping[str, float] = field(default_factory=lambda: {"edge": 0.25, "depth": 0.5, "segmentation": 0.25})
+    kinds: Mapping[str, float] = field(
+        default_factory=lambda: {"edge": 0.28, "blur": 0.12, "depth": 0.25, "segmentation": 0.35}
+    )
 
     def __post_init__(self) -> None:
         for name in ("scale", "kinds"):
