@@ -94,7 +94,7 @@ def test_what_is_heard_begins_when_things_touch(world):
 
 def test_twins_are_found_and_equal_until_the_moment():
     told = look.twins("physics", 1, 30, 60.0)
-    assert told == {"seeds": 1, "twins": 1, "not_found": 0, "unlike_before": 0, "false_alarms": 0}
+    assert told == {"seeds": 1, "twins": 1, "not_found": [], "unlike_before": 0, "false_alarms": 0}
 
 
 def test_a_sound_that_is_late_is_found():
