@@ -97,6 +97,7 @@ MISTAKES = [
         "actions.json",
     ),
     ("imagine", "text-to-video", "OUT", "--prompt", "a cube", "--dtype", "float16"),
+    ("imagine", "text-to-video", "OUT", "--prompt", "a cube", "--upsample", "yes"),
     ("imagine", "transfer", "OUT"),
     ("imagine", "transfer", "OUT", "--control", "edge"),
     ("imagine", "transfer", "OUT", "--control", "edges=frame.png"),
@@ -155,13 +156,13 @@ def test_a_line_that_cannot_be_read_is_code_2(line, place, armillary):
 
 def test_a_film_and_its_request_are_written_together(place, armillary, checkpoint):
     line = ("imagine", "text-to-video", "out/film", "--prompt", "a cube", "--size", 32, 32, "--frames", 5, "--steps", 1)
-    assert armillary(*line, "--seed", 7, "--checkpoint", checkpoint)[0] == 0
+    assert armillary(*line, "--upsample", "no", "--seed", 7, "--checkpoint", checkpoint)[0] == 0
     made = place / "out/film"
     assert sorted(path.name for path in made.iterdir()) == ["provenance.json", "sample_args.json", "vision.mp4"]
     film, fps = read_video(made / "vision.mp4")
     asked = json.loads((made / "sample_args.json").read_text())
     assert film.shape == (5, 32, 32, 3)
-    assert (fps, asked["seed"], asked["prompt"]) == (10, 7, "a cube")
+    assert (fps, asked["seed"], asked["prompt"], asked["upsample"]) == (10, 7, "a cube", False)
     assert json.loads((made / "provenance.json").read_text())["request"] == asked
     assert [path.name for path in (place / "out").iterdir()] == ["film"]
 

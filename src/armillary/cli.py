@@ -23,7 +23,19 @@ import tyro
 import armillary
 from armillary.cli_data import controls, export, factory, inspect, simulate, worlds
 from armillary.cli_drive import drive
-from armillary.cli_parts import Controls, Json, Matrices, Offload, Size, Weights, pairs, progress, write_text
+from armillary.cli_parts import (
+    Controls,
+    Json,
+    Matrices,
+    Offload,
+    Size,
+    Upsample,
+    Weights,
+    pairs,
+    progress,
+    told_upsample,
+    write_text,
+)
 from armillary.cli_plan import explain, plan
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
@@ -60,6 +72,8 @@ def imagine(
     *,
     checkpoint: str = "pico",
     prompt: str | None = None,
+    upsample: Upsample = None,
+    upsample_model: str | None = None,
     negative_prompt: str | None = None,
     image: Path | None = None,
     last_image: Path | None = None,
@@ -101,6 +115,9 @@ def imagine(
         out: A new folder.
         checkpoint: A bundled model or a checkpoint folder.
         prompt: What is to be seen, or done.
+        upsample: Write the prompt out first: yes, by the checkpoint's reasoner; no; or the URL of a chat endpoint
+            (docs/upsampling.md). Where it is left out, as the checkpoint usually does.
+        upsample_model: Which of the endpoint's models; its key is read from ARMILLARY_UPSAMPLE_KEY.
         negative_prompt: What is not to be seen.
         image: The first picture, or the one that is to be changed.
         last_image: The last picture, for first-last-frame.
@@ -137,7 +154,7 @@ def imagine(
     from armillary.sampling.keep import check_new, keep_rollout, read_actions
 
     check_new(out)
-    given |= {"controls": pairs(controls, "control")}
+    given |= {"upsample": told_upsample(upsample), "controls": pairs(controls, "control")}
     given |= {"control_weights": pairs(control_weights, "control-weight")}
     given = {name: value for name, value in given.items() if value != {}}
     if actions is not None:

@@ -20,6 +20,14 @@ Offload = Literal["none", "towers", "layers"]
 Json = Annotated[bool, tyro.conf.arg(name="json")]
 
 
+Upsample = Annotated[str | None, tyro.conf.arg(metavar="yes|no|URL")]
+
+
+def told_upsample(word: str | None) -> bool | str | None:
+    """Yes and no as a request says them; a URL stays one."""
+    return {"yes": True, "no": False}.get(word, word) if word is not None else None
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr that is told the share done, 0 to 1; nothing where nobody watches."""

@@ -105,6 +105,8 @@ class Asked(TypedDict, total=False):
     """One request. Absent means the mode's default; an unknown name is an error."""
 
     prompt: str
+    upsample: Any  # write the prompt out first: True (the reasoner does), False, or the URL of a chat endpoint
+    upsample_model: str  # which of the endpoint's models
     negative_prompt: str
     image: Any  # a path, a PIL image, or uint8 h w 3
     last_image: Any

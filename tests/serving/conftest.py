@@ -25,6 +25,7 @@ from benchmarks.serving_process import Server, running
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_checkpoint(tmp_path_factory.mktemp("small") / "small", sound=True)
     told = {"size": [128, 128], "fps": 10.0, "steps": {"policy": 3}, "learnt": ["image-edit", "transfer"]}
+    told["upsampling"] = {"text-to-image": {"ask": "{prompt}, at length", "longest": 4}}
     save_embodiments(folder, [load_embodiment(name) for name in ("tabletop", "pusht", "droid", "av")])
     (folder / "defaults.json").write_text(json.dumps(told))
     return folder

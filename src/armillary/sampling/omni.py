@@ -26,6 +26,7 @@ from armillary.sampling.onwards import Onwards
 from armillary.sampling.parts import Parts, best_device, find_checkpoint
 from armillary.sampling.requests import Request, check_request
 from armillary.sampling.speak import Manner, speak, speak_many
+from armillary.sampling.upsampling import upsampled
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -112,6 +113,7 @@ class Omni:
         for words in dict.fromkeys(self.parts.defaults.warning(checked[i].mode) for i in pictured):
             if words:
                 warnings.warn(words, UntrainedWarning, stacklevel=2)
+        checked = upsampled(self.parts, checked)
         look = None if on_look is None else lambda number, film: on_look(pictured[number], film)
         imagined = imagine_all(
             self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel, on_look=look
@@ -165,6 +167,14 @@ class Omni:
         """The assistant's reply to chat turns (``speak.py`` says how they are written); with ``stream`` in pieces."""
         pieces = speak(self.parts, messages, Manner.of(how))
         return pieces if stream else "".join(pieces)
+
+    def upsample(self, prompt: str, /, mode: str = "text-to-image", **asked: Unpack[Asked]) -> str:
+        """The longer words that ``imagine`` would take for these in a mode, with the other fields of the request.
+
+        The reasoner writes them, or whom ``upsample`` names. ``RequestError`` if the checkpoint says nothing of how.
+        """
+        request = self._checked(0, {"upsample": True, **asked, "prompt": prompt, "mode": mode}, 1)
+        return upsampled(self.parts, [request])[0].prompt
 
     def read(self, prompt: str) -> Memory:
         """The reasoner's keys and values of a prompt, as given: read once, kept, and shared by whoever asks again."""

@@ -24,6 +24,7 @@ from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
 from armillary.sampling.requests import FRAMES_A_LATENT, check_request, embodiment_of
 from armillary.sampling.solver import walk
+from armillary.sampling.upsampling import upsampled
 from armillary.tokenizers.streaming import StreamDecoder
 from armillary.tokenizers.video import SPACE, canvas_for, on_canvas
 
@@ -45,6 +46,7 @@ class Onwards:
             raise RequestError("a film that goes on needs to know whose actions will come: give embodiment.")
         still = {"actions": np.zeros((FRAMES_A_LATENT, body.width))}
         request = check_request("forward-dynamics", {**asked, **still}, parts.folder)
+        request = upsampled(parts, [request])[0]
         assert request.film is not None and request.schedule is not None
         self._parts, self._body, self._words = parts, body, request.prompt
         self._fps, self._schedule, self._size = request.fps, request.schedule, request.size

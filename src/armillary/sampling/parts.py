@@ -25,8 +25,8 @@ from armillary.model.sizes import ModelConfig
 from armillary.model.stock import Stock, check_offload
 from armillary.model.two_towers import TwoTowers
 from armillary.model.weights import load_config, load_model, open_model
+from armillary.sampling.defaults import Defaults
 from armillary.sampling.hub import fetch, is_hub_id
-from armillary.sampling.requests import Defaults
 from armillary.tokenizers.sound import SoundVAE
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import VideoVAE

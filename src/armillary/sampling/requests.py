@@ -17,81 +17,25 @@ import torch
 from numpy.typing import NDArray
 
 from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
-from armillary.errors import CheckpointError, ConfigError, DataError, RequestError
+from armillary.errors import ConfigError, DataError, RequestError
 from armillary.modes import Asked, Mode, check_asked, mode_named
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
 from armillary.sampling.controlled import Controlled, check_controls
+from armillary.sampling.defaults import Defaults
 from armillary.sampling.dialects import Walking, settle
 from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule
+from armillary.sampling.templates import Upsampling, settle_upsampling
 from armillary.sampling.values import MOST_FRAMES, number, whole, words
 from armillary.tokenizers.video import canvas_for
 
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
 FRAMES_A_LATENT = 4
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
-_ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse"}
+_ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse", "upsample", "upsample_model"}
 _TALK = {"prompt", "image", "video", "seed", "outputs"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Defaults:
-    """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, how many
-    frames it makes in one walk, and the task it was told in training where the actions said everything.
-
-    ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
-    ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
-    ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
-    on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
-    nobody asks for one. ``control_scale``: of a kind of control, by what its latents are multiplied before the model
-    sees them. ``told``: whether the folder says all this at all, in ``defaults.json``; else these values hold.
-    """
-
-    size: tuple[int, int] = (128, 128)
-    fps: float = 10.0
-    frames: int = 17
-    task: str = ""
-    untrained: str = ""
-    steps: Mapping[str, int] = field(default_factory=dict)
-    learnt: tuple[str, ...] = ()
-    filmless: tuple[str, ...] = ()
-    control_scale: Mapping[str, float] = field(default_factory=dict)
-    told: bool = False
-
-    def warning(self, mode: Mode) -> str:
-        """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so."""
-        return self.untrained or (self.unlearnt(mode.name) if mode.apart else "")
-
-    def unlearnt(self, name: str) -> str:
-        """One sentence, if the makers do not say that the checkpoint has learnt what is called ``name``; else empty."""
-        if name in self.learnt:
-            return ""
-        return (
-            f"this checkpoint does not say that it has learnt {name}: what it makes may not be what is asked. "
-            f"Take one that has, or post-train it and name {name!r} under 'learnt' in its defaults.json."
-        )
-
-    @classmethod
-    def load(cls, folder: Path) -> "Defaults":
-        """From a checkpoint folder; ``CheckpointError`` if its file is broken."""
-        path = folder / "defaults.json"
-        if not path.is_file():
-            return cls()
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            size = (int(found["size"][0]), int(found["size"][1]))
-            return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
-                       task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
-                       control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
-                       steps={str(mode): int(steps) for mode, steps in found.get("steps", {}).items()},
-                       learnt=tuple(str(mode) for mode in found.get("learnt", ())),
-                       filmless=tuple(str(mode) for mode in found.get("filmless", ())))  # fmt: skip
-        except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as broken:
-            raise CheckpointError(
-                f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."
-            ) from broken
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,8 +46,8 @@ class Request:
     actions in model space. ``controlled``: what holds the film. ``frames``: how long the film is to be.
     ``negative_prompt``: None means that the walk without the prompt reads the empty string, as in training.
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
-    the film is to be heard, too. ``filmless``: actions are found beside the given picture alone. ``record``: all of it
-    as plain data.
+    the film is to be heard, too. ``filmless``: actions are found beside the given picture alone. ``upsampling``: what
+    is to be done with the prompt before. ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -127,6 +71,7 @@ class Request:
     system: str | None = None
     shortcuts: Shortcuts = EXACT
     filmless: bool = False
+    upsampling: Upsampling | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -188,12 +133,18 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         actions=None if actions is None or embodiment is None else embodiment.encode(actions),
         embodiment=embodiment,
         latents=_latents(mode, given, frames),
+        upsampling=settle_upsampling(mode, given, defaults.upsampling),
     )
-    alone = (
-        mode.name in defaults.filmless and request.outputs == ("actions",) and frames <= mode.frames
-        and request.dialect == "native" and "video" not in request.latents
-    )  # fmt: skip
-    return Request(**{**vars(request), "filmless": alone, "record": _record(request, actions, walking)})
+    record = _record(request, actions, walking)
+    if given.get("upsample") is False:
+        record["upsample"] = False
+    return replace(request, filmless=_alone(request, defaults), record=record)
+
+
+def _alone(request: Request, defaults: Defaults) -> bool:
+    """Whether actions are found without a film beside them."""
+    usual = request.mode.name in defaults.filmless and request.dialect == "native" and "video" not in request.latents
+    return usual and request.outputs == ("actions",) and request.frames <= request.mode.frames
 
 
 def _unguided(controlled: Controlled | None) -> Controlled | None:
@@ -388,6 +339,8 @@ def _record(request: Request, actions: Array | None, walking: Walking | None) ->
         record["actions"] = actions.tolist()
     if request.sound:
         record["sound"] = True
+    if request.upsampling is not None:
+        record |= request.upsampling.record()
     if (held := request.controlled) is not None:
         record["controls"] = {kind: fingerprint(film) for kind, film in held.films.items()}
         record["control_weights"] = dict(zip(held.films, held.weights, strict=True))

@@ -21,8 +21,9 @@ from armillary.embodiments import Embodiment, load_embodiments
 from armillary.errors import ArmillaryError, CheckpointError, RequestError
 from armillary.modes import MODES, Mode, mode_named
 from armillary.sampling.abilities import makes_sound
+from armillary.sampling.defaults import Defaults
 from armillary.sampling.parts import find_checkpoint
-from armillary.sampling.requests import Defaults, Request, check_request
+from armillary.sampling.requests import Request, check_request
 from armillary.serving.bell import Bell
 from armillary.serving.fetch import Fetcher
 from armillary.serving.files import Files
@@ -99,6 +100,11 @@ class Desk:
     def steps(self, mode: Mode) -> int:
         """In how many steps this checkpoint does a mode best."""
         return self.defaults.steps.get(mode.name, mode.steps)
+
+    def upsampling(self, mode: Mode) -> bool | None:
+        """Whether a mode's prompts are usually written out first; None where the checkpoint does not say how."""
+        how = self.defaults.upsampling.get(mode.name)
+        return None if how is None else how.usual
 
     async def bytes_of(self, reference: Any, field: str, files: Mapping[str, bytes], owner: str) -> bytes:
         """The bytes behind an upload, a data URL, an allowed URL or an uploaded file's id."""

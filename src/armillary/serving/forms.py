@@ -46,6 +46,7 @@ NEUTRAL = {  # known to others, without effect here: only the value that asks fo
 }
 _BESIDE = ("model", "user", "deadline_seconds", "seconds", "width", "height")
 _CHUNK = ("action_chunk_size", "raw_action_dim", "domain_id")  # Cosmos' words about actions
+_UPSAMPLE = "whether the reasoner writes the prompt out first; by default as the checkpoint usually does"
 _REFERENCE = "a data URL, an allowed http(s) URL, or the id of an uploaded file"
 
 
@@ -64,6 +65,8 @@ def _fields() -> dict[str, Any]:
     fields: dict[str, Any] = {
         name: (_type_of(kind), None) for name, kind in Asked.__annotations__.items() if _type_of(kind) is not None
     }
+    fields["upsample"] = (bool | None, Field(default=None, description=_UPSAMPLE))
+    del fields["upsample_model"]  # whom else the words are sent to is nothing that a client may say
     for name in PICTURES:
         fields[name] = (str | dict[str, Any] | None, Field(default=None, description=_REFERENCE))
     for name in (*NAMES, REFERENCE):
@@ -119,6 +122,7 @@ class ImageBody(Strict):
     output_compression: int | None = Field(default=None, ge=0, le=100, description="quality, of jpeg and webp")
     user: str | None = Field(default=None, max_length=256)
     negative_prompt: str | None = None
+    upsample: bool | None = Field(default=None, description=_UPSAMPLE)
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
@@ -148,6 +152,7 @@ class SoundBody(Strict):
     audio_start: float | None = Field(default=None, ge=0, le=0)
     speed: float | None = Field(default=None, ge=1, le=1)
     negative_prompt: str | None = None
+    upsample: bool | None = Field(default=None, description=_UPSAMPLE)
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None

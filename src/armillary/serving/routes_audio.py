@@ -32,7 +32,7 @@ async def generate(request: Request) -> Response:
     if not desk.heard:
         raise bad(f"{desk.model} makes no sound: /v1/models says what it can do.", "model", "unsupported_mode")
     request.state.audit = {"user": body.user} if body.user else {}
-    given = {"negative_prompt": body.negative_prompt, "steps": body.num_inference_steps,
+    given = {"negative_prompt": body.negative_prompt, "upsample": body.upsample, "steps": body.num_inference_steps,
              "guidance": body.guidance_scale, "seed": body.seed}  # fmt: skip
     fps = desk.defaults.fps
     seconds = body.audio_length or desk.defaults.frames / fps

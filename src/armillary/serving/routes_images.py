@@ -78,7 +78,7 @@ async def _pictures(request: Request, mode: str, body: ImageBody, inputs: dict[s
     request.state.audit = {"user": body.user} if body.user else {}
     size = None if body.size in (None, "auto") else tuple(reversed([int(side) for side in str(body.size).split("x")]))
     given = {"prompt": body.prompt, "negative_prompt": body.negative_prompt, "size": size,
-             "steps": body.num_inference_steps, "guidance": body.guidance_scale}  # fmt: skip
+             "upsample": body.upsample, "steps": body.num_inference_steps, "guidance": body.guidance_scale}  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
     called = {plain: name for name, plain in SPELLINGS.items() if name in ("num_inference_steps", "guidance_scale")}
     seed = body.seed if body.seed is not None else 0
@@ -101,6 +101,6 @@ def _read(desk: Desk, made: list[dict[str, str]], form: str, quality: int | None
     for files in made:
         picture = in_form(desk.files.read(files["image.png"]), form, quality)
         told = json.loads(desk.files.read(files["provenance.json"]))
-        found.append({"b64_json": base64.b64encode(picture).decode(), "url": None, "revised_prompt": None,
-                      "provenance": told})  # fmt: skip
+        found.append({"b64_json": base64.b64encode(picture).decode(), "url": None,
+                      "revised_prompt": told["request"].get("upsampled_prompt"), "provenance": told})  # fmt: skip
     return found

@@ -155,7 +155,8 @@ def model_told(desk: Desk) -> dict[str, Any]:
     }
     every = {
         mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode), "guidance": mode.guidance,
-                    "frames": mode.frames, "sound": mode.may_sound and desk.heard, "history": mode.history}
+                    "frames": mode.frames, "sound": mode.may_sound and desk.heard, "history": mode.history,
+                    "upsampled": {None: "never", True: "usually", False: "if asked"}[desk.upsampling(mode)]}
         for mode in MODES.values()
     }  # fmt: skip
     modes = {name: told for name, told in every.items() if name in desk.modes}

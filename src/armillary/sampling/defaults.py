@@ -1,0 +1,72 @@
+"""What a checkpoint means when nobody asks for more: its ``defaults.json``, read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from armillary.errors import CheckpointError
+from armillary.modes import Mode, mode_named
+from armillary.sampling.templates import Template
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defaults:
+    """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, how many
+    frames it makes in one walk, and the task it was told in training where the actions said everything.
+
+    ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
+    ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
+    ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
+    on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
+    nobody asks for one. ``control_scale``: of a kind of control, by what its latents are multiplied before the model
+    sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``told``: whether the
+    folder says all this at all, in ``defaults.json``; else these values hold.
+    """
+
+    size: tuple[int, int] = (128, 128)
+    fps: float = 10.0
+    frames: int = 17
+    task: str = ""
+    untrained: str = ""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    learnt: tuple[str, ...] = ()
+    filmless: tuple[str, ...] = ()
+    control_scale: Mapping[str, float] = field(default_factory=dict)
+    upsampling: Mapping[str, Template] = field(default_factory=dict)
+    told: bool = False
+
+    def warning(self, mode: Mode) -> str:
+        """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so."""
+        return self.untrained or (self.unlearnt(mode.name) if mode.apart else "")
+
+    def unlearnt(self, name: str) -> str:
+        """One sentence, if the makers do not say that the checkpoint has learnt what is called ``name``; else empty."""
+        if name in self.learnt:
+            return ""
+        return (
+            f"this checkpoint does not say that it has learnt {name}: what it makes may not be what is asked. "
+            f"Take one that has, or post-train it and name {name!r} under 'learnt' in its defaults.json."
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> "Defaults":
+        """From a checkpoint folder; ``CheckpointError`` if its file is broken."""
+        path = folder / "defaults.json"
+        if not path.is_file():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            size = (int(found["size"][0]), int(found["size"][1]))
+            return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
+                       task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
+                       control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
+                       upsampling={mode_named(mode).name: Template.of(how)
+                                   for mode, how in found.get("upsampling", {}).items()},
+                       steps={str(mode): int(steps) for mode, steps in found.get("steps", {}).items()},
+                       learnt=tuple(str(mode) for mode in found.get("learnt", ())),
+                       filmless=tuple(str(mode) for mode in found.get("filmless", ())))  # fmt: skip
+        except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as broken:
+            raise CheckpointError(
+                f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."
+            ) from broken
