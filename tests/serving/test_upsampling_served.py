@@ -24,7 +24,7 @@ def test_a_mode_without_a_template_is_refused_before_it_is_kept(client):
     modes = client.get("/v1/models").json()["data"][0]["modes"]
     assert (modes["text-to-image"]["upsampled"], modes["text-to-video"]["upsampled"]) == ("if asked", "never")
     answer = client.post("/v1/videos", json={"prompt": "a cube", "upsample": True})
-    assert answer.status_code == 400 and "not for text-to-video" in answer.json()["error"]["message"]
+    assert answer.status_code == 400 and "a prompt of text-to-video" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [VideoBody, ImageBody, SoundBody])

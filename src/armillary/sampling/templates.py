@@ -79,9 +79,9 @@ def settle_upsampling(mode: Mode, given: Mapping[str, Any], templates: Mapping[s
     if asked is not True and not isinstance(asked, str):
         raise RequestError(f"upsample={asked!r} is no use: give True, False, or the URL of a chat endpoint.")
     if template is None:
-        known = f"for {', '.join(templates)} alone" if templates else "for no mode"
+        known = f", for {', '.join(templates)} alone" if templates else ""
         raise RequestError(
-            f"this checkpoint says {known} how a prompt is written out, not for {mode.name}: leave upsample out, or "
+            f"this checkpoint does not say how a prompt of {mode.name} is written out{known}: leave upsample out, or "
             "say it under 'upsampling' in its defaults.json."
         )
     if not prompt:

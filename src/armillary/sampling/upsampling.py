@@ -97,13 +97,17 @@ def _asked_at(request: Request, how: Upsampling) -> str:
         with refused:
             why = _reason(refused)
         raise RequestError(
-            f"{where} refused to write the prompt out ({refused.code}{why}): mend that, or ask with upsample=False."
+            f"{where} refused to write the prompt out ({refused.code}{why}): mend it, or ask with upsample=False."
         ) from refused
     except (URLError, HTTPException, OSError) as lost:
         raise RequestError(
-            f"{where} cannot be reached to write the prompt out ({lost}): mend that, or ask with upsample=False."
+            f"{where} cannot be reached to write the prompt out ({_cause(lost)}): mend it, or ask with upsample=False."
         ) from lost
     return _words(where, data)
+
+
+def _cause(lost: Exception) -> object:
+    return lost.reason if isinstance(lost, URLError) else lost
 
 
 def _words(where: str, data: bytes) -> str:
