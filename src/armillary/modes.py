@@ -22,8 +22,8 @@ class Mode:
     ``action``: ``none``, ``given`` or ``hidden``. ``needs``: the fields of ``Asked`` without which it cannot run;
     ``takes``: more that it may be given, beside what every mode takes. ``source``: the given image is not the first
     frame but stands before it, an item of its own. ``apart``: only checkpoints that say so have learnt it (``learnt``
-    in their ``defaults.json``). ``history``: in place of the image it may be given a film of what came before, 4k+1
-    frames; the actions then lead from that film's first frame on.
+    in their ``defaults.json``). ``sounds``: what is to be found is the film's sound. ``history``: in place of the image
+    it may be given a film of what came before, 4k+1 frames; the actions then lead from that film's first frame on.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Mode:
     steps: int
     guidance: float
     shift: float
+    sounds: bool = False
     frames: int = 17
     given_latent_frames: int = 1  # how many count as "first"
     also_last: bool = False
@@ -81,6 +82,10 @@ MODES: dict[str, Mode] = {
             steps=10, guidance=1.0, shift=3.0,
         ),
         Mode(
+            name="video-to-sound", video="given", action="none", needs=("video",), steps=10, guidance=1.0, shift=3.0,
+            apart=True, sounds=True,
+        ),
+        Mode(
             name="transfer", video="hidden", action="none", needs=("controls",), steps=35, guidance=3.0, shift=10.0,
             takes=("video", "given_frames", "control_weights", "control_guidance", "stretch", "overlap"), apart=True,
         ),
@@ -96,6 +101,7 @@ _SPELLINGS = {
     "v2v": "video-to-video", "video2video": "video-to-video", "video2world": "video-to-video",
     "flf2v": "first-last-frame", "first_last_frame": "first-last-frame",
     "fd": "forward-dynamics", "id": "inverse-dynamics", "wam": "policy",
+    "v2s": "video-to-sound", "video2sound": "video-to-sound", "foley": "video-to-sound",
     "video-transfer": "transfer",
     "reasoner": "reason", "ask": "reason",
 }  # fmt: skip

@@ -4,13 +4,16 @@
     task  -> one line of JSON             actions              ``action_prompt``
     words or JSON, and what holds them    controls             ``control_prompt``
     chat turns -> <|im_start|>user ...    everything           ``chat_text``
+    words that say where things are       pictures             ``placed_caption``, ``places_in``
 
 The published models were trained on exactly these strings (cosmos3.md 9.1-9.3), so a changed comma is another
 prompt. Training and sampling both take them from here. Sizes are those of the canvas the model sees, in pixels.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from armillary.errors import RequestError
@@ -24,6 +27,11 @@ VIEWS = {
     "concat_view": "This video contains concatenated views from multiple camera perspectives.",
 }
 ASPECTS = ((1, 1), (4, 3), (3, 4), (16, 9), (9, 16))  # width, height
+
+BARE, ONE_MORE = "An empty table.", "On the table: {placed}."  # a picture painted thing by thing: before, and for each
+
+_THING, _PLACE = re.compile(r"\ban? [a-z]+ [a-z]+\b"), re.compile(r"\b(\d\d?) (\d\d?)\b")
+_PLACED = re.compile(r"\b(an? [a-z]+(?: [a-z]+){0,3}?) at (\d\d?) (\d\d?)\b")
 
 # The same chat as ``chat_text``, for libraries that open the tokenizer's folder. The two are compared in a test.
 CHAT_TEMPLATE = """\
@@ -88,6 +96,43 @@ def placed_caption(told: Mapping[str, str]) -> str:
     Places are the column and the row of each middle, in hundredths of the picture: "a red cube at 34 56".
     """
     return f"{told['short']} On the table: {told['report 0']}" if "report 0" in told else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """A thing, article and all, and its middle: column and row in shares of the picture, 0 to 1."""
+
+    thing: str
+    x: float
+    y: float
+
+    @property
+    def words(self) -> str:
+        """As a caption says it: "a red cube at 34 56"."""
+        return f"{self.thing} at {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Column and row in hundredths: "34 56"."""
+        return f"{round(100 * self.x)} {round(100 * self.y)}"
+
+
+def things_in(words: str) -> list[str]:
+    """Every thing of two words that is named for the first time, article and all: "a red cube"; in their order."""
+    return _THING.findall(words)
+
+
+def with_places(words: str, places: str) -> str:
+    """Words in which things get places: the k-th of ``things_in`` the k-th of "34 56, 70 61.", as far as both go."""
+    found = iter(_PLACE.findall(places))
+    return _THING.sub(
+        lambda thing: f"{thing[0]} at {' '.join(place)}" if (place := next(found, None)) else thing[0], words
+    )
+
+
+def places_in(words: str) -> list[Placed]:
+    """What the words put somewhere, in their order: "a red cube at 34 56" stands at hundredths of width and height."""
+    return [Placed(thing=thing, x=int(x) / 100, y=int(y) / 100) for thing, x, y in _PLACED.findall(words)]
 
 
 def action_prompt(

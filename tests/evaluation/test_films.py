@@ -1,12 +1,24 @@
 """The search for named things sees what is there and nothing else, and its judge tells shapes apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import small_checkpoint
 
 import armillary
 from armillary.errors import DataError
-from armillary.evaluation.films import SEARCHES, Named, films_figures, measure_films, search_for
+from armillary.evaluation.films import (
+    FACTS,
+    SEARCHES,
+    Named,
+    facts_of,
+    films_figures,
+    lie_of,
+    measure_films,
+    search_for,
+    words_of,
+)  # fmt: skip
 from armillary.evaluation.held_out import HELD_OUT, scene
 from armillary.evaluation.shapes import ShapeJudge, blurred
 from armillary.worlds.tabletop import Tabletop
@@ -28,11 +40,21 @@ def judge(scenes):
 
 
 def test_named_things_are_found_in_true_pictures_that_the_judge_has_not_seen(scenes, judge):
-    found = [
-        one for s in scenes[18:] for one in search_for(s.picture, list(s.boxes), judge, seed=s.seed, search="true")
-    ]
-    assert np.mean([one.colour_there for one in found]) > 0.9
-    assert np.mean([one.there for one in found]) > 0.75  # by chance a quarter
+    found = [one for s in scenes[18:] for one in facts_of(s.picture, s, judge, seed=s.seed, search="true")]
+    assert {one.fact for one in found} == set(FACTS)
+    share = {fact: np.mean([one.there for one in found if one.fact == fact]) for fact in FACTS}
+    assert share["colours"] > 0.9 and share["objects"] > 0.75  # by chance a quarter
+    assert share["count"] >= 0.75 and share["relation"] >= 0.75
+
+
+def test_a_sentence_about_two_things_is_in_the_words_and_true_only_of_its_own_picture(scenes, judge):
+    for one in scenes[18:]:
+        lie = lie_of(one)
+        assert lie is not None and words_of(one) == f"{one.words} {lie.sentence}"
+        mirrored = replace(one, picture=one.picture[:, ::-1])
+        sideways = "right" in lie.how or "left" in lie.how
+        answers = {a.fact: a.there for a in facts_of(mirrored.picture, one, judge, seed=0, search="film")}
+        assert answers["relation"] != sideways  # a mirror turns left and right round, not near and far
 
 
 def test_what_is_not_named_in_the_scene_is_not_found(scenes, judge):
@@ -43,8 +65,8 @@ def test_what_is_not_named_in_the_scene_is_not_found(scenes, judge):
 
 
 def test_an_empty_picture_shows_nothing(judge):
-    (one,) = search_for(np.full((128, 128, 3), 150, np.uint8), ["red cube"], judge, seed=0, search="film")
-    assert not one.colour_there and not one.there
+    found = search_for(np.full((128, 128, 3), 150, np.uint8), ["red cube"], judge, seed=0, search="film")
+    assert [(one.fact, one.there) for one in found] == [("objects", False), ("colours", False)]
 
 
 def test_noise_passes_for_nothing_though_it_has_patches_of_every_colour(judge):
@@ -59,8 +81,7 @@ def test_noise_passes_for_nothing_though_it_has_patches_of_every_colour(judge):
 
 def test_a_table_painted_over_is_no_thing(judge):
     picture = np.full((128, 128, 3), (200, 30, 30), np.uint8)
-    (one,) = search_for(picture, ["red cube"], judge, seed=0, search="film")
-    assert not one.there
+    assert not any(one.there for one in search_for(picture, ["red cube"], judge, seed=0, search="film"))
 
 
 def test_the_right_colour_in_the_wrong_shape_does_not_count(scenes, judge):
@@ -70,8 +91,8 @@ def test_the_right_colour_in_the_wrong_shape_does_not_count(scenes, judge):
     true = {other.split()[1] for other in s.boxes if other.startswith(colour)}
     seen = judge.things(s.picture, colour)
     wrong = next(shape for shape in ("cube", "ball", "cylinder", "cross") if shape not in true | set(seen))
-    (one,) = search_for(s.picture, [f"{colour} {wrong}"], judge, seed=0, search="film")
-    assert one.colour_there and not one.there
+    thing, paint = search_for(s.picture, [f"{colour} {wrong}"], judge, seed=0, search="film")
+    assert paint.there and not thing.there
 
 
 def test_blurring_keeps_an_even_picture_and_the_mean_of_any():
@@ -87,19 +108,20 @@ def test_a_judge_that_never_saw_a_shape_says_so(scenes):
         ShapeJudge.fit([(np.zeros((128, 128, 3), np.uint8), {"red cube": (0, 0, 20, 20)})])
 
 
-def test_figures_are_shares_of_named_things():
-    found = [Named(seed=i, search=search, colour="red", shape="cube", colour_there=True, there=i < there)
-             for search, there in (("film", 3), ("exchanged", 1)) for i in range(4)]  # fmt: skip
+def test_figures_are_shares_of_facts_of_each_fact_and_of_all():
+    found = [Named(seed=i, search=search, fact=fact, what="red cube", there=i < there)
+             for search, fact, there in (("film", "objects", 3), ("film", "count", 1), ("exchanged", "objects", 1))
+             for i in range(4)]  # fmt: skip
     figures = films_figures(found)
-    assert figures["named_there_film"].value == 0.75 and figures["colour_there_film"].value == 1
-    assert figures["named_there_exchanged"].value == 0.25
-    assert "named_there_true" not in figures
+    assert figures["objects_film"].value == 0.75 and figures["count_film"].value == 0.25
+    assert figures["facts_film"].value == 0.5 and figures["facts_exchanged"].value == 0.25
+    assert "facts_true" not in figures and "relation_film" not in figures
 
 
-def test_every_film_is_searched_for_its_own_things_and_for_anothers(scenes, judge, tmp_path):
+def test_every_film_is_asked_for_what_its_own_words_say_and_for_anothers(scenes, judge, tmp_path):
     omni = armillary.load(small_checkpoint(tmp_path), dtype="float32")
     pair = scenes[18:20]
     found = measure_films(omni, pair, judge)
-    own, other = (len(scene.boxes) for scene in pair)
+    own, other = (2 * len(scene.boxes) + 2 for scene in pair)
     counted = {search: [one.search for one in found if one.seed == pair[0].seed].count(search) for search in SEARCHES}
-    assert counted == {"film": own, "exchanged": other, "true": own, "codec": own}
+    assert counted == {"film": own, "exchanged": other, "true": own, "codec": own, "exchanged_true": other}

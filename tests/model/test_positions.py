@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from armillary.model import PICO, action_positions, video_positions
-from armillary.model.positions import rotate, rotation, segment_ids, text_ids
+from armillary.model.positions import rotate, rotation, segment_ids, text_ids, tokens_near
 
 
 def placed(modality, positions, *, fps, length=20):
@@ -95,3 +95,15 @@ def test_text_counts_on_and_a_picture_jumps_past_its_larger_side():
 def test_padding_does_not_count():
     mask = torch.tensor([[True, True, False, False], [True] * 4])
     assert text_ids(mask, None, (), merge=2)[1].tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(("place", "reach", "near"), [
+    ((0.1, 0.1), 0.08, {0}), ((0.2, 0.1), 0.08, {0, 1}), ((0.5, 0.75), 0.08, {9, 10, 13, 14}),
+    ((0.99, 0.99), 0.3, {15, 11, 14, 10}), ((0.6, 0.4), 0.01, {6}),
+])  # fmt: skip
+def test_tokens_near_a_place_are_those_within_reach(place, reach, near):
+    assert set(tokens_near(place, (4, 4), reach).nonzero().flatten().tolist()) == near
+
+
+def test_tokens_near_counts_columns_along_and_rows_down():
+    assert tokens_near((0.9, 0.1), (2, 3), 0.01).tolist() == [False, False, True, False, False, False]

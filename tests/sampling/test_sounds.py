@@ -1,5 +1,8 @@
 """Films can be heard, and a picture can be changed, where the checkpoint has learnt it."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +114,59 @@ def test_who_cannot_be_heard_says_so_before_anything_loads(mute):
 def test_who_has_not_learnt_to_edit_warns(mute, picture):
     with pytest.warns(UntrainedWarning, match="does not say that it has learnt image-edit"):
         armillary.load(mute).imagine("image-edit", image=picture, prompt="x", size=(32, 32), steps=1)
+
+
+@pytest.fixture(scope="module")
+def listener(checkpoint, tmp_path_factory):
+    """The small checkpoint, which says that it finds the sound to a film."""
+    folder = tmp_path_factory.mktemp("listener") / "listener"
+    shutil.copytree(checkpoint, folder)
+    told = json.loads((folder / "defaults.json").read_text())
+    told |= {"learnt": ["video-to-sound"], "steps": {"video-to-sound": 3}}
+    (folder / "defaults.json").write_text(json.dumps(told))
+    return armillary.load(folder, dtype="float32")
+
+
+def test_a_film_that_is_given_is_heard_and_its_pictures_matter(listener, film):
+    asked = {"size": (64, 64), "seed": 3}
+    heard = listener.imagine("video-to-sound", video=film, **asked)
+    assert heard.sound.shape == (2, 81_600) and heard.video is None and heard.mode == "video-to-sound"
+    assert np.array_equal(listener.imagine("foley", video=film, **asked).sound, heard.sound)
+    other = listener.imagine("video-to-sound", video=255 - film, **asked)
+    loud = np.abs(heard.sound).max()
+    assert np.abs(other.sound - heard.sound).max() > 0.01 * loud
+    long = listener.imagine("video-to-sound", video=np.concatenate([film, film[:8]]), **asked)
+    assert long.sound.shape == (2, 25 * 4800)
+    np.testing.assert_allclose(long.sound[:, :81_600], heard.sound, atol=1e-4 * loud)
+
+
+def test_who_finds_the_sound_to_a_film_makes_the_film_first(listener, omni, picture):
+    asked = {**SMALL, "image": picture, "frames": 33}
+    shares = []
+    both = listener.imagine("image-to-video", **asked, sound=True, on_progress=shares.append)
+    assert np.array_equal(both.video, listener.imagine("image-to-video", **asked).video)  # its own ears change nothing
+    assert both.sound.shape == (2, 158_400) and shares[-1] == 1.0 and len(shares) == 2 * 2 + 2 * 3
+    alone = listener.imagine("image-to-video", **asked, sound=True, outputs=("sound",))
+    assert alone.video is None and np.array_equal(alone.sound, both.sound)
+    noise = {"sound": torch.randn(64, 13, generator=torch.Generator().manual_seed(9))}
+    short = {**SMALL, "image": picture, "sound": True, "latents": noise}
+
+    def heard(by, how):
+        return by.imagine("image-to-video", **short, **how).sound
+
+    for how in ({}, {"dialect": "diffusers"}):  # brought noise, and others' ways: film and sound together, as before
+        np.testing.assert_allclose(heard(listener, how), heard(omni, how), atol=2e-4)
+
+
+def test_a_film_to_be_heard_is_refused_where_nothing_would_be(listener, mute, film):
+    with pytest.raises(RequestError, match="leaves video-to-sound nothing to find"):
+        listener.imagine("video-to-sound", video=film, sound=False)
+    with pytest.raises(RequestError, match="needs at least 5"):
+        listener.imagine("video-to-sound", video=film[:3])
+    with pytest.raises(RequestError, match="cannot be made by mute"):
+        armillary.load(mute).imagine("video-to-sound", video=film)
+
+
+def test_who_has_not_learnt_to_hear_films_warns(omni, film):
+    with pytest.warns(UntrainedWarning, match="video-to-sound"):
+        omni.imagine("video-to-sound", video=film[:5], size=(64, 64))

@@ -14,11 +14,12 @@ from PIL import Image
 
 import armillary
 from armillary.errors import CheckpointError, RequestError
+from armillary.modes import mode_named
 from armillary.prompts import chat_text
 from armillary.sampling import upsampling
 from armillary.sampling.omni import UntrainedWarning
 from armillary.sampling.requests import check_request
-from armillary.sampling.templates import Template
+from armillary.sampling.templates import Template, settle_upsampling
 from armillary.sampling.upsampling import KEY
 
 ASK = 'Say where everything is, {"as": "JSON"}: {prompt}'
@@ -226,7 +227,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown(omni, endpoint, monkeypatch):
 
 def test_a_reasoner_that_says_nothing_is_told_of(omni, monkeypatch):
     monkeypatch.setattr(upsampling, "speak_many", lambda parts, chats, how: [" \n"] * len(chats))
-    with pytest.raises(RequestError, match="nothing was said when 'a cube'"):
+    with pytest.raises(RequestError, match="nothing usable was said when 'a cube'"):
         omni.upsample("a cube")
 
 
@@ -285,3 +286,25 @@ def test_templates_that_cannot_be_are_a_broken_checkpoint(tmp_path, told):
 
 def test_a_template_is_what_the_checkpoint_says():
     assert Template.of(HOW) == Template(ask=ASK, temperature=0.0, longest=5, usual=False, look=False)
+
+
+def test_places_alone_are_put_behind_the_things_that_the_prompt_names():
+    how = Template(ask="Where? {prompt}", places=True, usual=True)
+    words = "A robot. On the table: a red cube, a blue ball and a green cross. The red cube is behind the blue ball."
+
+    def longer(prompt, answer):
+        return upsampling.Upsampling(template=how).longer(prompt, answer)
+
+    assert longer(words, " 34 56, 7 61, 20 30, 1 2.") == (
+        "A robot. On the table: a red cube at 34 56, a blue ball at 7 61 and a green cross at 20 30. "
+        "The red cube is behind the blue ball."
+    )
+    assert longer(words, "34 56") == words.replace("a red cube", "a red cube at 34 56")
+    assert longer(words, "nowhere") == ""
+    templates = {"text-to-image": how}
+    mode = mode_named("text-to-image")
+    assert settle_upsampling(mode, {"prompt": words}, templates).template is how
+    assert settle_upsampling(mode, {"prompt": "a table"}, templates) is None
+    assert settle_upsampling(mode, {"prompt": "a red cube at 34 56"}, templates) is None
+    with pytest.raises(RequestError, match="names nothing that can be given a place"):
+        settle_upsampling(mode, {"prompt": "a table", "upsample": True}, templates)

@@ -179,28 +179,6 @@ def test_single_frames_teach_pictures_and_actions_without_a_film(made, share, se
         assert not parts[0].level.any() and values["video"] == 0 and values["action"] > 0
 
 
-def test_of_some_pictures_only_what_the_words_name_is_missing(made):
-    still = windows(4)
-    named = [{}, {"red cube": [0, 0, 60, 60]}, {}, {"blue ball": [70, 70, 90, 90]}]  # each in one of 2 x 2 tokens
-    still = replace(still, video=still.video[:, :4], things=still.things[:, :4], size=(1, *SIZE[1:]), named=named)
-    config = FlowConfig(stills_share=1.0, still_policy=0.0, missing=1.0, listen_every=1)
-    one = FlowSource(made[0], made[1], windows(4), config, still)
-    values = one.losses(np.random.default_rng(0), 6)
-    (picture,) = made[0].seen[1]
-    hidden = picture.level > 0
-    assert hidden.shape == (6 * PICTURES, 4) and "hears_video" in values
-    some = hidden.sum(dim=1) == 1
-    assert some.any() and (~some).any() and hidden[~some].all()
-    assert set(hidden[some].int().argmax(dim=1).tolist()) == {0, 3}
-    for row, level, tokens in zip(hidden, picture.level, picture.tokens, strict=True):
-        whose = next(i for i in (1, 3) if torch.equal(tokens[~row], still.video[i].float()[~row]))
-        assert row.all() or row[0 if whose == 1 else 3]
-        assert level[row].unique().numel() == 1
-    nameless = FlowSource(made[0], made[1], windows(4), config, replace(still, named=[{}] * 4))
-    nameless.losses(np.random.default_rng(0), 6)
-    assert (made[0].seen[1][0].level > 0).all()  # nothing to name: pictures from whole captions
-
-
 def test_things_weigh_more(made):
     pale, marked = windows(4), windows(4)
     marked.things[:, 3] = 1.0

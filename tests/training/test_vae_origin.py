@@ -1,4 +1,4 @@
-"""A tokenizer's training may begin from another's weights, if the sizes fit."""
+"""A tokenizer's training may begin from another's weights, if the sizes fit, and may keep what those make of clips."""
 
 from dataclasses import replace
 
@@ -48,3 +48,33 @@ def test_a_run_for_the_decoder_leaves_the_latents_as_they_are(tmp_path):
 def test_a_run_for_the_decoder_without_an_origin_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="origin"):
         VAERun(data=tmp_path, out=tmp_path, decoder_only=True)
+
+
+def test_a_run_that_keeps_latents_moves_those_less(tmp_path):
+    torch.manual_seed(7)
+    rng = np.random.default_rng(0)
+    first = VideoVAE(replace(SMALL, latents_mean=(0.1,) * 48, latents_std=(0.5,) * 48))
+    first.save(tmp_path / "vae")
+    for name in ("new", "kept"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "frames_00.npy", rng.integers(0, 255, (8, 5, 32, 32, 3), np.uint8))
+    clip = torch.from_numpy(np.load(tmp_path / "kept/frames_00.npy")[:1]).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    moved = {}
+    for weight in (0.0, 100.0):
+        run = VAERun(
+            data=tmp_path / "new", out=tmp_path / f"run{weight}", model=SMALL, origin=tmp_path / "vae", steps=10,
+            kept=tmp_path / "kept", kept_share=0.7, kept_weight=weight, crop=32, warmup_steps=1, report_steps=1,
+        )  # fmt: skip
+        train_vae(run)
+        after = VideoVAE.load(run.out / "vae", dtype=torch.float32)
+        assert after.config.latents_mean == first.config.latents_mean  # whoever uses the latents knows these
+        moved[weight] = float((after.encode(clip) - first.encode(clip)).square().mean())
+        told = (run.out / "metrics.jsonl").read_text()
+        assert '"moved"' in told and '"train_psnr_kept"' in told
+    assert 0 < moved[100.0] < 0.7 * moved[0.0]
+
+
+def test_a_run_that_keeps_latents_needs_those_of_an_origin_and_an_encoder_that_learns(tmp_path):
+    for wrong in ({}, {"origin": tmp_path, "decoder_only": True}):
+        with pytest.raises(ConfigError, match="keeps latents"):
+            VAERun(data=tmp_path, out=tmp_path, kept=tmp_path, **wrong)

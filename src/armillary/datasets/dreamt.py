@@ -2,6 +2,7 @@
 
     dreamt(rng, side)   a table: names, places, the cells of a coarse plane they are in
     asked(table, rng)   what can be asked of it, in the words of the tabletop's questions, by task
+    relation(x, y)      how one thing lies to another
     shown(names)        what stands there, in the words of its captions
 
 The answers are true of the table as a picture shows it: left and right along its lines, near and far along its
@@ -81,6 +82,16 @@ def asked(table: Table, rng: np.random.Generator) -> list[Question]:
         found.append(_question("relation", f"Seen from the {names[other]}, where is the {name}?", along))
     return found + [_question("box", f"Where is the {name}?", _box(name, place)) for name, place in
                     zip(names, places, strict=True)]  # fmt: skip
+
+
+def relation(right: float, down: float, *, clear: float = CLEAR / (2 * HALF)) -> str | None:
+    """How a thing lies to another that it is ``right`` and ``down`` of, in shares of the picture, in a caption's words;
+    None where no direction clearly wins."""
+    if abs(abs(right) - SHORTENED * abs(down)) < clear:
+        return None
+    if abs(right) > SHORTENED * abs(down):
+        return "to the right of" if right > 0 else "to the left of"
+    return "in front of" if down > 0 else "behind"
 
 
 def shown(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from armillary.errors import DataError
 from armillary.records import Episode, Question
+from armillary.worlds.laid import laid_tabletop
 from armillary.worlds.record import record_tabletop, still_tabletop
 
 KINDS = ("expert", "expert", "expert", "clumsy", "random")
@@ -71,13 +72,15 @@ def raw_files(folder: Path) -> list[Path]:
 
 
 def simulate_raw(
-    folder: Path, *, episodes: int, seed: int, stills: bool = False, plans: int = 0, share: tuple[int, int] = (0, 1)
-) -> Iterator[int]:
+    folder: Path, *, episodes: int, seed: int, stills: bool = False, laid: bool = False, plans: int = 0,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[int]:  # fmt: skip
     """Simulate tabletop episodes from ``seed`` on into ``folder``, yielding each seed when its file is there.
 
     Three of five are the expert's, two thirds of those after a detour; the others are clumsy and random. With
     ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
-    with what the expert would do first for ``plans`` instructions (``still_tabletop``).
+    with what the expert would do first for ``plans`` instructions (``still_tabletop``). With ``laid`` an episode is
+    that table as it is laid (``laid_tabletop``).
     ``share`` (i, n): this process makes every n-th from the i-th on, so several may work on one folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +88,8 @@ def simulate_raw(
         path = folder / f"episode_{number:06d}.npz"
         if not path.exists() and stills:
             save_raw(path, still_tabletop(number, plans=plans))
+        elif not path.exists() and laid:
+            save_raw(path, laid_tabletop(number))
         elif not path.exists():
             kind, detour = drawn_life(number)
             save_raw(path, lived(number, kind, detour=detour))

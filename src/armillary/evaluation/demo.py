@@ -31,7 +31,7 @@ from armillary.evaluation.dynamics import (
     inverse_figures,
     measure_forward,
 )
-from armillary.evaluation.films import SEARCHES, filmed, films_figures, search_for
+from armillary.evaluation.films import SEARCHES, facts_of, filmed, films_figures, words_of
 from armillary.evaluation.held_out import CAMERA, FRAMES, HeldClip, HeldOut, clip_at, moving_clips, scene
 from armillary.evaluation.page import Answer, Chart, Film, Number, Page, Reading, Section
 from armillary.evaluation.report import ROWS
@@ -129,7 +129,7 @@ def read_card(folder: Path) -> Mapping[str, Any]:
 
 
 def text_to_video(stage: Stage, title: str) -> Section:
-    """Captions of unseen tables, and the film of each; the named things are searched for in its first frame."""
+    """Captions of unseen tables, and the film of each; its first frame is asked what the words say."""
     world = Tabletop(views=(CAMERA,), extras=("segmentation",))
     scenes = [scene(stage.held.seed_of("scene", i), world) for i in range(stage.much.films)]
     known = [scene(i, world) for i in range(stage.much.judged)]
@@ -138,21 +138,21 @@ def text_to_video(stage: Stage, title: str) -> Section:
     films = filmed(stage.omni, scenes, seed=0)
     found, shown = [], []
     for one, film in zip(scenes, films, strict=True):
-        named = search_for(film[0], list(one.boxes), judge, seed=one.seed, search=SEARCHES[0])
-        there = sum(thing.there for thing in named)
-        found += named
+        answers = facts_of(film[0], one, judge, seed=one.seed, search=SEARCHES[0])
+        there, words = sum(answer.there for answer in answers), words_of(one)
+        found += answers
         shown.append(Film(
-            films=[film], labels=[], fps=SPEC.fps, says=f"Imagined film. {one.words}", words=one.words,
-            mark="right" if there == len(named) else "wrong", verdict=f"{there} of {len(named)} named things found",
+            films=[film], labels=[], fps=SPEC.fps, says=f"Imagined film. {words}", words=words,
+            mark="right" if there == len(answers) else "wrong", verdict=f"{there} of {len(answers)} questions: yes",
         ))  # fmt: skip
     return Section(
         key="text-to-video", title=title, films=shown,
         lead=(
-            "Nothing is given but the words below each film. Whether a named thing is there, in its colour and "
-            "its shape, is judged by a small classifier that knows true pictures only."
+            "Nothing is given but the words below each film. Yes-or-no questions ask for each named thing, its colour, "
+            "how many there are and how two of them lie; a small classifier that knows true pictures only answers."
         ),
         call='omni.imagine("text-to-video", prompt=words, seed=0)',
-        numbers=stage.numbers("text-to-video", films_figures(found), ["named_there_film"]),
+        numbers=stage.numbers("text-to-video", films_figures(found), ["facts_film"]),
     )  # fmt: skip
 
 

@@ -250,11 +250,11 @@ def _films(bench: Bench) -> Result:
     world.close()
     found = measure_films(bench.omni, scenes, judge, on_done=bench.told("text-to-video", count))
     return found, films_figures(found), [
-        "A thing is there if the largest patch of its colour in the film's first frame is as large as things "
-        "are, holds most of that colour, and is judged to have its shape, by a linear judge fitted on true "
-        "pictures of training seeds; named_there_true is that judge on true held-out pictures, "
-        "named_there_codec on the video tokenizer's reconstruction of them.",
-        "exchanged: the same films, searched for the things another table's caption names.",
+        "Yes-or-no questions to each film's first frame. A thing is there if the largest patch of its colour is as "
+        "large as things are, holds most of that colour, and is judged to have its shape, by a linear judge fitted on "
+        "true pictures of training seeds; true and codec: the same questions to true held-out pictures and to the "
+        "video tokenizer's reconstruction of them.",
+        "exchanged: the same films, asked what another table's words say; exchanged_true: true pictures asked so.",
     ]  # fmt: skip
 
 

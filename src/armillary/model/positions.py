@@ -10,6 +10,7 @@ fp32): beyond 15000 the next fp32 number is 0.001 away, so another order of the 
 Angles are fp32 under any autocast; bfloat16 would merge neighbours from 256 on.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -127,3 +128,17 @@ def rotate(x: Tensor, where: Rotation) -> Tensor:
     cos, sin = where
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def tokens_near(place: tuple[float, float], plane: tuple[int, int], reach: float) -> Bool[Tensor, " n"]:
+    """True for those tokens of a picture that lie within ``reach`` of a place, to each side.
+
+    ``place``: column and row, and ``reach``, in shares of the picture; ``plane``: its tokens' rows and columns.
+    """
+    (from_row, to_row), (from_column, to_column) = (
+        [min(max(math.floor((at + by) * count), 0), count - 1) for by in (-reach, reach)]
+        for at, count in zip(reversed(place), plane, strict=True)
+    )
+    near = torch.zeros(plane, dtype=torch.bool)
+    near[from_row : to_row + 1, from_column : to_column + 1] = True
+    return near.flatten()

@@ -22,12 +22,14 @@ def makes_sound(folder: Path) -> bool:
 
 def check_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> bool:
     """Whether sound is asked for; ``RequestError`` where the mode or the checkpoint cannot be heard."""
-    sound = given.get("sound", False)
+    sound = given.get("sound", mode.sounds)
     if not isinstance(sound, bool):
         raise RequestError(f"sound={sound!r} must be True or False: whether the film is to be heard, too.")
     if sound and not mode.may_sound:
         able = ", ".join(one.name for one in MODES.values() if one.may_sound)
         raise RequestError(f"sound has no use in {mode.name}: {able} can be heard.")
+    if mode.sounds and not sound:
+        raise RequestError(f"sound=False leaves {mode.name} nothing to find: leave it out.")
     if sound and not makes_sound(folder):
         raise RequestError(
             f"sound cannot be made by {folder.name}, which has no sound port or no sound_tokenizer: leave sound out."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from armillary.errors import CheckpointError
 from armillary.modes import Mode, mode_named
+from armillary.sampling.painting import Painting
 from armillary.sampling.templates import Template
 
 
@@ -20,8 +21,9 @@ class Defaults:
     ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
     on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
     nobody asks for one. ``control_scale``: of a kind of control, by what its latents are multiplied before the model
-    sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``told``: whether the
-    folder says all this at all, in ``defaults.json``; else these values hold.
+    sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it
+    paints pictures from words that say where things are, None where it has not learnt to. ``told``: whether the folder
+    says all this at all, in ``defaults.json``; else these values hold.
     """
 
     size: tuple[int, int] = (128, 128)
@@ -34,6 +36,7 @@ class Defaults:
     filmless: tuple[str, ...] = ()
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
+    painting: Painting | None = None
     told: bool = False
 
     def warning(self, mode: Mode) -> str:
@@ -63,6 +66,7 @@ class Defaults:
                        control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
                        upsampling={mode_named(mode).name: Template.of(how)
                                    for mode, how in found.get("upsampling", {}).items()},
+                       painting=Painting.of(found["painting"]) if "painting" in found else None,
                        steps={str(mode): int(steps) for mode, steps in found.get("steps", {}).items()},
                        learnt=tuple(str(mode) for mode in found.get("learnt", ())),
                        filmless=tuple(str(mode) for mode in found.get("filmless", ())))  # fmt: skip

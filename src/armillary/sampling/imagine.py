@@ -8,7 +8,7 @@ that nobody asked for are never decoded.
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from armillary.sampling.pictures import to_numbers, to_pixels
 from armillary.sampling.requests import Request
 from armillary.sampling.solver import walk
 from armillary.sampling.sounds import heard, sound_part
-from armillary.sampling.stretches import Layout, Made, Stretch, count_stretches, unfold
+from armillary.sampling.stretches import Layout, Made, Stretch, count_evaluations, unfold
 from armillary.tokenizers.streaming import decode_film, encode_in_pieces
 from armillary.tokenizers.video import SPACE, on_canvas
 
@@ -80,7 +80,7 @@ def imagine_all(
     on_look: Callable[[int, Array], None] | None = None,
 ) -> list[Rollout]:
     """A rollout for each request, in order. Stretches of equal layout are walked together, whosever they are."""
-    evaluations = sum(count_stretches(r) * len(r.schedule.stops) for r in requests if r.schedule is not None)
+    evaluations = sum(count_evaluations(request) for request in requests)
     watch = Watch(total=max(evaluations, 1), on_progress=on_progress, cancel=cancel, on_look=on_look)
     finished: dict[int, Made] = {}
     unfolding: dict[int, Generator[Stretch, Made, Made]] = {i: unfold(request) for i, request in enumerate(requests)}
@@ -107,6 +107,8 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     shape = (parts.sizes.latent_channels, *size)
     video, video_noise = _video_part(parts, stretches, layout, size, shape)
     held = {f"control {number}": part for number, part in enumerate(_control_parts(parts, stretches, video))}
+    if layout.painted:
+        held["canvas"] = replace(video, hidden=torch.zeros_like(video.hidden))
     pieces: dict[str, Part] = {**held, "video": video}
     noises: list[Tensor | None] = [*[None] * len(held), video_noise]
     if layout.sound:
@@ -151,8 +153,9 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     films = _decoded(parts, unpatchify(ended["video"], size, patch), stretches)
     sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if layout.sound else none
     actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
-    return [Made(video=film, sound=sound, actions=found, ending=ending)
-            for (film, ending), sound, found in zip(films, sounds, actions, strict=True)]  # fmt: skip
+    canvases = ended["video"].cpu()
+    return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
+            for (film, ending), sound, found, canvas in zip(films, sounds, actions, canvases, strict=True)]  # fmt: skip
 
 
 def _video_part(
@@ -169,6 +172,9 @@ def _video_part(
     noise = torch.stack([s.draw("video", shape) for s in stretches]).to(parts.device)
     tokens = patchify(latents, patch)
     hidden = frames_hidden.repeat_interleave(tokens.shape[1] // layout.latent_frames).expand(len(stretches), -1)
+    if layout.painted:
+        tokens = torch.stack([s.canvas for s in stretches if s.canvas is not None]).to(parts.device)
+        hidden = torch.stack([s.hidden for s in stretches if s.hidden is not None]).to(parts.device)
     places = [_places(config, size, s, after=int(layout.source)) for s in stretches]
     part = Part(modality="video", tokens=tokens, hidden=hidden, positions=torch.stack(places).to(parts.device))
     return part, patchify(noise, patch)

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 
 from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
 from armillary.errors import ConfigError, DataError, RequestError
-from armillary.modes import Asked, Mode, check_asked, mode_named
+from armillary.modes import MODES, Asked, Mode, check_asked, mode_named
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.dialects import Walking, settle
+from armillary.sampling.painting import Painting, settle_painting
 from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
 from armillary.sampling.shortcuts import EXACT, Shortcuts
-from armillary.sampling.solver import Schedule
+from armillary.sampling.solver import Schedule, make_schedule
 from armillary.sampling.templates import Upsampling, settle_upsampling
 from armillary.sampling.values import MOST_FRAMES, number, whole, words
 from armillary.tokenizers.video import canvas_for
@@ -46,8 +47,9 @@ class Request:
     actions in model space. ``controlled``: what holds the film. ``frames``: how long the film is to be.
     ``negative_prompt``: None means that the walk without the prompt reads the empty string, as in training.
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
-    the film is to be heard, too. ``filmless``: actions are found beside the given picture alone. ``upsampling``: what
-    is to be done with the prompt before. ``record``: all of it as plain data.
+    the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``filmless``:
+    actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
+    ``painting``: how things that the prompt places are painted. ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -64,6 +66,7 @@ class Request:
     last_image: Array | None = None
     source: Array | None = None
     sound: bool = False
+    listening: Schedule | None = None
     actions: NDArray[np.float32] | None = None
     embodiment: Embodiment | None = None
     controlled: Controlled | None = None
@@ -72,6 +75,7 @@ class Request:
     shortcuts: Shortcuts = EXACT
     filmless: bool = False
     upsampling: Upsampling | None = None
+    painting: Painting | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -134,17 +138,27 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         embodiment=embodiment,
         latents=_latents(mode, given, frames),
         upsampling=settle_upsampling(mode, given, defaults.upsampling),
+        painting=settle_painting(mode, given, defaults.painting),
     )
     record = _record(request, actions, walking)
     if given.get("upsample") is False:
         record["upsample"] = False
-    return replace(request, filmless=_alone(request, defaults), record=record)
+    return replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
 
 
 def _alone(request: Request, defaults: Defaults) -> bool:
     """Whether actions are found without a film beside them."""
     usual = request.mode.name in defaults.filmless and request.dialect == "native" and "video" not in request.latents
     return usual and request.outputs == ("actions",) and request.frames <= request.mode.frames
+
+
+def _listening(request: Request, defaults: Defaults) -> Schedule | None:
+    """How the sound of a film is found after the film, by a checkpoint that has learnt that; else None."""
+    apart = MODES["video-to-sound"]
+    with_it = request.mode.sounds or not request.sound or request.dialect != "native" or "sound" in request.latents
+    if with_it or apart.name not in defaults.learnt:
+        return None
+    return make_schedule(defaults.steps.get(apart.name, apart.steps), apart.shift)
 
 
 def _unguided(controlled: Controlled | None) -> Controlled | None:

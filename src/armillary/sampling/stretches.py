@@ -9,7 +9,7 @@ requests can be unfolded side by side, and stretches of one layout made in one b
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from armillary.errors import RequestError
-from armillary.prompts import action_prompt, control_prompt, negative_prompt, video_prompt
+from armillary.model.positions import tokens_near
+from armillary.modes import mode_named
+from armillary.prompts import Placed, action_prompt, control_prompt, negative_prompt, places_in, video_prompt
 from armillary.records import SOUND_HZ, Array
 from armillary.sampling.controlled import Controlled, reflected
-from armillary.sampling.requests import FRAMES_A_LATENT, Request
+from armillary.sampling.requests import FRAMES_A_LATENT, UNIT, Request
 from armillary.sampling.shortcuts import EXACT, Shortcuts
-from armillary.sampling.solver import Schedule
+from armillary.sampling.solver import Schedule, make_schedule
 from armillary.tokenizers.video import canvas_for
 
 
@@ -32,12 +34,14 @@ class Made:
     if hidden.
 
     ``ending``: its last frames 1 3 t h w in [-1, 1], unrounded, where the next stretch is to begin with them.
+    ``canvas``: tokens n d of a picture that is painted on.
     """
 
     video: Array | None = None
     sound: NDArray[np.float32] | None = None
     actions: NDArray[np.float32] | None = None
     ending: Tensor | None = None
+    canvas: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,7 @@ class Layout:
     controls: int = 0
     held: bool = False  # guided towards the controls
     apart: bool = False  # each control is seen apart
+    painted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +71,8 @@ class Stretch:
     ``film`` is uint8 t h w 3, or 1 3 t h w in [-1, 1] where a stretch before left it so. ``given``: which latent frames
     are given. ``controls``: uint8 t h w 3 each, as long as the stretch. ``noise``: the request's own source of noise.
     ``decode``: whether anybody will look at the frames. ``keep``: how many last frames the next stretch begins with.
+    ``canvas`` n d: the tokens of a picture of which those ``hidden`` n are painted anew, the model sees it beside; None
+    hides all.
     """
 
     request: Request
@@ -77,6 +84,8 @@ class Stretch:
     decode: bool
     controls: tuple[Array, ...] = ()
     keep: int = 0
+    canvas: Tensor | None = None
+    hidden: Tensor | None = None
 
     @property
     def latent_frames(self) -> int:
@@ -102,6 +111,7 @@ class Stretch:
             held=request.controlled is not None and request.controlled.guidance != 1.0,
             apart=len(self.controls) > 1 and request.dialect == "native",
             shortcuts=request.shortcuts,
+            painted=self.canvas is not None,
         )
 
     def prompts(self) -> tuple[str, str]:
@@ -154,9 +164,16 @@ def samples_of(frames: int, fps: float) -> int:
 
 def unfold(request: Request) -> Generator[Stretch, Made, Made]:
     """The request's stretches one after the other; returns the whole film and all actions."""
-    noise = torch.Generator().manual_seed(request.seed)
-    if request.controlled is not None:
+    return (yield from _unfolded(request, torch.Generator().manual_seed(request.seed)))
+
+
+def _unfolded(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
+    if request.listening is not None:
+        whole = yield from _listened(request, noise)
+    elif request.controlled is not None:
         whole = yield from _held(request, request.controlled, noise)
+    elif things := _things(request):
+        whole = yield from _painted(request, things, noise)
     else:
         whole = yield from (_windows if request.mode.video == "given" else _onwards)(request, noise)
     return whole
@@ -168,7 +185,22 @@ def count_stretches(request: Request) -> int:
     if request.controlled is not None:
         lead = request.controlled.overlap
     left = request.frames - longest
-    return 1 if left <= 0 else 1 + -(-left // (longest - lead))
+    walks = 1 if left <= 0 else 1 + -(-left // (longest - lead))
+    painted = 1 + len(things) if (things := _things(request)) else 0
+    heard = 0 if request.listening is None else len(_window_starts(request))
+    return painted + (0 if painted and request.frames == 1 else walks) + heard
+
+
+def count_evaluations(request: Request) -> int:
+    """How often the model is asked for a request: once a step of each walk."""
+    if request.schedule is None:
+        return 0
+    things, heard = _things(request), 0 if request.listening is None else len(_window_starts(request))
+    painted = 1 + len(things) if things else 0
+    count = (count_stretches(request) - painted - heard) * len(request.schedule.stops)
+    if request.painting is not None and things:
+        count += request.painting.bare_steps + request.painting.steps * len(things)
+    return count + (heard * len(request.listening.stops) if request.listening is not None else 0)
 
 
 def _lead(request: Request) -> int:
@@ -223,11 +255,65 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
     )
 
 
+def _things(request: Request) -> list[Placed]:
+    """What is painted one after the other: things that the words place, where the checkpoint paints."""
+    things = places_in(request.prompt) if request.painting is not None else []
+    return sorted(things, key=lambda one: one.y)  # what is near hides what is far
+
+
+def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> Generator[Stretch, Made, Made]:
+    """The bare place, then thing after thing; a film then begins with that picture."""
+    how = request.painting
+    assert how is not None
+    plane = (request.size[0] // UNIT, request.size[1] // UNIT)
+    bare, picture = (
+        replace(
+            request, mode=mode_named("text-to-image"), frames=1, guidance=how.guidance, negative_prompt=None,
+            sound=False, schedule=make_schedule(steps, request.mode.shift), shortcuts=EXACT, prompt=how.bare,
+        )
+        for steps in (how.bare_steps, how.steps)
+    )  # fmt: skip
+    canvas: Tensor | None = None
+    hidden: Tensor | None = None
+    for number in range(len(things) + 1):
+        asked = bare
+        if number:
+            one = things[number - 1]
+            hidden = tokens_near((one.x, one.y), plane, how.reach)
+            asked = replace(picture, prompt=how.one.format(placed=one.words))
+        made = yield Stretch(
+            request=asked, frames=1, given=(), film=None, actions=None, noise=noise,
+            decode=number == len(things), canvas=canvas, hidden=hidden,
+        )  # fmt: skip
+        canvas = made.canvas
+    if request.frames == 1:
+        return Made(video=made.video)
+    moving = replace(mode_named("image-to-video"), frames=request.mode.frames)
+    return (yield from _onwards(replace(request, mode=moving, film=made.video), noise))
+
+
+def _listened(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
+    """First the film, then its sound, to the film as it then is."""
+    whole = yield from _unfolded(replace(request, sound=False, listening=None, outputs=("video",)), noise)
+    hears = replace(
+        request, mode=replace(mode_named("video-to-sound"), frames=request.mode.frames), film=whole.video, guidance=1.0,
+        schedule=request.listening, listening=None, last_image=None, source=None, controlled=None, shortcuts=EXACT,
+        outputs=("sound",),
+    )  # fmt: skip
+    heard = yield from _windows(hears, noise)
+    return replace(whole, video=whole.video if "video" in request.outputs else None, sound=heard.sound)
+
+
+def _window_starts(request: Request) -> range:
+    return range(0, request.frames - 1, request.mode.frames - 1)
+
+
 def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
     """A film that is given as a whole, window by window; neighbours share a frame."""
     assert request.film is not None
     found: list[NDArray[np.float32]] = []
-    for start in range(0, request.frames - 1, request.mode.frames - 1):
+    heard: list[NDArray[np.float32]] = []
+    for start in _window_starts(request):
         film = request.film[start : start + request.mode.frames]
         made = yield Stretch(
             request=request,
@@ -240,7 +326,12 @@ def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
         )
         if made.actions is not None:
             found.append(made.actions)
-    return Made(actions=np.concatenate(found))
+        if made.sound is not None:
+            heard.append(made.sound if start == 0 else made.sound[:, samples_of(1, request.fps) :])
+    return Made(
+        actions=np.concatenate(found) if found else None,
+        sound=np.concatenate(heard, axis=1)[:, : samples_of(request.frames, request.fps)] if heard else None,
+    )
 
 
 def _held(request: Request, held: Controlled, noise: torch.Generator) -> Generator[Stretch, Made, Made]:

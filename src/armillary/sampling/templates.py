@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from armillary.errors import RequestError
 from armillary.modes import Mode
+from armillary.prompts import places_in, things_in, with_places
 from armillary.sampling.values import words
 
 PLACE = "{prompt}"
@@ -25,6 +26,7 @@ class Template:
 
     ``temperature``: 0 takes the likeliest words. ``longest``: at most so many tokens of the reasoner's. ``usual``:
     done unless a request says no. ``look``: the given picture, of a film the last one, is shown before the words.
+    ``places``: the answer is places alone, "34 56, 70 61.", of the things that the prompt names, in its order.
     """
 
     ask: str
@@ -32,12 +34,14 @@ class Template:
     longest: int = 256
     usual: bool = False
     look: bool = False
+    places: bool = False
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "Template":
         """As ``defaults.json`` says it; ``TypeError`` or ``ValueError`` for what it cannot say."""
         made = cls(**found)
-        plain = isinstance(made.longest, int) and isinstance(made.usual, bool) and isinstance(made.look, bool)
+        flags = (made.usual, made.look, made.places)
+        plain = isinstance(made.longest, int) and all(isinstance(flag, bool) for flag in flags)
         if not plain or PLACE not in made.ask or made.temperature < 0 or made.longest < 1:
             raise ValueError(f"the template {dict(found)}: its ask must have {PLACE}, and what else it has a value")
         return made
@@ -55,6 +59,13 @@ class Upsampling:
         """What is asked about a prompt."""
         return self.template.ask.replace(PLACE, prompt)
 
+    def longer(self, prompt: str, answer: str) -> str:
+        """The words that come of a prompt and what was answered; empty if nothing usable was."""
+        if not self.template.places:
+            return answer.strip()
+        placed = with_places(prompt, answer)
+        return placed if placed != prompt else ""
+
     def record(self) -> dict[str, Any]:
         """As a request says it; what follows ? in a URL may be secret, and is left out."""
         if not self.url:
@@ -66,14 +77,17 @@ def settle_upsampling(mode: Mode, given: Mapping[str, Any], templates: Mapping[s
     """What is to be done with the prompt of a request, None if nothing is; ``RequestError`` for what cannot be.
 
     Where nobody says, a mode's prompts are written out as the checkpoint usually does, but not those that are JSON
-    already, and not in another dialect than the weights' own.
+    or say places already, and not in another dialect than the weights' own.
     """
     asked, prompt, template = given.get("upsample"), given.get("prompt", ""), templates.get(mode.name)
     if not isinstance(asked, str) and "upsample_model" in given:
         raise RequestError("upsample_model has no use without an endpoint that has it: give its URL as upsample.")
     if asked is None:
-        kept = mode.name == "reason" or prompt.lstrip().startswith("{") or given.get("dialect", "native") != "native"
-        return Upsampling(template=template) if template and template.usual and prompt and not kept else None
+        written_out = prompt.lstrip().startswith("{") or bool(places_in(prompt))
+        kept = mode.name == "reason" or written_out or given.get("dialect", "native") != "native"
+        if template is None or not template.usual or not prompt or kept or (template.places and not things_in(prompt)):
+            return None
+        return Upsampling(template=template)
     if asked is False:
         return None
     if asked is not True and not isinstance(asked, str):
@@ -86,6 +100,11 @@ def settle_upsampling(mode: Mode, given: Mapping[str, Any], templates: Mapping[s
         )
     if not prompt:
         raise RequestError("there is no prompt to be written out: give one, or leave upsample out.")
+    if template.places and not things_in(prompt):
+        raise RequestError(
+            f"prompt {prompt[:60]!r} names nothing that can be given a place: name things as 'a red cube', or leave "
+            "upsample out."
+        )
     if asked is True:
         return Upsampling(template=template)
     url, model = _endpoint(asked), words(given, "upsample_model", "")

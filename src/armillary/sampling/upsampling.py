@@ -57,11 +57,13 @@ def upsampled(parts: Parts, requests: Sequence[Request]) -> list[Request]:
     return [_said(request, found[i]) if i in found else request for i, request in enumerate(requests)]
 
 
-def _said(request: Request, words: str) -> Request:
-    words = words.strip()
+def _said(request: Request, answer: str) -> Request:
+    assert request.upsampling is not None
+    words = request.upsampling.longer(request.prompt, answer)
     if not words:
         raise RequestError(
-            f"nothing was said when {request.prompt[:60]!r} was to be written out: ask with upsample=False."
+            f"nothing usable was said when {request.prompt[:60]!r} was to be written out ({answer[:60]!r}): ask with "
+            "upsample=False."
         )
     return replace(request, prompt=words, upsampling=None, record={**request.record, "upsampled_prompt": words})
 

@@ -102,7 +102,7 @@ async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, b
         mode = next((told[name] for name in told if name in inputs), "text-to-video")
         mode = "transfer" if held.asked or held.shown else mode
     found = desk.mode(mode, called.get("mode", "mode"))
-    if found.name != "reason" and "prompt" not in asked and found.action == "none":
+    if found.name != "reason" and "prompt" not in asked and found.action == "none" and not found.sounds:
         raise bad(f"{found.name} lacks prompt: say what is to be seen.", "prompt", "missing_field")
     seconds = asked.pop("seconds", None)
     if seconds is not None:
@@ -110,7 +110,7 @@ async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, b
             raise bad("seconds and num_frames both say how long: give one.", "seconds", "conflict")
         fps = asked.get("fps") or desk.defaults.fps
         asked["frames"], called["frames"] = 1 + 4 * max(1, round(seconds * fps / 4)), "seconds"
-    if mode == "inverse-dynamics" and "frames" not in asked:
+    if found.video == "given" and "frames" not in asked:
         called["frames"] = "video"
     return Wanted(mode=found.name, asked=asked, inputs=inputs, called=called)
 

@@ -22,7 +22,7 @@ from armillary.errors import ConfigError, DataError
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
 from armillary.training.held import held_of
-from armillary.training.latents import A_FILE, FRAMES, in_boxes, make_cache, stills_of, windows_of
+from armillary.training.latents import A_FILE, FRAMES, in_boxes, laid_of, make_cache, stills_of, windows_of
 from armillary.training.loop import Report
 
 SAY_EVERY = 25
@@ -39,13 +39,14 @@ class DataRun:
     """Tabletop episodes ``seed`` to ``seed + episodes - 1``: expert, clumsy and random ones.
 
     ``stills``: only the one picture of each seed's table before anything moves, and what the expert would do first
-    for ``plans`` instructions.
+    for ``plans`` instructions. ``laid``: that table bare, and then with one thing more in every picture.
     """
 
     out: Path
     episodes: int
     seed: int = 0
     stills: bool = False
+    laid: bool = False
     plans: int = 5
     share: tuple[int, int] = (0, 1)
 
@@ -53,6 +54,8 @@ class DataRun:
         check_share(self.share)
         if self.episodes < 1:
             raise ConfigError(f"episodes={self.episodes}: simulate at least one.")
+        if self.stills and self.laid:
+            raise ConfigError("stills and laid came together: a table is one picture or many; give them folders apart.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,8 @@ class CacheRun:
     """The windows of every episode in ``data``, at most ``most`` of each, encoded by the tokenizer in ``vae``.
 
     ``stills``: windows of one frame, for pictures from words and for actions from a picture. ``controls``: windows with
-    the films that may hold them beside, for films under controls; the episodes are simulated again for that.
+    the films that may hold them beside, for films under controls; the episodes are simulated again for that. ``laid``:
+    pictures of tables as they are laid.
     """
 
     data: Path
@@ -83,17 +87,20 @@ class CacheRun:
     camera: str = "front"
     stills: bool = False
     controls: bool = False
+    laid: bool = False
     share: tuple[int, int] = (0, 1)
     threads: int = 1
 
     def __post_init__(self) -> None:
         check_share(self.share)
+        if self.stills + self.controls + self.laid > 1:
+            raise ConfigError("a cache has one kind of windows: say one of stills, controls and laid.")
 
 
 def simulate(run: DataRun, report: Report = print) -> int:
     """Simulate what is not there yet; returns how many episodes this share has."""
     made = 0
-    kind = {"stills": run.stills, "plans": run.plans, "share": run.share}
+    kind = {"stills": run.stills, "laid": run.laid, "plans": run.plans, "share": run.share}
     for seed in simulate_raw(run.out, episodes=run.episodes, seed=run.seed, **kind):  # type: ignore[arg-type]
         made += 1
         if made % SAY_EVERY == 0:
@@ -150,10 +157,13 @@ def encode(run: CacheRun, report: Report = print) -> int:
     def cut(episodes: Sequence[Episode]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
         if run.stills:
             return stills_of(episodes, vae, body, **how)  # type: ignore[arg-type]
+        if run.laid:
+            return laid_of(episodes, vae, body, camera=run.camera)
         return (held_of if run.controls else windows_of)(episodes[0], vae, body, **how)  # type: ignore[arg-type]
 
     made = 0
-    for name in make_cache(run.data, run.out, cut, share=run.share, together=A_FILE if run.stills else 1):
+    together = A_FILE if run.stills or run.laid else 1
+    for name in make_cache(run.data, run.out, cut, share=run.share, together=together):
         made += 1
         if made % SAY_EVERY == 0:
             report(f"{made} episodes, the last {name}")

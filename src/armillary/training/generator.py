@@ -36,7 +36,8 @@ class GeneratorRun:
     """Everything that decides how a generator is trained.
 
     ``start``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
-    ``stills``: a second cache, of windows of one frame; ``controls``: a third, of windows beside their controls.
+    ``stills``: a second cache, of windows of one frame; ``controls``: a third, of windows beside their controls;
+    ``laid``: a fourth, of tables as they are laid.
     ``sounds``: the sounds of the cache's windows (``heard.py``),
     made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one.
     """
@@ -50,6 +51,7 @@ class GeneratorRun:
     fresh: bool = True
     stills: Path | None = None
     controls: Path | None = None
+    laid: Path | None = None
     sounds: Path | None = None
     sound_tokenizer: Path | None = None
 
@@ -80,7 +82,10 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     heard = load_heard(run.sounds, run.cache, sounding=run.flow.heard.sounding) if run.sounds else None
     if heard is not None:
         report(f"{int(heard.known.sum())} windows can be heard, in {int(heard.loud.sum())} of them something sounds")
-    source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard)
+    laid = load_cache(run.laid) if run.laid else None
+    if laid is not None:
+        report(f"{len(laid)} pictures of tables as they are laid")
+    source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard, laid)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     if run.stage.compile:

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from armillary.model import TwoTowers, action_positions, video_positions
 from armillary.model.shelf import Shelf
-from armillary.prompts import action_prompt, video_prompt
+from armillary.prompts import action_prompt
 from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
 from armillary.training.flow import flow_loss, mix, sample_levels
 from armillary.training.heard import GIVEN, TO_FILM, Heard, HeardConfig
 from armillary.training.held import HELD, Held, HeldConfig
-from armillary.training.latents import ANY_TASK, FRAMES, PICTURE, Windows
-from armillary.training.missing import missing
+from armillary.training.latents import ANY_TASK, FRAMES, Windows
+from armillary.training.painting import Laid
 
 PICTURES = 4  # as many pictures as this cost no more than one film
 ONWARDS = 3  # latent frames after which the next one is said
@@ -44,10 +44,11 @@ class FlowConfig:
     these the share ``still_policy``) actions from a picture and words, no film beside them. ``full_noise``: the
     share of samples with actions whose hidden tokens are pure noise (level 1, where sampling begins: a solver of few
     steps gives little but what the model says there; the schedule alone seldom draws it), ``full_noise_films``: of
-    those without. ``policy_video``: the weight of a policy's film beside other films: what nobody can know teaches
-    little. ``places``: the share of captions that say where things are. ``missing``: the share of pictures
-    from words of which only some things are missing, and the words name just these (``missing.py``). ``history``: the
-    share of forward dynamics that is given two or three latent frames, as a world session's later chunks may be.
+    those without, ``full_noise_painting``: of painted things. ``policy_video``: the weight of a policy's film beside
+    other films: what nobody can know teaches little. ``places``: the share of captions that say where things are.
+    ``painting``: the share of batches of tables on which one thing more is painted, where there are such
+    (``painting.py``). ``history``: the share of forward dynamics that is given two or three latent frames, as a world
+    session's later chunks may be.
     ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
     need not begin a film, and beside the first frame of the episode, which holds colours and things where they were: so
     a world goes on without end (``sampling/onwards.py``). ``lived``: how often some of those others are what the model
@@ -69,13 +70,14 @@ class FlowConfig:
     shift: float = 3.0
     full_noise: float = 0.4
     full_noise_films: float = 0.2
+    full_noise_painting: float = 0.4
     video_weight: float = 10.0
     policy_video: float = 0.25
     action_weight: float = 40.0
     moving_weight: float = 3.0  # more weight for tokens that differ from the first frame's
     things_weight: float = 3.0  # more weight for tokens that show things
     places: float = 0.5
-    missing: float = 0.5
+    painting: float = 0.1
     history: float = 0.2
     onwards: float = 0.15
     lived: float = 0.6
@@ -99,7 +101,6 @@ class Pool:
     def __init__(self, windows: Windows, config: FlowConfig) -> None:
         self.windows = windows
         self.acting, self.telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
-        self.named = np.array([i for i in self.telling if windows.named[i]], np.int64)
         self.frames, self.plane = windows.size[0], windows.size[1:]
         self.cells = windows.video.shape[1] // self.frames  # tokens of one latent frame
         still = windows.video[:, : self.cells].float().repeat(1, self.frames, 1)
@@ -120,10 +121,12 @@ class FlowSource:
         stills: Windows | None = None,
         held: Held | None = None,
         heard: Heard | None = None,
+        laid: Windows | None = None,
     ) -> None:
         self._model, self._config, self._heard = model, config, heard
         self.shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
+        self._laid = laid and (Laid.among(laid), Pool(laid, config))
         self._held = held and (held, Pool(held.windows, config))
         self._any = lru_cache(
             lambda fps, frames: action_prompt(ANY_TASK, frames=frames, fps=fps, height=TIER, width=TIER)
@@ -132,11 +135,11 @@ class FlowSource:
     def losses(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
         """Draw one batch, ask the model, mark the answer."""
         config = self._config
+        if self._laid and rng.random() < config.painting:
+            return self._painting(*self._laid, rng, samples * PICTURES)
         if self._stills and rng.random() < config.stills_share:
             if rng.random() < config.still_policy:
                 return self._with_actions(self._stills, rng, samples * ACTIONS_ALONE, {"policy": 1.0})
-            if self._stills.named.size and rng.random() < config.missing:
-                return self._missing(self._stills, rng, samples * PICTURES)
             return self._told(self._stills, rng, samples, "text-to-image")
         if self._held and rng.random() < config.held.share:
             return self._under_control(*self._held, rng, max(1, samples // FILMS_HELD))
@@ -228,23 +231,21 @@ class FlowSource:
         for number in given:
             video_level[:, number * pool.cells : (number + 1) * pool.cells] = 0
         listen = not given and int(rng.integers(config.listen_every)) == 0
-        return self._marked(
-            Exercise(pool=pool, rows=rows, prompts=prompts, video_level=video_level, action_level=None,
-                     film_weight=torch.ones(samples), listen=listen), torch_rng,
-        )  # fmt: skip
+        exercise = Exercise(pool=pool, rows=rows, prompts=prompts, video_level=video_level, action_level=None,
+                            film_weight=torch.ones(samples), listen=listen)  # fmt: skip
+        return self._marked(exercise, torch_rng)
 
-    def _missing(self, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
-        windows, config = pool.windows, self._config
-        rows = [int(pool.named[rng.integers(len(pool.named))]) for _ in range(samples)]
-        plane = (pool.plane[0] // 2, pool.plane[1] // 2)
-        words, hidden = zip(*(missing(windows.named[row], plane, PICTURE, rng) for row in rows), strict=True)
-        prompts = [video_prompt(one, frames=1, fps=1.0, height=PICTURE[0], width=PICTURE[1]) for one in words]
-        torch_rng, level = self._levels(rng, samples, config.full_noise_films, image=True)
-        listen = int(rng.integers(config.listen_every)) == 0
-        return self._marked(
-            Exercise(pool=pool, rows=rows, prompts=prompts, film_weight=torch.ones(samples), action_level=None,
-                     video_level=level[:, None] * torch.from_numpy(np.stack(hidden)), listen=listen), torch_rng,
+    def _painting(self, laid: Laid, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
+        """One thing more on a table; ``hears_paint``: what another thing's words would cost."""
+        batch = laid.draw(rng, samples)
+        torch_rng, level = self._levels(rng, samples, self._config.full_noise_painting, image=True)
+        exercise = Exercise(
+            pool=pool, rows=batch.rows, prompts=batch.prompts, film_weight=torch.ones(samples), action_level=None,
+            video_level=level[:, None] * batch.hidden, lived=batch.seen, control=batch.before,
+            listen=batch.before is not None and int(rng.integers(self._config.listen_every)) == 0,
         )  # fmt: skip
+        names = {"video": "painted", "hears_video": "hears_paint"}
+        return {names.get(name, name): value for name, value in self._marked(exercise, torch_rng).items()}
 
     def _under_control(self, held: Held, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
         """Films of which a control says where everything is; ``hears_control``: what another film's would cost."""
@@ -327,11 +328,10 @@ class FlowSource:
 class Exercise:
     """Windows ``rows`` of a pool, each with its prompt, and how noisy every token of it is (0: given).
 
-    ``levels``: of the films' tokens b n, and of the actions b c if they take part. ``film_weight`` b. ``listen``:
-    whether to look how much worse it gets with exchanged prompts. ``begins`` b: by how many latent frames it begins
-    after its window. ``lived`` b m d: what is given in place of the first m tokens as they truly were. ``control``
-    b n d: tokens of another film that is given as a whole, stands before the film, and is nowhere marked. ``heard``:
-    the windows' sounds, where they take part, with the ``sound_level`` b.
+    ``levels``: of the films' tokens b n, of the actions b c if they take part. ``film_weight`` b. ``listen``: whether
+    to look how much worse it gets with exchanged prompts. ``begins`` b: by how many latent frames it begins after its
+    window. ``lived`` b m d: what is given in place of the first m tokens as they truly were. ``control`` b n d: tokens
+    of another film, given as a whole, before the film and nowhere marked. ``heard``, ``sound_level`` b: the sounds.
     """
 
     pool: Pool

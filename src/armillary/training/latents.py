@@ -57,7 +57,7 @@ class Windows:
     placed: list[str]  # the same with the places of things, or empty
     acts: NDArray[np.bool_]  # whether a policy may learn from it
     tells: NDArray[np.bool_]  # whether the caption describes it
-    named: list[Mapping[str, Sequence[int]]]  # boxes of the things a single frame's caption names, in pixels
+    named: list[Mapping[str, Sequence[int]]]  # boxes of the things a single frame's words name, in pixels
     opening: NDArray[np.int64]  # of each window the first one of its episode, as a row
     size: tuple[int, int, int] = LATENT  # latent frames, rows, columns of every window
 
@@ -156,6 +156,24 @@ def stills_of(
     video = encode_windows(vae, pictures, list(range(len(pictures))), 1).bfloat16()[which]
     things = torch.stack([things_of(episode, [s]) for episode, s in different])[which]
     return {"video": video, "actions": torch.from_numpy(actions).float(), "things": things}, rows
+
+
+def laid_of(
+    episodes: Sequence[Episode], vae: VideoVAE, embodiment: Embodiment, *, camera: str = "front"
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """As ``stills_of``, of tables as they are laid: every frame, ``named`` its newest thing where that can be seen."""
+    pictures = np.concatenate([episode.frames[camera] for episode in episodes])
+    rows, things = [], []
+    for episode in episodes:
+        for count, boxes in enumerate(episode.boxes or ()):
+            newest = episode.captions.get(f"laid {count}", "")
+            named = {newest: list(boxes[newest])} if newest in boxes else {}
+            words = {"caption": "", "placed": "", "acts": False, "tells": False, "named": named}
+            rows.append(_row(episode, embodiment, count, episode.instruction) | words)
+            things.append(things_of(episode, [count]))
+    video = encode_windows(vae, pictures, list(range(len(pictures))), 1).bfloat16()
+    actions = torch.zeros(len(rows), FRAMES - 1, 64)
+    return {"video": video, "actions": actions, "things": torch.stack(things)}, rows
 
 
 def _acts_well(episode: Episode) -> bool:

@@ -45,6 +45,7 @@ class ReasonerRun:
     and talk; ``taught``: the checkpoint whose words the eyes were taught to speak, where that is not the one to begin
     with. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
     ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
+    ``kinds``: of what the batches of the talk are, in turn: still, film, prompt, layout.
     """
 
     data: Path
@@ -63,8 +64,11 @@ class ReasonerRun:
     look_once: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
     most: int | None = None
+    kinds: tuple[str, ...] = KINDS
 
     def __post_init__(self) -> None:
+        if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "layout")]:
+            raise ConfigError(f"kinds has {wrong[0]!r}: a batch is of stills, films, prompts or layouts.")
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
 
@@ -113,7 +117,10 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     source = TalkSource(
         folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes
     )
-    report(f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts")
+    report(
+        f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts, "
+        f"{len(source.layouts)} layouts"
+    )
     reading = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "reasoner"]
     seeing_too = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "vision"]
     if run.stage.compile:
@@ -125,7 +132,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
 
     def losses(step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([run.stage.seed, step])
-        talk = source.batch(rng, run.stage.batch, kind=KINDS[step % len(KINDS)])
+        talk = source.batch(rng, run.stage.batch, kind=run.kinds[step % len(run.kinds)])
         values = talk_loss(model, talk)
         if step % GAP_EVERY == 0:
             values["sees"] = _sees(model, talk, values["loss"])

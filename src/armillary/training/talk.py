@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from armillary.datasets.dreamt import relation
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.model import Seen, TwoTowers, Visual, patchify_images, patchify_video
-from armillary.prompts import action_prompt, video_prompt
+from armillary.prompts import Placed, action_prompt, places_in, things_in, video_prompt
 from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.eyes import UNIT, as_seen
 
 REPORT = "Describe what you see."
+PLACES = "Say where everything is: {prompt}"  # asked of short words before a picture is painted of them
 DOING = "What is the robot doing?"
 IMAGE_PLACE, VIDEO_PLACE = "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
 NO_LABEL = -100
@@ -80,6 +82,44 @@ def prompts_of(episode: Episode) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A picture in words alone: several ways to say what is on it, and where the ``things`` that they name are."""
+
+    ways: tuple[str, ...]
+    things: tuple[Placed, ...]
+
+    @property
+    def answer(self) -> str:
+        """The places alone, in the order of the words: "34 56, 70 61."."""
+        return ", ".join(one.place for one in self.things) + "."
+
+
+def layouts_of(episode: Episode) -> list[Layout]:
+    """The first picture of an episode where its places were kept, else none."""
+    told, scene = episode.captions, episode.captions.get("scene", "")
+    known = {one.thing: one for one in places_in(told.get("report 0", ""))}
+    things = [known[thing] for thing in things_in(scene) if thing in known]
+    if not things or len(things) != len(known):
+        return []
+    return [Layout(ways=(told["dense"], scene, scene.partition(": ")[2]), things=tuple(things))]
+
+
+def related(layout: Layout, rng: np.random.Generator) -> str:
+    """Words for it, at times with a sentence or two about how the things lie to one another."""
+    things = layout.things
+    told = [layout.ways[int(rng.integers(len(layout.ways)))]]
+    for _ in range(int(rng.integers(3)) if len(things) > 1 else 0):
+        one, other = (things[i] for i in rng.permutation(len(things))[:2])
+        if lies := relation(one.x - other.x, one.y - other.y):
+            told.append(f"The {_bare(one.thing)} is {lies} the {_bare(other.thing)}.")
+    return " ".join(told)
+
+
+def _bare(thing: str) -> str:
+    return thing.partition(" ")[2]
+
+
 class TalkSource:
     """All pictures and prompts of folders of raw episodes, kept in memory.
 
@@ -97,14 +137,21 @@ class TalkSource:
         self.stills: list[Picture] = []
         self.films: list[Picture] = []
         self.prompts: list[str] = []
+        self.layouts: list[Layout] = []
         for path in [path for folder in folders for path in raw_files(folder)[:limit]]:
             episode = load_raw(path)
             for picture in pictures_of(episode):
                 (self.films if picture.seconds else self.stills).append(picture)
             self.prompts += prompts_of(episode)
+            self.layouts += layouts_of(episode)
 
     def batch(self, rng: np.random.Generator, samples: int, *, kind: str) -> Talk:
-        """Draw a batch of ``kind`` still, film or prompt."""
+        """Draw a batch of ``kind`` still, film, prompt or layout."""
+        if kind == "layout":
+            laid = [self.layouts[int(rng.integers(len(self.layouts)))] for _ in range(samples)]
+            turns = [Question(task=kind, words=PLACES.format(prompt=related(one, rng)), answer=one.answer, frames=())
+                     for one in laid]  # fmt: skip
+            return padded([converse(self._encode, None, [turn]) for turn in turns], None)
         if kind == "prompt":
             rows = [self._read(self.prompts[int(rng.integers(len(self.prompts)))]) for _ in range(samples)]
             return padded(rows, None)
@@ -143,14 +190,17 @@ class TalkSource:
 
 
 def converse(
-    encode: Callable[[str], list[int]], shown: int | list[tuple[float, int]], turns: Sequence[Question], *,
+    encode: Callable[[str], list[int]], shown: int | list[tuple[float, int]] | None, turns: Sequence[Question], *,
     longest: int = 1 << 20,
 ) -> tuple[list[int], list[int]]:  # fmt: skip
-    """Ids and labels of one conversation about a picture of ``shown`` tokens, or a film: seconds and tokens each.
+    """Ids and labels of one conversation about a picture of ``shown`` tokens, or a film: seconds and tokens each; None
+    shows nothing.
 
     Turns that would make it longer than ``longest`` are left out, but never the first.
     """
-    start = widen(f"<|im_start|>user\n{IMAGE_PLACE if isinstance(shown, int) else VIDEO_PLACE}", [shown])
+    start = "<|im_start|>user\n"
+    if shown is not None:
+        start = widen(start + (IMAGE_PLACE if isinstance(shown, int) else VIDEO_PLACE), [shown])
     ids: list[int] = []
     labels: list[int] = []
     for turn in turns:

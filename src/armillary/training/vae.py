@@ -11,6 +11,9 @@ The length of a run is given in minutes or in steps; the learning rate falls to 
 compute in bfloat16, the optimizer works on float32 copies, and the average of the last weights (EMA) is kept. A run
 that is started again continues where its last checkpoint stood. Batches: ``vae_data.py``. Optimizer: ``muon.py``
 and AdamW. The model: ``tokenizers/video.py``. Run: ``python -m armillary.training.vae --data D --out O``.
+
+A tokenizer that is in use can learn more worlds: of ``kept`` clips its latents must stay what ``origin`` makes of
+them, so that whatever was learnt in them still holds.
 """
 
 import json
@@ -20,6 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
 from safetensors import safe_open
@@ -49,6 +53,9 @@ class VAERun:
     origin: Path | None = None  # a tokenizer's folder to begin from; its sizes must be those of ``model``
     model: VideoVAEConfig = field(default_factory=VideoVAEConfig)
     decoder_only: bool = False  # the latents of ``origin`` stay as they are; only what is made of them gets better
+    kept: Path | None = None  # clips whose latents must stay as ``origin`` makes them, while it learns others
+    kept_share: float = 0.35  # of the batches is of those
+    kept_weight: float = 1.0  # of the square by which their latents differ, in deviations of a channel
     emphasis: float = 1.0  # how much of the extra weight of objects and of what moves is used
     batch: int = 2  # whole clips of nine frames of 128x128 pixels that one step costs
     crop: int = 64  # side of the crops of the first part, pixels
@@ -68,6 +75,11 @@ class VAERun:
     def __post_init__(self) -> None:
         if self.decoder_only and self.origin is None:
             raise ConfigError("a run that trains the decoder only needs the tokenizer whose decoder: say its origin.")
+        if self.kept is not None and (self.origin is None or self.decoder_only):
+            raise ConfigError(
+                "a run that keeps latents needs the tokenizer whose latents they are (its origin), and an encoder that "
+                "learns (no decoder_only)."
+            )
         if self.crop % SPACE or self.batch < 1 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
             raise ConfigError(
                 f"a run with crop {self.crop}, batch {self.batch}, {self.minutes} minutes, {self.steps} steps cannot "
@@ -76,13 +88,15 @@ class VAERun:
 
 
 def vae_loss(
-    vae: VideoVAE, pixels: Pixels, run: VAERun, generator: torch.Generator, progress: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """The loss of one batch, and its plain mean squared error (of pixels in [-1, 1]).
+    vae: VideoVAE, pixels: Pixels, run: VAERun, generator: torch.Generator, progress: float = 0.0,
+    before: VideoVAE | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    """The loss of one batch, and what to log: ``square``, its plain mean squared error (of pixels in [-1, 1]).
 
     Weighted absolute error, which learns small things early, plus squared error, which is what decibels count and
     weighs more towards the end of the run (``progress`` 0 to 1), plus a very small pull of the latents to the normal
-    distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's.
+    distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's. ``before``: the
+    tokenizer whose latents this batch should keep; ``moved`` is the square by which they differ.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
         mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
@@ -98,7 +112,16 @@ def vae_loss(
     m, v = mean.float(), log_variance.float()
     kl = 0.5 * (m.square() + v.exp() - 1.0 - v).mean()
     much = run.square[0] + (run.square[1] - run.square[0]) * progress
-    return (weight * (error.abs() + much * square)).mean() + run.kl_weight * kl, square.mean().detach()
+    loss = (weight * (error.abs() + much * square)).mean() + run.kl_weight * kl
+    told = {"square" if before is None else "square_kept": square.mean().detach()}
+    if before is not None:
+        with torch.no_grad():
+            was = before.moments(pixels.video.to(before.dtype))[0].float()
+        spread = torch.tensor(before.config.latents_std).view(1, -1, 1, 1, 1)
+        moved = ((m - was) / spread).square().mean()
+        loss = loss + run.kept_weight * moved
+        told["moved"] = moved.detach()
+    return loss, told
 
 
 class VAETrainer:
@@ -115,6 +138,7 @@ class VAETrainer:
         if run.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
+        self.before = None if run.kept is None else _origin(run).to(torch.bfloat16).eval()
         self.names = [name for name, part in vae.named_parameters() if part.requires_grad]
         parts = dict(vae.named_parameters())
         self.master = [parts[name].detach().clone() for name in self.names]
@@ -136,11 +160,11 @@ class VAETrainer:
         """How much of the run is done, 0 to 1."""
         return progress_of(self.run, self.step, self.seconds)
 
-    def learn(self, pixels: Pixels) -> dict[str, Tensor]:
-        """One step on one batch. Returns what to log."""
+    def learn(self, pixels: Pixels, *, keep: bool = False) -> dict[str, Tensor]:
+        """One step on one batch; ``keep``: whether its latents must stay what they were. Returns what to log."""
         run = self.run
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + self.step)
-        loss, square = vae_loss(self.vae, pixels, run, generator, self.progress)
+        loss, told = vae_loss(self.vae, pixels, run, generator, self.progress, self.before if keep else None)
         loss.backward()
         for master, working in zip(self.master, self.working, strict=True):
             master.grad = None if working.grad is None else working.grad.float()
@@ -153,7 +177,7 @@ class VAETrainer:
             for master, working, average in zip(self.master, self.working, self.average, strict=True):
                 working.copy_(master)
                 average.lerp_(master, share)
-        return {"loss": loss.detach(), "square": square, "grad_norm": grad_norm}
+        return {"loss": loss.detach(), **told, "grad_norm": grad_norm}
 
     def averaged(self) -> VideoVAE:
         """A copy of the model with the average of the weights, float32."""
@@ -212,19 +236,26 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
     torch.set_num_threads(run.threads)
     run.out.mkdir(parents=True, exist_ok=True)
     clips, trainer = check_clips(ByteClips(run.data)), VAETrainer(run)
+    kept = None if run.kept is None else check_clips(ByteClips(run.kept))
     trainer.resume()
     (run.out / "run.json").write_text(json.dumps(asdict(run), indent=2, default=str) + "\n")
     saved = last = now = time.monotonic()
     sums: list[dict[str, Tensor]] = []
     while trainer.progress < 1.0:
         plan = _plan(run, trainer.progress)
-        sums.append(trainer.learn(draw(clips, plan, seed=(run.seed, trainer.step))))
+        keep = kept is not None and np.random.default_rng([run.seed, trainer.step, 7]).random() < run.kept_share
+        drawn = draw(kept if kept is not None and keep else clips, plan, seed=(run.seed, trainer.step))
+        sums.append(trainer.learn(drawn, keep=keep))
         before, now = now, time.monotonic()
         trainer.seconds += now - before
         if trainer.step % run.report_steps == 0:
-            means = {key: float(torch.stack([row[key].float() for row in sums]).mean()) for key in sums[0]}
+            means = {key: float(torch.stack([row[key].float() for row in sums if key in row]).mean())
+                     for key in sorted(set().union(*sums))}  # fmt: skip
             rate = len(sums) / (time.monotonic() - last)
-            _log(run, trainer, {"train_psnr": psnr(means.pop("square")), **means, "steps_per_second": rate})
+            sharp = {
+                key.replace("square", "train_psnr"): psnr(means.pop(key)) for key in list(means) if "square" in key
+            }
+            _log(run, trainer, {**sharp, **means, "steps_per_second": rate})
             sums, last = [], time.monotonic()
         if time.monotonic() - saved > run.checkpoint_seconds:
             _checkpoint(trainer, clips, judge, thorough=False)
@@ -270,7 +301,7 @@ def _checkpoint(trainer: VAETrainer, clips: ByteClips, judge: Judge | None, *, t
     fast = VideoVAE(vae.config).to(torch.bfloat16)
     fast.load_state_dict(vae.state_dict())
     known = (scaled(clip[None]) for clip in clips.known(200 if thorough else 12))
-    if not trainer.run.decoder_only:
+    if not trainer.run.decoder_only and trainer.run.kept is None:
         vae.config = fit_latent_statistics(fast, known)
     vae.save(trainer.run.out / "vae")
     held = (scaled(clip[None]) for clip, _ in clips.held(64 if thorough else 8))
