@@ -234,10 +234,10 @@ def evaluate(
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
         sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound,
-            transfer, looks; all if none.
+            transfer, looks, twins; all if none.
         world: Ask questions about these worlds instead: physics, spatial, humans, driving, warehouse, drawer.
-        clips: Of the dynamics, of drift and of text-to-video; a third of them of sound, and in each look; a twelfth of
-            transfer, where each makes fourteen films.
+        clips: Of the dynamics, of drift and of text-to-video; a third of them of sound, and in each look; a fifth of
+            twins; a twelfth of transfer, where each makes fourteen films.
         questions: How many.
         episodes: Of the policy.
         known: Lives of training seeds, from which those learn who guess without looking.

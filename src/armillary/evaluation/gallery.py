@@ -24,11 +24,13 @@ from armillary.evaluation.dynamics import ForwardScore, InverseScore, imagined_f
 from armillary.evaluation.films import Named, filmed
 from armillary.evaluation.held_out import CAMERA, clip_at, long_life, recorded, scene
 from armillary.evaluation.looks import LOOKS, LookScore, relived
-from armillary.evaluation.page import Answer, Film, Page, Reading, Section
+from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Section
 from armillary.evaluation.paired import HEADS, Pair, cells_of
 from armillary.evaluation.report import ROWS, said, span, worded
 from armillary.evaluation.samples import samples_of
 from armillary.evaluation.suite import OTHERS, Bench
+from armillary.evaluation.twins import MODEL, TwinScore, lived_pair, margin, pairs_folder
+from armillary.tokenizers.video import TIME
 from armillary.worlds.tabletop import SPEC, Tabletop
 
 PLACES = ("worst", "middle", "best")
@@ -80,6 +82,12 @@ ABOUT = {
     "looks": About(
         title="Looks and combinations nobody has trained on",
         lead="The same life, action by action, in every look: what happens is the same, what is seen is not.",
+    ),
+    "twins": About(
+        title="What cannot be: is it more surprising?",
+        lead="Two films of physics, alike until something impossible happens in one. They are told apart if the "
+        "model is more surprised there. Curves: the surprise of every four frames, whole lines in the possible film, "
+        "broken ones in the impossible one.",
     ),
 }  # fmt: skip
 
@@ -255,6 +263,27 @@ def _looks(bench: Bench, scores: Sequence[LookScore]) -> Parts:
     return {"films": films}
 
 
+def _twins(bench: Bench, scores: Sequence[TwinScore]) -> Parts:
+    readings = []
+    for place, i in picked([margin(score) for score in scores]).items():
+        score = scores[i]
+        pair = lived_pair(pairs_folder(bench.folder), score.kind, score.seed)
+        right = margin(score) > 0
+        words = (
+            f"{place.capitalize()} of {len(scores)}: {score.what} after frame {score.step + 1}, seed {score.seed}, "
+            f"{score.family}. Surprise there {margin(score):+.1%} beside the possible film."
+        )
+        film = Film(
+            films=list(pair.frames.values()), labels=list(pair.frames), fps=pair.fps, words=words,
+            says=f"The possible film beside the impossible one. {words}", mark="right" if right else "wrong",
+            verdict="told apart" if right else "not told apart",
+        )  # fmt: skip
+        curves = Chart(title="Surprise", unit="squared latents", seconds=TIME / pair.fps,
+                       true=score.possible[MODEL], found=score.impossible[MODEL])  # fmt: skip
+        readings.append(Reading(film=film, charts=[curves]))
+    return {"readings": readings}
+
+
 _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "forward-dynamics": _forward,
     "drift": _drift,
@@ -263,6 +292,7 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "questions": _questions,
     "text-to-video": _films,
     "looks": _looks,
+    "twins": _twins,
 }
 
 

@@ -47,7 +47,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 
 _F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
-_S, _C = "sound/", "transfer/"
+_S, _C, _W = "sound/", "transfer/", "twins/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
@@ -125,6 +125,18 @@ ROWS = (
             _percent(f"looks/success_{look}", "  the policy's success"),
         )
     ),
+    _percent(_W + "told_apart", "Impossible twins told apart by surprise", 0.65),
+    *(
+        _percent(f"{_W}told_apart_{kind}", f"  something {kind.replace('_', ' ')}")
+        for kind in ("vanishes", "changes_colour", "floats", "passes_through")
+    ),
+    _percent(_W + "told_apart_repeat", "  by the difference from the frame before"),
+    _percent(_W + "told_apart_repeat_latents", "    in latents"),
+    _percent(_W + "told_apart_linear", "  by the difference from going on as before"),
+    _percent(_W + "told_apart_by_whole_film", "  by the surprise of the whole film"),
+    _percent(_W + "told_apart_by_whole_film_repeat", "    by the difference from the frame before"),
+    Row(key=_W + "auroc", words="  any impossible film beside any possible one: area under ROC", unit=""),
+    Row(key=_W + "times_repeat_latents", words="  error in possible films, times that of no change", unit=""),
     *(
         row
         for world in ("physics", "spatial", "humans", "driving", "warehouse", "drawer")
@@ -142,6 +154,7 @@ _UNITS = {
     "facts_": "%", "objects_": "%", "colours_": "%", "count_": "%", "relation_": "%",
     "box_overlap_at_least": "%", "plan_steps": "%", "centre_within": "%",
     "onset_": "%",
+    "told_apart": "%",
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from armillary.evaluation.looks import LookScore, looks_figures
 from armillary.evaluation.other_worlds import WORLDS
 from armillary.evaluation.sound import Listened, sound_figures
 from armillary.evaluation.transfer import Followed, transfer_figures
+from armillary.evaluation.twins import TwinScore, twins_figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ LINES: dict[str, Kept] = {
     "looks": Kept(line=LookScore, asked=("seed", "look", "ability", "which"), figures=looks_figures),
     "sound": Kept(line=Listened, asked=("seed", "kind", "sound", "beside", "contact"), figures=sound_figures),
     "transfer": Kept(line=Followed, asked=("seed", "measure", "film"), figures=transfer_figures),
+    "twins": Kept(line=TwinScore, asked=("seed", "kind"), figures=twins_figures),
     "text-to-video": Kept(line=Named, asked=("seed", "search", "colour", "shape"), figures=films_figures),
 }
 LINES |= {f"questions-{world}": LINES["questions"] for world in WORLDS}

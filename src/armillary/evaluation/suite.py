@@ -1,7 +1,7 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
-    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, transfer, looks
-                ->  numbers.json
+    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, transfer, looks,
+                    twins  ->  numbers.json
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
 ``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
@@ -45,6 +45,7 @@ from armillary.evaluation.samples import LINES, figures_again
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.evaluation.sound import gather_sounds, measure_sounds, sound_figures
 from armillary.evaluation.transfer import held_film, measure_transfer, transfer_figures
+from armillary.evaluation.twins import twins
 from armillary.media import write_whole
 from armillary.records import Episode, Rollout
 from armillary.sampling.abilities import makes_sound
@@ -54,9 +55,10 @@ from armillary.worlds.tabletop import Tabletop
 
 SECTIONS = (
     "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "sound", "transfer",
-    "looks",
+    "looks", "twins",
 )  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
+ELSEWHERE = (*OTHERS, "twins")  # not on the tabletop
 KINDS = ("expert", "clumsy", "random")
 QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
 CLIPS_A_HELD = 12  # a clip whose controls are tried gives as many films, each in more evaluations than others
@@ -65,7 +67,8 @@ Step = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. ``clips`` also counts lives of drift and films of text-to-video; each look takes a third.
+    """How much is measured. ``clips`` also counts lives of drift and films of text-to-video; each look takes a third,
+    twins a fifth.
 
     ``seed``: the first held-out seed, at least 1,000,000. ``known``: training-seed episodes, on which the judges that
     know no model are fitted.
@@ -147,7 +150,7 @@ def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECT
     console = Console(stderr=True)
     for section in sections:
         path = out / f"{section}.json"
-        wanted = {**known, "world": fingerprint() if section in OTHERS else world_fingerprint()}
+        wanted = {**known, "world": fingerprint() if section in ELSEWHERE else world_fingerprint()}
         if path.is_file() and json.loads(path.read_text("utf-8"))["made_from"] == wanted:
             console.print(f"{section}: kept from an earlier run")
             continue
@@ -300,6 +303,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "sound": _sound,
     "transfer": _transfer,
     "looks": looks,
+    "twins": twins,
     **{f"questions-{world}": questions_about(world) for world in WORLDS},
 }
 
