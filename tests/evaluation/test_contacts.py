@@ -56,7 +56,11 @@ def test_beginning_and_end_of_motion_are_seen():
 def test_the_truth_gets_full_marks_silence_none_and_chance_what_is_due_to_it():
     clips = [clip(0.8), clip(seed=1), clip(0.4, seed=2), clip(seed=3)]
     sounds = [one.sound for one in clips]
+    figures = sound_figures(judged(clips, [one.video for one in clips], sounds, sounds, sounds))
+    assert figures["onset_found_to_film"].value == 1 and figures["false_onsets_to_film"].value == 0
+    assert figures["onset_found_to_other_film"].value < 1
     figures = sound_figures(judged(clips, [one.video for one in clips], sounds, sounds))
+    assert "onset_found_to_film" not in figures
     assert figures["onset_found_imagined"].value == figures["onset_found_codec"].value == 1
     assert figures["onset_found_silence"].value == figures["onset_found_exchanged"].value == 0
     assert figures["false_onsets_imagined"].value == figures["false_onsets_silence"].value == 0

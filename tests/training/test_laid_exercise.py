@@ -13,11 +13,16 @@ from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError
 from armillary.prompts import BARE, ONE_MORE
 from armillary.sampling.painting import Painting
+from armillary.sampling.templates import Template
 from armillary.tokenizers.video import VideoVAE, VideoVAEConfig
 from armillary.training.episodes import CacheRun, DataRun, simulate
+from armillary.training.generator import GeneratorRun, abilities_of
+from armillary.training.heard import HeardConfig
 from armillary.training.imagination import PICTURES, FlowConfig, FlowSource
 from armillary.training.latents import laid_of, windows_from
+from armillary.training.loop import Stage
 from armillary.training.painting import REACH, Laid
+from armillary.training.talk import PLACES
 
 NAMED = [{}, {"red cube": [0, 0, 60, 60]}, {}, {"blue ball": [70, 70, 120, 120]}]  # each in one of 2 x 2 tokens
 
@@ -92,3 +97,18 @@ def test_what_excludes_each_other_is_refused(tmp_path):
 
 def test_the_sampler_paints_as_the_exercise_teaches():
     assert (Painting().reach, Painting().bare, Painting().one) == (REACH, BARE, ONE_MORE)
+
+
+def test_a_checkpoint_says_what_it_has_learnt(tmp_path):
+    stage = Stage(name="films", steps=1, batch=1, rate=1e-3)
+    run = GeneratorRun(start=tmp_path, cache=tmp_path, vae=tmp_path, out=tmp_path, stage=stage)
+    assert abilities_of(run) == {"filmless": [], "learnt": ["onwards"], "control_scale": {}}
+    told = abilities_of(replace(run, laid=tmp_path, sounds=tmp_path, sound_tokenizer=tmp_path, stills=tmp_path))
+    assert told["learnt"] == ["onwards", "video-to-sound"] and told["filmless"] == ["policy"]
+    assert Painting.of(told["painting"]) == Painting()
+    assert {mode: Template.of(how).ask for mode, how in told["upsampling"].items()} == dict.fromkeys(
+        ("text-to-image", "text-to-video"), PLACES
+    )
+    deaf = replace(run.flow, painting=0.0, onwards=0.0, heard=HeardConfig(modes={"image-to-video": 1.0}))
+    told = abilities_of(replace(run, laid=tmp_path, sounds=tmp_path, sound_tokenizer=tmp_path, flow=deaf))
+    assert told == {"filmless": [], "learnt": [], "control_scale": {}}

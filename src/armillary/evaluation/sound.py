@@ -1,6 +1,7 @@
 """Sound: is a contact heard when it happens, and nothing where nothing does?
 
     held-out windows, half with a contact and half without  ->  film and sound from the first picture and the words
+    and, of a checkpoint that has learnt it, the sound to the true film  ->  beside the true contacts
     onsets of the sound  ->  beside the true contacts, and beside what is seen in the same imagined film
 
 An onset is where a sound rises steeply above what it was just before. The tabletop's sounds are made of its contacts,
@@ -36,7 +37,7 @@ APART = 8  # slices between two onsets
 FIRST, LAST = 3, 13  # frames between which a window's first contact lies
 MOVES = 1.5  # pixels a frame, from which on a thing moves
 PEAK = 0.95  # of every sound, as the tokenizer brings it there
-JUDGED = ("imagined", "codec", "exchanged", "silence")  # sounds, beside the true contacts
+JUDGED = ("imagined", "to_film", "to_other_film", "codec", "exchanged", "silence")  # sounds, beside the true contacts
 SEEN = ("imagined", "true", "exchanged")  # sounds, beside a film
 
 
@@ -163,9 +164,14 @@ def seen_events(film: Array, colours: Sequence[str], fps: float) -> list[float]:
 def measure_sounds(
     omni: "Omni", clips: Sequence[SoundClip], *, on_done: Callable[[int], None] | None = None
 ) -> list[Listened]:
-    """Imagine film and sound of every clip from its first picture and its words, and judge them."""
+    """Imagine film and sound of every clip from its first picture and its words, and judge them.
+
+    A checkpoint that has learnt ``video-to-sound`` also finds the sound to the true film; another clip's such sound
+    stands beside it.
+    """
     films: list[Array] = []
     sounds: list[NDArray[np.float32]] = []
+    to_film: list[NDArray[np.float32]] | None = [] if "video-to-sound" in omni.parts.defaults.learnt else None
     for first in range(0, len(clips), BATCH):
         batch = clips[first : first + BATCH]
         asked = [{"mode": "image-to-video", "image": clip.video[0], "prompt": clip.words, "sound": True,
@@ -174,9 +180,13 @@ def measure_sounds(
             assert rollout.video is not None and rollout.sound is not None
             films.append(rollout.video)
             sounds.append(rollout.sound)
+        if to_film is not None:
+            asked = [{"mode": "video-to-sound", "video": clip.video, "prompt": clip.words, "fps": clip.fps,
+                      "seed": first + i} for i, clip in enumerate(batch)]  # fmt: skip
+            to_film += [rollout.sound for rollout in omni.imagine_many(asked) if rollout.sound is not None]
         if on_done is not None:
             on_done(first + len(batch))
-    return judged(clips, films, sounds, [again(omni, clip.sound) for clip in clips])
+    return judged(clips, films, sounds, [again(omni, clip.sound) for clip in clips], to_film)
 
 
 def again(omni: "Omni", sound: Float[np.ndarray, "2 s"]) -> Float[np.ndarray, "2 s"]:
@@ -188,16 +198,19 @@ def again(omni: "Omni", sound: Float[np.ndarray, "2 s"]) -> Float[np.ndarray, "2
 
 def judged(
     clips: Sequence[SoundClip], films: Sequence[Array], sounds: Sequence[NDArray[np.float32]],
-    codec: Sequence[NDArray[np.float32]],
+    codec: Sequence[NDArray[np.float32]], to_film: Sequence[NDArray[np.float32]] | None = None,
 ) -> list[Listened]:  # fmt: skip
     """Each clip's sounds beside its contacts, and beside the imagined and the true film."""
     found: list[Listened] = []
     for i, clip in enumerate(clips):
-        other = sounds[_stranger(clips, i)]
-        heard = {"imagined": sounds[i], "codec": codec[i], "exchanged": other, "silence": np.zeros_like(sounds[i])}
+        stranger = _stranger(clips, i)
+        heard = {"imagined": sounds[i], "codec": codec[i], "exchanged": sounds[stranger],
+                 "silence": np.zeros_like(sounds[i])}  # fmt: skip
+        if to_film is not None:
+            heard |= {"to_film": to_film[i], "to_other_film": to_film[stranger]}
         seen, true = seen_events(films[i], clip.colours, clip.fps), seen_events(clip.video, clip.colours, clip.fps)
         pairs: list[tuple[str, str, NDArray[np.float32], Sequence[float]]]
-        pairs = [(name, "contacts", heard[name], clip.onsets) for name in JUDGED]
+        pairs = [(name, "contacts", heard[name], clip.onsets) for name in JUDGED if name in heard]
         pairs += [
             (name, "film", {**heard, "true": clip.sound}[name], true if name == "true" else seen) for name in SEEN
         ]

@@ -269,7 +269,8 @@ def _sound(bench: Bench) -> Result:
     found = measure_sounds(bench.omni, clips, on_done=bench.told("sound", count))
     return found, sound_figures(found), [
         "Windows of 17 frames, half with a contact between the 4th and the 14th, half without; an onset counts within "
-        "a frame (0.1 s). codec: the true sound through the sound tokenizer; exchanged: another window's imagined "
+        "a frame (0.1 s). to_film: the sound found to the true film, to_other_film: another window's. codec: the true "
+        "sound through the sound tokenizer; exchanged: another window's imagined "
         "sound.",
         "onset_seen: onsets within a frame of a thing's beginning or ceasing to move in the same imagined film; true: "
         "the same judge on true film and true sound, exchanged: another film's sound.",

@@ -22,11 +22,12 @@ from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
-from armillary.training.heard import load_heard, with_ears
+from armillary.training.heard import TO_FILM, load_heard, with_ears
 from armillary.training.held import load_held
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, load_cache
 from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.talk import PLACES
 
 EMBODIMENTS = ("tabletop", "pusht", "umi", "av", "droid")
 
@@ -95,18 +96,31 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
         return source.losses(np.random.default_rng([run.stage.seed, step]), run.stage.batch)
 
     finished = train_stage(run.stage, run.out, parameters, losses, report)
-    alone = run.stills is not None and run.flow.stills_share * run.flow.still_policy > 0
-    under_control = held is not None and run.flow.held.share > 0
-    learnt = [name for name, has in (("onwards", run.flow.onwards > 0), ("transfer", under_control)) if has]
     write_checkpoint(
         run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
-        defaults={
-            "filmless": ["policy"] if alone else [], "learnt": learnt,
-            "control_scale": dict(run.flow.held.scale) if under_control else {},
-        },
+        defaults=abilities_of(run),
         sound=run.sound_tokenizer or sound_tokenizer_of(run.start),
     )  # fmt: skip
     return finished
+
+
+def abilities_of(run: GeneratorRun) -> dict[str, Any]:
+    """What a generator has learnt by a run, as its ``defaults.json`` says it (``write_checkpoint``)."""
+    flow = run.flow
+    under_control = run.controls is not None and flow.held.share > 0
+    learnt = {
+        "onwards": flow.onwards > 0, "transfer": under_control,
+        "video-to-sound": run.sounds is not None and flow.heard.share * flow.heard.modes.get(TO_FILM, 0) > 0,
+    }  # fmt: skip
+    found: dict[str, Any] = {
+        "filmless": ["policy"] if run.stills is not None and flow.stills_share * flow.still_policy > 0 else [],
+        "learnt": [name for name, has in learnt.items() if has],
+        "control_scale": dict(flow.held.scale) if under_control else {},
+    }
+    if run.laid is not None and flow.painting > 0:
+        places = {"ask": PLACES, "temperature": 1.0, "longest": 64, "usual": True, "places": True}
+        found |= {"painting": {}, "upsampling": dict.fromkeys(("text-to-image", "text-to-video"), places)}
+    return found
 
 
 def sound_tokenizer_of(checkpoint: Path) -> Path | None:
@@ -131,7 +145,8 @@ def write_checkpoint(
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
     ``steps`` of each mode where another number than the mode's own is better, ``filmless``: modes in which it has
     learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer),
-    ``control_scale``: how large it has seen each kind of control, and ``untrained``, one sentence that warns whoever
+    ``control_scale``: how large it has seen each kind of control, ``painting`` and ``upsampling``: how pictures from
+    words are made (docs/upsampling.md), and ``untrained``, one sentence that warns whoever
     asks a generator that has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
