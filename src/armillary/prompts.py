@@ -11,9 +11,11 @@ prompt. Training and sampling both take them from here. Sizes are those of the c
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from armillary.errors import RequestError
@@ -30,6 +32,10 @@ ASPECTS = ((1, 1), (4, 3), (3, 4), (16, 9), (9, 16))  # width, height
 
 BARE, ONE_MORE = "An empty table.", "On the table: {placed}."  # a picture painted thing by thing: before, and for each
 
+SHORTENED = 1.4  # times that a step away looks shorter than one aside, to a camera that looks down at a table
+APART = 0.25  # of the picture's width, beyond which things do not hide one another
+_LIES = "to the left of|to the right of|in front of|behind"
+_SAID = re.compile(rf"\b[Tt]he ([a-z]+ [a-z]+) is ({_LIES}) the ([a-z]+ [a-z]+)\b")
 _THING, _PLACE = re.compile(r"\ban? [a-z]+ [a-z]+\b"), re.compile(r"\b(\d\d?) (\d\d?)\b")
 _PLACED = re.compile(r"\b(an? [a-z]+(?: [a-z]+){0,3}?) at (\d\d?) (\d\d?)\b")
 
@@ -128,6 +134,27 @@ def with_places(words: str, places: str) -> str:
     return _THING.sub(
         lambda thing: f"{thing[0]} at {' '.join(place)}" if (place := next(found, None)) else thing[0], words
     )
+
+
+def relation(right: float, down: float, *, clear: float = 0.0) -> str | None:
+    """How a thing lies to another that it is ``right`` and ``down`` of, in shares of the picture, in a caption's words;
+    None where no direction wins by more than ``clear``."""
+    if abs(abs(right) - SHORTENED * abs(down)) < clear:
+        return None
+    if abs(right) > SHORTENED * abs(down):
+        return "to the right of" if right > 0 else "to the left of"
+    return "in front of" if down > 0 else "behind"
+
+
+def broken(words: str) -> tuple[int, float]:
+    """How badly words with places fit themselves: sentences such as "The red cube is behind the blue ball." that their
+    places do not keep, and how much nearer than ``APART`` the two nearest things stand."""
+    placed = places_in(words)
+    where = {one.thing.partition(" ")[2]: one for one in placed}
+    said = [(where[one], lies, where[other]) for one, lies, other in _SAID.findall(words) if {one, other} <= set(where)]
+    wrong = sum(relation(one.x - other.x, one.y - other.y) != lies for one, lies, other in said)
+    gaps = [math.hypot(a.x - b.x, SHORTENED * (a.y - b.y)) for a, b in combinations(placed, 2)]
+    return wrong, max(0.0, APART - min(gaps, default=APART))
 
 
 def places_in(words: str) -> list[Placed]:

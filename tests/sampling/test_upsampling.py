@@ -292,8 +292,8 @@ def test_places_alone_are_put_behind_the_things_that_the_prompt_names():
     how = Template(ask="Where? {prompt}", places=True, usual=True)
     words = "A robot. On the table: a red cube, a blue ball and a green cross. The red cube is behind the blue ball."
 
-    def longer(prompt, answer):
-        return upsampling.Upsampling(template=how).longer(prompt, answer)
+    def longer(prompt, *answers):
+        return upsampling.Upsampling(template=how).longer(prompt, answers)
 
     assert longer(words, " 34 56, 7 61, 20 30, 1 2.") == (
         "A robot. On the table: a red cube at 34 56, a blue ball at 7 61 and a green cross at 20 30. "
@@ -301,6 +301,10 @@ def test_places_alone_are_put_behind_the_things_that_the_prompt_names():
     )
     assert longer(words, "34 56") == words.replace("a red cube", "a red cube at 34 56")
     assert longer(words, "nowhere") == ""
+    behind, before = "40 40, 40 70, 80 55.", "40 70, 40 40, 80 55."
+    assert longer(words, before, behind) == longer(words, behind, before) == longer(words, behind)
+    assert longer(words, "40 40", before) == longer(words, before)  # first of all everything has a place
+    assert longer("a red cube and a blue ball", "50 50, 52 52.", "20 50, 80 50.").startswith("a red cube at 20 50")
     templates = {"text-to-image": how}
     mode = mode_named("text-to-image")
     assert settle_upsampling(mode, {"prompt": words}, templates).template is how

@@ -2,7 +2,6 @@
 
     dreamt(rng, side)   a table: names, places, the cells of a coarse plane they are in
     asked(table, rng)   what can be asked of it, in the words of the tabletop's questions, by task
-    relation(x, y)      how one thing lies to another
     shown(names)        what stands there, in the words of its captions
 
 The answers are true of the table as a picture shows it: left and right along its lines, near and far along its
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from armillary.prompts import SHORTENED
 from armillary.records import Question
 from armillary.worlds.captions import NUMBERS, box_words
 from armillary.worlds.questions import listed
@@ -23,7 +23,6 @@ from armillary.worlds.tabletop_tasks import COLOURS, SHAPES
 LEAST, MOST = 3, 5  # things
 SAME_COLOUR = 0.2  # how often a thing may have the colour of another one
 HALF, CLEAR = 4.0, 0.5  # cells of the eyes: from the middle of a picture to its edge; what can be told apart
-SHORTENED = 1.4  # times that a step away looks shorter than one aside
 EXTREMES = (("furthest to the left", 0, 1), ("furthest to the right", 0, -1), ("nearest to the camera", 1, -1),
             ("furthest from the camera", 1, 1))  # fmt: skip
 _BOXED = {  # width and height of the middle of a picture, and how much more of each a picture further down; n 8,442
@@ -82,16 +81,6 @@ def asked(table: Table, rng: np.random.Generator) -> list[Question]:
         found.append(_question("relation", f"Seen from the {names[other]}, where is the {name}?", along))
     return found + [_question("box", f"Where is the {name}?", _box(name, place)) for name, place in
                     zip(names, places, strict=True)]  # fmt: skip
-
-
-def relation(right: float, down: float, *, clear: float = CLEAR / (2 * HALF)) -> str | None:
-    """How a thing lies to another that it is ``right`` and ``down`` of, in shares of the picture, in a caption's words;
-    None where no direction clearly wins."""
-    if abs(abs(right) - SHORTENED * abs(down)) < clear:
-        return None
-    if abs(right) > SHORTENED * abs(down):
-        return "to the right of" if right > 0 else "to the left of"
-    return "in front of" if down > 0 else "behind"
 
 
 def shown(names: Sequence[str]) -> str:

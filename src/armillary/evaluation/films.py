@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from armillary.datasets.dreamt import relation
 from armillary.evaluation.bootstrap import Figure, bootstrap, ratio
 from armillary.evaluation.dynamics import other_episodes, reconstructed
 from armillary.evaluation.held_out import Scene
 from armillary.evaluation.pixels import HUES, blobs_of, centre_of, centre_of_box
 from armillary.evaluation.shapes import LEAST_PIXELS, ShapeJudge
+from armillary.prompts import relation
 from armillary.records import Array
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def facts_of(picture: Array, scene: Scene, judge: ShapeJudge, *, seed: int, sear
         holds = False
         if all(patches):
             right, down = (centre_of(patches[0][0]) - centre_of(patches[1][0])) / picture.shape[1::-1]
-            holds = relation(right, down, clear=0.0) == lie.how
+            holds = relation(right, down) == lie.how
         found.append(asked(fact="relation", what=lie.sentence, there=holds))
     return found
 

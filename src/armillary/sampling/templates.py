@@ -7,14 +7,14 @@ generator hears words of one kind only, and a template has the short words of pe
 ``upsampling.py`` does it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from armillary.errors import RequestError
 from armillary.modes import Mode
-from armillary.prompts import places_in, things_in, with_places
+from armillary.prompts import broken, places_in, things_in, with_places
 from armillary.sampling.values import words
 
 PLACE = "{prompt}"
@@ -26,7 +26,8 @@ class Template:
 
     ``temperature``: 0 takes the likeliest words. ``longest``: at most so many tokens of the reasoner's. ``usual``:
     done unless a request says no. ``look``: the given picture, of a film the last one, is shown before the words.
-    ``places``: the answer is places alone, "34 56, 70 61.", of the things that the prompt names, in its order.
+    ``places``: the answer is places alone, "34 56, 70 61.", of the things that the prompt names, in its order; of so
+    many ``tries`` of the reasoner's the one is taken that keeps best what the prompt says of them, and things apart.
     """
 
     ask: str
@@ -35,6 +36,7 @@ class Template:
     usual: bool = False
     look: bool = False
     places: bool = False
+    tries: int = 1
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "Template":
@@ -42,7 +44,7 @@ class Template:
         made = cls(**found)
         flags = (made.usual, made.look, made.places)
         plain = isinstance(made.longest, int) and all(isinstance(flag, bool) for flag in flags)
-        if not plain or PLACE not in made.ask or made.temperature < 0 or made.longest < 1:
+        if not plain or PLACE not in made.ask or made.temperature < 0 or min(made.longest, made.tries) < 1:
             raise ValueError(f"the template {dict(found)}: its ask must have {PLACE}, and what else it has a value")
         return made
 
@@ -59,12 +61,13 @@ class Upsampling:
         """What is asked about a prompt."""
         return self.template.ask.replace(PLACE, prompt)
 
-    def longer(self, prompt: str, answer: str) -> str:
+    def longer(self, prompt: str, answers: Sequence[str]) -> str:
         """The words that come of a prompt and what was answered; empty if nothing usable was."""
         if not self.template.places:
-            return answer.strip()
-        placed = with_places(prompt, answer)
-        return placed if placed != prompt else ""
+            return answers[0].strip()
+        placed = [words for words in (with_places(prompt, answer) for answer in answers) if words != prompt]
+        most = max((len(places_in(words)) for words in placed), default=0)
+        return min((words for words in placed if len(places_in(words)) == most), key=broken, default="")
 
     def record(self) -> dict[str, Any]:
         """As a request says it; what follows ? in a URL may be secret, and is left out."""

@@ -31,6 +31,7 @@ from armillary.sampling.templates import Upsampling
 
 KEY = "ARMILLARY_UPSAMPLE_KEY"
 SECONDS = 120.0  # that an endpoint may be silent
+ANOTHER = 1_000_003  # between the seeds of one prompt's tries
 MOST_BYTES = 1 << 20  # of an answer that is read
 
 
@@ -40,30 +41,36 @@ def upsampled(parts: Parts, requests: Sequence[Request]) -> list[Request]:
     Endpoints are asked before any weights load. ``RequestError`` if an endpoint cannot be reached, or nothing usable
     is said.
     """
-    found = {
-        i: _asked_at(request, one) for i, request in enumerate(requests) if (one := request.upsampling) and one.url
+    answers: dict[int, list[str]] = {
+        i: [_asked_at(request, one)] for i, request in enumerate(requests) if (one := request.upsampling) and one.url
     }
-    chats: dict[int, list[dict[str, Any]]] = {}
+    asked: list[int] = []
+    chats: list[list[dict[str, Any]]] = []
     manners = []
     for i, request in enumerate(requests):
         if (one := request.upsampling) is None or one.url:
             continue
         picture = _picture(request)
         shown = [] if picture is None else [{"type": "image", "image": picture}]
-        chats[i] = [{"role": "user", "content": [*shown, {"type": "text", "text": one.text(request.prompt)}]}]
+        chat = [{"role": "user", "content": [*shown, {"type": "text", "text": one.text(request.prompt)}]}]
         how = one.template
-        manners.append(Manner(longest=how.longest, temperature=how.temperature, seed=request.seed))
-    found |= dict(zip(chats, speak_many(parts, list(chats.values()), manners), strict=True))
-    return [_said(request, found[i]) if i in found else request for i, request in enumerate(requests)]
+        for number in range(how.tries):
+            seed = (request.seed + number * ANOTHER) % 2**63
+            asked.append(i)
+            chats.append(chat)
+            manners.append(Manner(longest=how.longest, temperature=how.temperature, seed=seed))
+    for i, answer in zip(asked, speak_many(parts, chats, manners), strict=True):
+        answers.setdefault(i, []).append(answer)
+    return [_said(request, answers[i]) if i in answers else request for i, request in enumerate(requests)]
 
 
-def _said(request: Request, answer: str) -> Request:
+def _said(request: Request, answers: Sequence[str]) -> Request:
     assert request.upsampling is not None
-    words = request.upsampling.longer(request.prompt, answer)
+    words = request.upsampling.longer(request.prompt, answers)
     if not words:
         raise RequestError(
-            f"nothing usable was said when {request.prompt[:60]!r} was to be written out ({answer[:60]!r}): ask with "
-            "upsample=False."
+            f"nothing usable was said when {request.prompt[:60]!r} was to be written out ({answers[0][:60]!r}): ask "
+            "with upsample=False."
         )
     return replace(request, prompt=words, upsampling=None, record={**request.record, "upsampled_prompt": words})
 

@@ -118,7 +118,7 @@ def abilities_of(run: GeneratorRun) -> dict[str, Any]:
         "control_scale": dict(flow.held.scale) if under_control else {},
     }
     if run.laid is not None and flow.painting > 0:
-        places = {"ask": PLACES, "temperature": 1.0, "longest": 64, "usual": True, "places": True}
+        places = {"ask": PLACES, "temperature": 1.0, "longest": 64, "usual": True, "places": True, "tries": 8}
         found |= {"painting": {}, "upsampling": dict.fromkeys(("text-to-image", "text-to-video"), places)}
     return found
 

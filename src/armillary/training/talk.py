@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armillary.datasets.dreamt import relation
+from armillary.datasets.dreamt import CLEAR, HALF
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.model import Seen, TwoTowers, Visual, patchify_images, patchify_video
-from armillary.prompts import Placed, action_prompt, places_in, things_in, video_prompt
+from armillary.prompts import Placed, action_prompt, places_in, relation, things_in, video_prompt
 from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
@@ -111,7 +111,7 @@ def related(layout: Layout, rng: np.random.Generator) -> str:
     told = [layout.ways[int(rng.integers(len(layout.ways)))]]
     for _ in range(int(rng.integers(3)) if len(things) > 1 else 0):
         one, other = (things[i] for i in rng.permutation(len(things))[:2])
-        if lies := relation(one.x - other.x, one.y - other.y):
+        if lies := relation(one.x - other.x, one.y - other.y, clear=CLEAR / (2 * HALF)):
             told.append(f"The {_bare(one.thing)} is {lies} the {_bare(other.thing)}.")
     return " ".join(told)
 
