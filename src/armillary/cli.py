@@ -111,7 +111,7 @@ def imagine(
 
     Args:
         mode: text-to-image, image-edit, text-to-video, image-to-video, video-to-video, first-last-frame,
-            forward-dynamics, inverse-dynamics, policy, transfer or reason.
+            forward-dynamics, inverse-dynamics, policy, video-to-sound, transfer or reason.
         out: A new folder.
         checkpoint: A bundled model or a checkpoint folder.
         prompt: What is to be seen, or done.

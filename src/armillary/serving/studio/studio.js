@@ -94,8 +94,8 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   const made = fitControls(held && able);
   const needs = [...mode.needs, ...(made ? ["video"] : [])];
   const always = new Set(["prompt", "size", "num_frames", "num_inference_steps", "guidance_scale", "seed", "negative_prompt"]);
-  if (mode.frames === 1 || name === "forward-dynamics" || name === "inverse-dynamics") always.delete("num_frames");
-  if (mode.sound) always.add("sound");
+  if (mode.frames === 1 || name === "forward-dynamics" || name === "inverse-dynamics" || name === "video-to-sound") always.delete("num_frames");
+  if (mode.sound && name !== "video-to-sound") always.add("sound");
   if (held) always.add("control_guidance");
   const past = mode.history && $("video").files.length > 0;
   document.querySelector("label[for=video]").textContent = mode.history ? "Or a film of what came before" : "Film";
