@@ -28,6 +28,7 @@ GOOD = {
     "forward-dynamics": {"image": PICTURE, "actions": STILL, "embodiment": "tabletop"},
     "inverse-dynamics": {"video": FILM, "embodiment": "tabletop"},
     "policy": {"prompt": "go", "image": PICTURE, "embodiment": "tabletop"},
+    "video-to-sound": {"video": FILM},
     "transfer": {"controls": {"edge": FILM}},
     "reason": {"prompt": "what is it?"},
 }

@@ -200,9 +200,11 @@ def test_what_the_checkpoint_has_not_learnt_is_said_and_cannot_be_asked_for(page
 
 
 def test_every_mode_that_is_served_has_a_form(page):
-    told = page.evaluate("fetch('/v1/models').then((a) => a.json()).then((a) => a.data[0].modes)")
-    formed = [name for name in told if name != "reason"]
-    assert page.eval_on_selector_all("#mode option", "all => all.map((e) => e.value)") == formed
+    told = page.evaluate("fetch('/v1/models').then((a) => a.json()).then((a) => a.data[0])")
+    formed = [name for name in told["modes"] if name != "reason"]
+    shown = page.eval_on_selector_all("#mode option", "all => all.map((e) => [e.value, e.text])")
+    assert [name for name, text in shown if "not learnt" not in text] == formed
+    assert [name for name, text in shown if "not learnt" in text] == list(told["unlearnt"])
     assert page.is_visible("#chat-form"), "the reasoner has its own"
 
 

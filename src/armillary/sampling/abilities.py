@@ -26,7 +26,7 @@ def check_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> bool:
     if not isinstance(sound, bool):
         raise RequestError(f"sound={sound!r} must be True or False: whether the film is to be heard, too.")
     if sound and not mode.may_sound:
-        able = ", ".join(one.name for one in MODES.values() if one.may_sound)
+        able = ", ".join(one.name for one in MODES.values() if one.may_sound and not one.sounds)
         raise RequestError(f"sound has no use in {mode.name}: {able} can be heard.")
     if mode.sounds and not sound:
         raise RequestError(f"sound=False leaves {mode.name} nothing to find: leave it out.")
