@@ -113,6 +113,11 @@ class Placed:
     y: float
 
     @property
+    def name(self) -> str:
+        """Without its article: "red cube"."""
+        return self.thing.partition(" ")[2]
+
+    @property
     def words(self) -> str:
         """As a caption says it: "a red cube at 34 56"."""
         return f"{self.thing} at {self.place}"
@@ -146,11 +151,16 @@ def relation(right: float, down: float, *, clear: float = 0.0) -> str | None:
     return "in front of" if down > 0 else "behind"
 
 
+def lying(one: str, how: str, other: str) -> str:
+    """A sentence about two things by their names, ``how`` as ``relation`` says it."""
+    return f"The {one} is {how} the {other}."
+
+
 def broken(words: str) -> tuple[int, float]:
     """How badly words with places fit themselves: sentences such as "The red cube is behind the blue ball." that their
     places do not keep, and how much nearer than ``APART`` the two nearest things stand."""
     placed = places_in(words)
-    where = {one.thing.partition(" ")[2]: one for one in placed}
+    where = {one.name: one for one in placed}
     said = [(where[one], lies, where[other]) for one, lies, other in _SAID.findall(words) if {one, other} <= set(where)]
     wrong = sum(relation(one.x - other.x, one.y - other.y) != lies for one, lies, other in said)
     gaps = [math.hypot(a.x - b.x, SHORTENED * (a.y - b.y)) for a, b in combinations(placed, 2)]

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from armillary.errors import DataError
 from armillary.evaluation.behaviour import Attempt
 from armillary.evaluation.dynamics import InverseScore
 from armillary.evaluation.paired import as_numbers, circumstances, paired, print_pairs
+from armillary.evaluation.samples import LINES
 
 RNG = np.random.default_rng(0)
 ATTEMPTS = [
@@ -81,3 +82,8 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(tmp_path):
     (here / "policy.jsonl").write_text('{"seed": 1}\n', "utf-8")
     with pytest.raises(DataError, match="line 1 is no sample"):
         paired(here, folder(tmp_path / "e", policy=ATTEMPTS))
+
+
+def test_what_says_what_was_asked_stands_in_every_line():
+    for section, kept in LINES.items():
+        assert set(kept.asked) <= {field.name for field in fields(kept.line)}, section

@@ -86,13 +86,15 @@ def simulate_raw(
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(seed + share[0], seed + episodes, share[1]):
         path = folder / f"episode_{number:06d}.npz"
-        if not path.exists() and stills:
-            save_raw(path, still_tabletop(number, plans=plans))
-        elif not path.exists() and laid:
-            save_raw(path, laid_tabletop(number))
-        elif not path.exists():
-            kind, detour = drawn_life(number)
-            save_raw(path, lived(number, kind, detour=detour))
+        if not path.exists():
+            if stills:
+                episode = still_tabletop(number, plans=plans)
+            elif laid:
+                episode = laid_tabletop(number)
+            else:
+                kind, detour = drawn_life(number)
+                episode = lived(number, kind, detour=detour)
+            save_raw(path, episode)
         yield number
 
 

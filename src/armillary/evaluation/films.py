@@ -25,7 +25,7 @@ from armillary.evaluation.dynamics import other_episodes, reconstructed
 from armillary.evaluation.held_out import Scene
 from armillary.evaluation.pixels import HUES, blobs_of, centre_of, centre_of_box
 from armillary.evaluation.shapes import LEAST_PIXELS, ShapeJudge
-from armillary.prompts import relation
+from armillary.prompts import lying, relation
 from armillary.records import Array
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Lie(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        return f"The {self.one} is {self.how} the {self.other}."
+        return lying(*self)
 
 
 def lie_of(scene: Scene) -> Lie | None:

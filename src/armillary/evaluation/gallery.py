@@ -21,7 +21,7 @@ from armillary.evaluation.demo import policy as lived
 from armillary.evaluation.drift import FRAMES as LONG
 from armillary.evaluation.drift import DriftScore, chained, together
 from armillary.evaluation.dynamics import ForwardScore, InverseScore, imagined_films
-from armillary.evaluation.films import Named, filmed
+from armillary.evaluation.films import Named, filmed, words_of
 from armillary.evaluation.held_out import CAMERA, clip_at, long_life, recorded, scene
 from armillary.evaluation.looks import LOOKS, LookScore, relived
 from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Section
@@ -238,7 +238,7 @@ def _films(bench: Bench, found: Sequence[Named]) -> Parts:
     for place, i in picked(shares).items():
         one = scene(seeds[i], world)
         (film,) = filmed(bench.omni, [one], seed=i)
-        words = f"{place.capitalize()} of {len(seeds)}: {shares[i]:.0%} of the named things. {one.words}"
+        words = f"{place.capitalize()} of {len(seeds)}: yes to {shares[i]:.0%} of the questions. {words_of(one)}"
         still = np.broadcast_to(one.picture[None], film.shape)
         says = f"A true table of these words, and the imagined film. {words}"
         films.append(Film(films=[still, film], labels=["a true table", "imagined"], fps=SPEC.fps, says=says,

@@ -44,7 +44,7 @@ LINES: dict[str, Kept] = {
     "sound": Kept(line=Listened, asked=("seed", "kind", "sound", "beside", "contact"), figures=sound_figures),
     "transfer": Kept(line=Followed, asked=("seed", "measure", "film"), figures=transfer_figures),
     "twins": Kept(line=TwinScore, asked=("seed", "kind"), figures=twins_figures),
-    "text-to-video": Kept(line=Named, asked=("seed", "search", "colour", "shape"), figures=films_figures),
+    "text-to-video": Kept(line=Named, asked=("seed", "search", "fact", "what"), figures=films_figures),
 }
 LINES |= {f"questions-{world}": LINES["questions"] for world in WORLDS}
 

@@ -153,7 +153,7 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     films = _decoded(parts, unpatchify(ended["video"], size, patch), stretches)
     sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if layout.sound else none
     actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
-    canvases = ended["video"].cpu()
+    canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
     return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
             for (film, ending), sound, found, canvas in zip(films, sounds, actions, canvases, strict=True)]  # fmt: skip
 

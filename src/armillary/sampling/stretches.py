@@ -181,26 +181,27 @@ def _unfolded(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
 
 def count_stretches(request: Request) -> int:
     """How many walks a request takes."""
+    return len(_steps(request))
+
+
+def count_evaluations(request: Request) -> int:
+    """How often the model is asked for a request: once a step of each walk."""
+    return sum(_steps(request))
+
+
+def _steps(request: Request) -> list[int]:
+    """The steps of every walk that a request takes."""
+    how, things = request.painting, _things(request)
+    steps = 0 if request.schedule is None else len(request.schedule.stops)
+    painted = [how.bare_steps, *[how.steps] * len(things)] if how is not None and things else []
     longest, lead = request.mode.frames, _lead(request)
     if request.controlled is not None:
         lead = request.controlled.overlap
     left = request.frames - longest
     walks = 1 if left <= 0 else 1 + -(-left // (longest - lead))
-    painted = 1 + len(things) if (things := _things(request)) else 0
-    heard = 0 if request.listening is None else len(_window_starts(request))
-    return painted + (0 if painted and request.frames == 1 else walks) + heard
-
-
-def count_evaluations(request: Request) -> int:
-    """How often the model is asked for a request: once a step of each walk."""
-    if request.schedule is None:
-        return 0
-    things, heard = _things(request), 0 if request.listening is None else len(_window_starts(request))
-    painted = 1 + len(things) if things else 0
-    count = (count_stretches(request) - painted - heard) * len(request.schedule.stops)
-    if request.painting is not None and things:
-        count += request.painting.bare_steps + request.painting.steps * len(things)
-    return count + (heard * len(request.listening.stops) if request.listening is not None else 0)
+    film = [] if painted and request.frames == 1 else [steps] * walks
+    heard = [] if request.listening is None else [len(request.listening.stops)] * len(_window_starts(request))
+    return [*painted, *film, *heard]
 
 
 def _lead(request: Request) -> int:
@@ -297,8 +298,7 @@ def _listened(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
     whole = yield from _unfolded(replace(request, sound=False, listening=None, outputs=("video",)), noise)
     hears = replace(
         request, mode=replace(mode_named("video-to-sound"), frames=request.mode.frames), film=whole.video, guidance=1.0,
-        schedule=request.listening, listening=None, last_image=None, source=None, controlled=None, shortcuts=EXACT,
-        outputs=("sound",),
+        schedule=request.listening, listening=None, shortcuts=EXACT, outputs=("sound",),
     )  # fmt: skip
     heard = yield from _windows(hears, noise)
     return replace(whole, video=whole.video if "video" in request.outputs else None, sound=heard.sound)

@@ -29,12 +29,13 @@ ALL_HIDDEN = 0.06  # how often it is bare tables
 class Laid:
     """Pictures of a cache in which one thing more is on the table, and those without any: rows of ``windows``.
 
-    ``more`` k, the row before each being the picture without it; ``hidden`` k n; ``bare``.
+    ``more`` k, the row before each being the picture without it; ``hidden`` k n and ``words`` k of each; ``bare``.
     """
 
     windows: Windows
     more: np.ndarray
     hidden: Tensor
+    words: list[str]
     bare: np.ndarray
 
     @classmethod
@@ -42,10 +43,11 @@ class Laid:
         """Which they are. A thing that the picture does not show, because another hides it, is left out."""
         more = [i for i in range(1, len(windows)) if windows.named[i] and windows.opening[i] == windows.opening[i - 1]]
         plane = (windows.size[1] // 2, windows.size[2] // 2)
-        middles = [_placed(windows.named[i]) for i in more]
-        hidden = [tokens_near((one.x, one.y), plane, REACH) for one in middles]
+        newest = [_placed(windows.named[i]) for i in more]
+        hidden = [tokens_near((one.x, one.y), plane, REACH) for one in newest]
+        words = [ONE_MORE.format(placed=one.words) for one in newest]
         bare = np.flatnonzero(windows.opening == np.arange(len(windows)))
-        return cls(windows=windows, more=np.array(more), hidden=torch.stack(hidden), bare=bare)
+        return cls(windows=windows, more=np.array(more), hidden=torch.stack(hidden), words=words, bare=bare)
 
     def draw(self, rng: np.random.Generator, samples: int) -> "Drawn":
         """A batch of bare tables, or (most often) of tables with one thing more."""
@@ -54,7 +56,7 @@ class Laid:
             return Drawn(rows=rows, words=[BARE] * samples, hidden=torch.ones(samples, self.hidden.shape[1]) > 0)
         drawn = rng.integers(len(self.more), size=samples)
         rows, hidden = self.more[drawn].tolist(), self.hidden[torch.from_numpy(drawn)]
-        words = [ONE_MORE.format(placed=_placed(self.windows.named[row]).words) for row in rows]
+        words = [self.words[i] for i in drawn]
         before, true = (self.windows.video[which].float() for which in ([row - 1 for row in rows], rows))
         seen = torch.where(hidden[..., None], true, before)
         return Drawn(rows=rows, words=words, hidden=hidden, before=before, seen=seen)

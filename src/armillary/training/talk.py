@@ -23,7 +23,7 @@ from torch.nn import functional
 from armillary.datasets.dreamt import CLEAR, HALF
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.model import Seen, TwoTowers, Visual, patchify_images, patchify_video
-from armillary.prompts import Placed, action_prompt, places_in, relation, things_in, video_prompt
+from armillary.prompts import Placed, action_prompt, lying, places_in, relation, things_in, video_prompt
 from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
@@ -112,12 +112,8 @@ def related(layout: Layout, rng: np.random.Generator) -> str:
     for _ in range(int(rng.integers(3)) if len(things) > 1 else 0):
         one, other = (things[i] for i in rng.permutation(len(things))[:2])
         if lies := relation(one.x - other.x, one.y - other.y, clear=CLEAR / (2 * HALF)):
-            told.append(f"The {_bare(one.thing)} is {lies} the {_bare(other.thing)}.")
+            told.append(lying(one.name, lies, other.name))
     return " ".join(told)
-
-
-def _bare(thing: str) -> str:
-    return thing.partition(" ")[2]
 
 
 class TalkSource:
