@@ -9,7 +9,7 @@ import torch
 from tiny import moving_square, small_checkpoint, small_config, small_model
 
 from armillary.datasets.raw import save_raw
-from armillary.errors import ConfigError
+from armillary.errors import ConfigError, DataError
 from armillary.model import TwoTowers, load_model, save_model
 from armillary.prompts import places_in, with_places
 from armillary.records import Question
@@ -26,6 +26,7 @@ from armillary.training.talk import (
     TalkSource,
     layouts_of,
     pictures_of,
+    plan_pictures,
     prompts_of,
     related,
     talk_loss,
@@ -130,6 +131,22 @@ def test_tasks_are_asked_by_their_shares_and_no_more_than_most(made, raw):
     reports = sum(REPORT in text for text in questions())
     assert reports > 5 and sum(REPORT in text for text in questions(shares={"report": 0.0})) == 0
     assert any("Where is it?" in text for text in questions(shares={"report": 0.0, "t": 0.5}))
+
+
+def test_plans_are_samples_of_their_own_and_their_frame_is_the_one_they_speak_of(made, raw, tmp_path):
+    lived = record_tabletop(1, views=("front",), extras=(), size=(64, 64))
+    save_raw(tmp_path / "episode_000001.npz", lived)
+    shown = plan_pictures(lived)
+    assert len(shown) == 4 and len({one.turns[0].answer for one in shown}) == 4
+    for one in shown:
+        assert np.array_equal(one.frames, lived.frames["front"][one.turns[0].frames[0]]) and len(one.turns) == 1
+    source = TalkSource([tmp_path], made[1], plans=True)
+    talk = source.batch(rng(8), 6, kind="plan")
+    said = {made[1].decode(row[row != NO_LABEL].tolist()).strip() for row in talk.labels}
+    assert len(said) > 1 and said <= {one.turns[0].answer for one in shown}
+    assert TalkSource([tmp_path], made[1]).plans == []  # not kept where nobody learns them
+    with pytest.raises(DataError, match="pico-data"):
+        TalkSource([raw], made[1], plans=True)
 
 
 def test_eyes_that_learn_no_more_look_once_and_see_the_same(made, raw):
@@ -291,5 +308,5 @@ def test_a_batch_of_layouts_teaches_the_places_alone(made, tmp_path):
 
 def test_a_kind_of_talk_that_is_none_is_refused(tmp_path):
     stage = Stage(name="talk", steps=1, batch=1, rate=1e-3)
-    with pytest.raises(ConfigError, match="stills, films, prompts or layouts"):
+    with pytest.raises(ConfigError, match="stills, films, plans, prompts or layouts"):
         ReasonerRun(data=tmp_path, out=tmp_path, stage=stage, kinds=("still", "song"))

@@ -45,7 +45,7 @@ class ReasonerRun:
     and talk; ``taught``: the checkpoint whose words the eyes were taught to speak, where that is not the one to begin
     with. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
     ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
-    ``kinds``: of what the batches of the talk are, in turn: still, film, prompt, layout.
+    ``kinds``: of what the batches of the talk are, in turn: still, film, plan, prompt, layout.
     """
 
     data: Path
@@ -67,8 +67,8 @@ class ReasonerRun:
     kinds: tuple[str, ...] = KINDS
 
     def __post_init__(self) -> None:
-        if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "layout")]:
-            raise ConfigError(f"kinds has {wrong[0]!r}: a batch is of stills, films, prompts or layouts.")
+        if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "plan", "layout")]:
+            raise ConfigError(f"kinds has {wrong[0]!r}: a batch is of stills, films, plans, prompts or layouts.")
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
 
@@ -115,11 +115,12 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     folders = [run.data, *([run.stills] if run.stills else [])]
     eyes = model.visual if run.look_once else None
     source = TalkSource(
-        folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes
-    )
+        folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes,
+        plans="plan" in run.kinds,
+    )  # fmt: skip
     report(
-        f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.prompts)} prompts, "
-        f"{len(source.layouts)} layouts"
+        f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.plans)} plans, "
+        f"{len(source.prompts)} prompts, {len(source.layouts)} layouts"
     )
     reading = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "reasoner"]
     seeing_too = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "vision"]

@@ -5,7 +5,8 @@
 
 One sample is one picture and as many question-answer turns as fit, in an order drawn anew each time; only the
 answers are learnt. A share of the samples are films ("What is the robot doing?") or prompts without picture, of
-which every word is learnt: that is how the reasoner comes to read what the generator is later asked.
+which every word is learnt: that is how the reasoner comes to read what the generator is later asked. Plans are
+samples of their own: a moment of an expert's episode, and what is left to do (``datasets/plans.py``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.datasets.dreamt import CLEAR, HALF
+from armillary.datasets.plans import plans_of
 from armillary.datasets.raw import load_raw, raw_files
+from armillary.errors import DataError
 from armillary.model import Seen, TwoTowers, Visual, patchify_images, patchify_video
 from armillary.prompts import Placed, action_prompt, lying, places_in, relation, things_in, video_prompt
 from armillary.records import Episode, Question
@@ -73,6 +76,12 @@ def pictures_of(episode: Episode) -> list[Picture]:
     return found
 
 
+def plan_pictures(episode: Episode) -> list[Picture]:
+    """The moments of an episode at which it is asked what is left to do, each with that question alone."""
+    film = episode.frames["front"]
+    return [Picture(frames=film[asked.frames[0]].copy(), turns=(asked,)) for asked in plans_of(episode)]
+
+
 def prompts_of(episode: Episode) -> list[str]:
     """The prompts under which the generator will meet this episode."""
     size = {"frames": 17, "fps": episode.fps}
@@ -120,29 +129,36 @@ class TalkSource:
     """All pictures and prompts of folders of raw episodes, kept in memory.
 
     ``shares``: how often a question of a task is asked where it could be; 1 where nothing is said. ``most``: turns of
-    one conversation. ``eyes``: whose look at every picture is kept: they are to learn no more.
+    one conversation. ``eyes``: whose look at every picture is kept: they are to learn no more. ``plans``: whether the
+    pictures of plans are kept too, at most four more of an expert's episode; ``DataError`` if there is none.
     """
 
     def __init__(
         self, folders: Sequence[Path], tokenizer: TextTokenizer, *, longest: int = 192, limit: int | None = None,
         shares: Mapping[str, float] | None = None, most: int | None = None, eyes: nn.Module | None = None,
+        plans: bool = False,
     ) -> None:  # fmt: skip
         self._tokenizer, self._longest, self._shares, self._most = tokenizer, longest, dict(shares or {}), most
         self._eyes, self._looked = eyes, dict[int, Seen]()
         self._encode = lru_cache(None)(tokenizer.encode)
         self.stills: list[Picture] = []
         self.films: list[Picture] = []
+        self.plans: list[Picture] = []
         self.prompts: list[str] = []
         self.layouts: list[Layout] = []
         for path in [path for folder in folders for path in raw_files(folder)[:limit]]:
             episode = load_raw(path)
             for picture in pictures_of(episode):
                 (self.films if picture.seconds else self.stills).append(picture)
+            self.plans += plan_pictures(episode) if plans else []
             self.prompts += prompts_of(episode)
             self.layouts += layouts_of(episode)
+        if plans and not self.plans:
+            raise DataError("plans are to be learnt and no expert of these episodes has carried anything out on the "
+                            "tabletop: simulate some, for example with the run `pico-data`.")  # fmt: skip
 
     def batch(self, rng: np.random.Generator, samples: int, *, kind: str) -> Talk:
-        """Draw a batch of ``kind`` still, film, prompt or layout."""
+        """Draw a batch of ``kind`` still, film, plan, prompt or layout."""
         if kind == "layout":
             laid = [self.layouts[int(rng.integers(len(self.layouts)))] for _ in range(samples)]
             turns = [Question(task=kind, words=PLACES.format(prompt=related(one, rng)), answer=one.answer, frames=())
@@ -151,7 +167,7 @@ class TalkSource:
         if kind == "prompt":
             rows = [self._read(self.prompts[int(rng.integers(len(self.prompts)))]) for _ in range(samples)]
             return padded(rows, None)
-        kept = self.films if kind == "film" else self.stills
+        kept = {"still": self.stills, "film": self.films, "plan": self.plans}[kind]
         drawn = [kept[int(rng.integers(len(kept)))] for _ in range(samples)]
         rows = [self._converse(picture, rng) for picture in drawn]
         if self._eyes is not None:
