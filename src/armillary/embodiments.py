@@ -116,6 +116,14 @@ class Embodiment:
         """How many numbers an action has."""
         return len(self.channels)
 
+    @property
+    def translation(self) -> list[int]:
+        """The channels that say where the body goes: of a pose step its first three, else all but the gripper."""
+        if self.rotation != "none":
+            return [0, 1, 2]
+        gripper = None if self.gripper is None else self.gripper.channel
+        return [i for i, channel in enumerate(self.channels) if channel.name != gripper]
+
     def encode(self, actions: ArrayLike) -> Float[np.ndarray, "t 64"]:
         """Actions t a in physical units -> float32 t 64: normalised, zeros after ``width``."""
         raw = self.check(actions)

@@ -1,5 +1,6 @@
 """Laws of the tokenizer's judge: what is there counts as kept, what lost its colour or place does not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,9 @@ def test_an_untrained_tokenizer_fails_and_the_sheet_is_written(tmp_path: Path) -
         assert len(score.psnr_frames) == 5
         assert score.worst <= min(score.psnr_frames) <= score.psnr
     assert (tmp_path / "sheet.png").stat().st_size > 100
+    uncoloured = evaluate_vae(tmp_path / "vae", ByteClips(tmp_path).held(1), coloured=False)
+    assert (uncoloured.objects, uncoloured.kept, uncoloured.object_psnr) == (0, None, None)
+    assert replace(uncoloured, psnr=30.1).passes and not replace(uncoloured, psnr=29.9).passes
 
 
 def test_held_out_clips_are_the_same_each_time_and_show_what_their_masks_say() -> None:

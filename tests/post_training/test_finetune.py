@@ -15,7 +15,7 @@ from armillary.datasets.raw import save_raw
 from armillary.datasets.store import EpisodeWriter
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
-from armillary.post_training.figures import repeated, translation
+from armillary.post_training.figures import repeated
 from armillary.post_training.finetune import FinetuneRun, finetune, fitted
 from armillary.post_training.mixed import MixedRun
 from armillary.post_training.recordings import (
@@ -122,7 +122,7 @@ def test_only_those_noted_as_no_experts_do_not_act():
 
 
 def test_translation_is_where_the_body_goes():
-    assert translation(BODY) == [0, 1] and translation(load_embodiment("droid")) == [0, 1, 2]
+    assert BODY.translation == [0, 1] and load_embodiment("droid").translation == [0, 1, 2]
 
 
 def test_a_lerobot_folder_and_raw_files_give_the_same_recordings(raw, tmp_path):

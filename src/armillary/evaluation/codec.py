@@ -5,7 +5,8 @@
 An average over pixels says little about small things: a tokenizer that drops every ball still scores 25 dB. So each
 object is looked for in the reconstruction by its colour. Its colour is the nearest of six hues; it counts as kept
 in a frame if the pixels of that hue near its mask overlap, before and after, by at least half of their union.
-Objects too small or too pale to be found by colour even in the original are counted apart, not as kept.
+Objects too small or too pale to be found by colour even in the original are counted apart, not as kept. In PushT,
+whose T is grey, nothing is looked for, and decibels alone are the gate.
 
 No generator is trained on a tokenizer below 30 dB, or that keeps fewer than 98 % of the objects.
 """
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from armillary.datasets.byte_clips import ByteClips, Bytes
 from armillary.errors import DataError
+from armillary.evaluation.elsewhere import held_out_elsewhere
 from armillary.evaluation.held_out import held_out_clips
 from armillary.evaluation.pixels import HUES, nearest_hue
 from armillary.media import contact_sheet, write_image
@@ -37,14 +40,17 @@ _NEAR = 3  # pixels around the mask in which the object may be found
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodecScore:
-    """What a tokenizer keeps. Objects are counted once a frame; ``kept`` is their share, ``worst`` the lowest PSNR."""
+    """What a tokenizer keeps. Objects are counted once a frame; ``kept`` is their share, ``worst`` the lowest PSNR.
+
+    Where no objects are looked for, ``kept`` and ``object_psnr`` are None.
+    """
 
     clips: int
     psnr: float  # dB of the mean squared error over all frames
     psnr_frames: tuple[float, ...]  # dB of frame 0, 1, ... over all clips
     worst: float  # dB of the worst single frame
-    object_psnr: float  # dB on the pixels of objects alone
-    kept: float
+    object_psnr: float | None  # dB on the pixels of objects alone
+    kept: float | None
     objects: int
     not_judged: int
     encode_seconds: float  # a clip
@@ -53,40 +59,43 @@ class CodecScore:
     @property
     def passes(self) -> bool:
         """Whether a generator may be trained on this tokenizer."""
-        return self.psnr >= GATE_DB and self.objects > 0 and self.kept >= GATE_KEPT
+        return self.psnr >= GATE_DB and (self.kept is None or (self.objects > 0 and self.kept >= GATE_KEPT))
 
 
 def evaluate_vae(
     folder: Path, source: Iterable[tuple[Bytes, Bytes | None]], *, canvas: bool = False, sheet: Path | None = None,
-    dtype: torch.dtype = torch.bfloat16,
+    coloured: bool = True, dtype: torch.dtype = torch.bfloat16,
 ) -> CodecScore:  # fmt: skip
     """Judge the tokenizer in ``folder`` on clips t h w 3 with masks t h w (``held_out_clips``, ``ByteClips.held``).
 
     ``canvas`` encodes on the padded canvas and decodes the cropped latents, as is done for clips with actions.
-    ``sheet`` names a PNG to write: originals and reconstructions below each other. ``DataError`` without masks.
+    ``sheet`` names a PNG to write: originals and reconstructions below each other. Not ``coloured``: nothing is looked
+    for by its colour. ``DataError`` without masks where something is.
     """
     vae = VideoVAE.load(folder, dtype=dtype)
     errors, objects, counts, seconds = [], [], np.zeros(3, int), np.zeros(2)
     shown: list[Bytes] = []
     for frames, masks in source:
-        if masks is None:
+        if coloured and masks is None:
             raise DataError("clips came without masks: masks_*.npy must stand beside frames_*.npy to look for objects.")
         again, spent = reconstruct(vae, frames, canvas=canvas)
         seconds += spent
         square = ((again.astype(np.float32) - frames) / 255.0) ** 2
         errors.append(square.mean(axis=(1, 2, 3)))
-        marked = (masks > 0) & (masks < BODY)
-        objects.append((square[marked].sum(), max(1, 3 * marked.sum())))
-        for before, after, mask in zip(frames, again, masks, strict=True):
-            counts += count_kept(before, after, mask)
+        if coloured and masks is not None:
+            marked = (masks > 0) & (masks < BODY)
+            objects.append((square[marked].sum(), max(1, 3 * marked.sum())))
+            for before, after, mask in zip(frames, again, masks, strict=True):
+                counts += count_kept(before, after, mask)
         if len(shown) < 16:
             shown += [frames, again]
     if sheet is not None:
         write_image(sheet, contact_sheet(shown, columns=6))
-    table, (error, pixels) = np.array(errors), np.array(objects).sum(0)
+    table, (error, pixels) = np.array(errors), np.array(objects).sum(0) if coloured else (0.0, 1)
     return CodecScore(
         clips=len(table), psnr=_decibel(table.mean()), psnr_frames=tuple(_decibel(e) for e in table.mean(0)),
-        worst=_decibel(table.max()), object_psnr=_decibel(error / pixels), kept=float(counts[0] / max(1, counts[1])),
+        worst=_decibel(table.max()), object_psnr=_decibel(error / pixels) if coloured else None,
+        kept=float(counts[0] / max(1, counts[1])) if coloured else None,
         objects=int(counts[1]), not_judged=int(counts[2]), encode_seconds=float(seconds[0] / len(table)),
         decode_seconds=float(seconds[1] / len(table)),
     )  # fmt: skip
@@ -136,12 +145,22 @@ def _decibel(error: float | np.floating) -> float:
 
 
 def main(
-    folder: Path, data: Path | None = None, clips: int = 40, canvas: bool = False, sheet: Path | None = None
+    folder: Path,
+    data: Path | None = None,
+    clips: int = 40,
+    canvas: bool = False,
+    sheet: Path | None = None,
+    world: Literal["tabletop", "pusht", "physics"] = "tabletop",
 ) -> None:
-    """Print the figures of the tokenizer in ``folder`` as JSON; without ``data`` on clips simulated for it."""
-    source = held_out_clips(clips) if data is None else ByteClips(data).held(clips)
-    score = evaluate_vae(folder, source, canvas=canvas, sheet=sheet)
-    figures: dict[str, float | Sequence[float]] = asdict(score)
+    """Print the figures of the tokenizer in ``folder`` as JSON; without ``data`` on held-out clips of ``world``."""
+    source: Iterable[tuple[Bytes, Bytes | None]] = held_out_clips(clips)
+    if data is not None:
+        source = ByteClips(data).held(clips)
+    elif world != "tabletop":
+        source = held_out_elsewhere(world, clips)
+    coloured = data is not None or world != "pusht"
+    score = evaluate_vae(folder, source, canvas=canvas, sheet=sheet, coloured=coloured)
+    figures: dict[str, float | Sequence[float] | None] = asdict(score)
     print(json.dumps({**figures, "passes": score.passes}))
 
 

@@ -9,6 +9,7 @@ order of their seeds.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from armillary.evaluation.demo import Much, Stage, inverse_charts
 from armillary.evaluation.demo import policy as lived
 from armillary.evaluation.drift import FRAMES as LONG
 from armillary.evaluation.drift import DriftScore, chained, together
-from armillary.evaluation.dynamics import ForwardScore, InverseScore, imagined_films
+from armillary.evaluation.dynamics import EMBODIMENT, ForwardScore, InverseScore, imagined_films
+from armillary.evaluation.elsewhere import SPECS, clip_again
 from armillary.evaluation.films import Named, filmed, words_of
-from armillary.evaluation.held_out import CAMERA, clip_at, long_life, recorded, scene
+from armillary.evaluation.held_out import CAMERA, HeldClip, clip_at, long_life, recorded, scene
 from armillary.evaluation.looks import LOOKS, LookScore, relived
 from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Section
 from armillary.evaluation.paired import HEADS, Pair, cells_of
@@ -89,6 +91,24 @@ ABOUT = {
         "model is more surprised there. Curves: the surprise of every four frames, whole lines in the possible film, "
         "broken ones in the impossible one.",
     ),
+    "forward-dynamics-pusht": About(
+        title="What actions do in PushT",
+        lead="A first picture and sixteen places to which the disc is to go are given, no words. Left physics, right "
+        "what the model imagines; in dB over a film in which nothing moves.",
+    ),
+    "forward-dynamics-physics": About(
+        title="What happens by itself: physics that is watched",
+        lead="A first picture is given, and that the camera stands. Left physics, right what the model imagines; in dB "
+        "over a film in which nothing moves.",
+    ),
+    "inverse-dynamics-pusht": About(
+        title="Which actions were done in PushT",
+        lead="A film is given; where the disc was to go is read off it. Whole lines were done, broken ones read off.",
+    ),
+    "policy-pusht": About(
+        title="Acting in PushT",
+        lead="The model sees the board, plans sixteen places for the disc, does eight and looks again.",
+    ),
 }  # fmt: skip
 
 
@@ -127,7 +147,8 @@ def _section(bench: Bench, section: str, numbers: Mapping[str, Any]) -> Section:
     show = _SHOWN.get(kind)
     parts: Parts = {}
     if show is not None and section not in OTHERS:
-        parts = show(bench, samples_of(bench.folder, section))
+        samples = samples_of(bench.folder, section)
+        parts = show(bench, samples) if samples else {}
     return Section(key=section, title=about.title, lead=about.lead, table=_table(section, numbers), **parts)
 
 
@@ -162,12 +183,14 @@ def picked(marks: Sequence[float]) -> dict[str, int]:
     return shown
 
 
-def _forward(bench: Bench, scores: Sequence[ForwardScore]) -> Parts:
+def _forward(bench: Bench, scores: Sequence[ForwardScore], *, elsewhere: str = "") -> Parts:
+    """``elsewhere``: the section's name where it is not about the tabletop."""
+    body = SPECS[elsewhere.rpartition("-")[2]].embodiment if elsewhere else EMBODIMENT
     films = []
     for place, i in picked([score.psnr - score.psnr_still for score in scores]).items():
         score = scores[i]
-        clip = clip_at(recorded(bench.episodes, score.kind, score.seed), score.start)
-        (film,) = imagined_films(bench.omni, [clip], [clip.actions], seed=i)
+        clip = _clip_of(bench, score, elsewhere)
+        (film,) = imagined_films(bench.omni, [clip], [clip.actions], seed=i, embodiment=body)
         films.append(_beside(
             [clip.video, film], f"{place.capitalize()} of {len(scores)}: {score.psnr - score.psnr_still:+.1f} dB over "
             f"repeat. {score.kind.capitalize()}, seed {score.seed}: the {score.moved} moves.",
@@ -194,19 +217,33 @@ def _drift(bench: Bench, scores: Sequence[DriftScore]) -> Parts:
     return {"films": films, "drawing": drawing}
 
 
-def _inverse(bench: Bench, scores: Sequence[InverseScore]) -> Parts:
+def _inverse(bench: Bench, scores: Sequence[InverseScore], *, elsewhere: str = "") -> Parts:
     errors = [-float(np.abs(np.array(s.true_steps) - np.array(s.found_steps)).mean()) for s in scores]
     readings = []
     for place, i in picked(errors).items():
         score = scores[i]
-        clip = clip_at(recorded(bench.episodes, score.kind, score.seed), score.start)
-        words = (
-            f"{place.capitalize()} of {len(scores)}. {score.kind.capitalize()}, seed {score.seed}; gripper right in "
-            f"{score.gripper_right} of {score.gripper_all} steps."
+        clip = _clip_of(bench, score, elsewhere)
+        words = f"{place.capitalize()} of {len(scores)}. {score.kind.capitalize()}, seed {score.seed}" + (
+            f"; gripper right in {score.gripper_right} of {score.gripper_all} steps." if score.gripper_all else "."
         )
         film = Film(films=[clip.video], labels=[], fps=SPEC.fps, says=f"The film. {words}", words=words)
-        readings.append(Reading(film=film, charts=inverse_charts(score.true_steps, score.found_steps)))
+        charts = _targets(score) if elsewhere else inverse_charts(score.true_steps, score.found_steps)
+        readings.append(Reading(film=film, charts=charts))
     return {"readings": readings}
+
+
+def _targets(score: InverseScore) -> list[Chart]:
+    return [
+        Chart(title=f"Target of the disc, {name}", unit="pixels of the board", seconds=SPECS["pusht"].step_seconds,
+              true=[step[i] for step in score.true_steps], found=[step[i] for step in score.found_steps])
+        for i, name in enumerate("xy")
+    ]  # fmt: skip
+
+
+def _clip_of(bench: Bench, score: ForwardScore | InverseScore, elsewhere: str) -> HeldClip:
+    if elsewhere:
+        return clip_again(bench, elsewhere, score)
+    return clip_at(recorded(bench.episodes, score.kind, score.seed), score.start)
 
 
 def _policy(bench: Bench, attempts: Sequence[Any]) -> Parts:
@@ -293,6 +330,9 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "text-to-video": _films,
     "looks": _looks,
     "twins": _twins,
+    "forward-dynamics-pusht": partial(_forward, elsewhere="forward-dynamics-pusht"),
+    "forward-dynamics-physics": partial(_forward, elsewhere="forward-dynamics-physics"),
+    "inverse-dynamics-pusht": partial(_inverse, elsewhere="inverse-dynamics-pusht"),
 }
 
 

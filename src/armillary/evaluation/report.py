@@ -142,6 +142,35 @@ ROWS = (
     Row(key=_W + "times_repeat_latents", words="  error in possible films, times that of no change", unit=""),
     *(
         row
+        for world, name in (("pusht", "PushT"), ("physics", "physics"))
+        for row in (
+            Row(key=f"forward-dynamics-{world}/psnr", words=f"Forward dynamics, {name}: PSNR", unit="dB"),
+            Row(key=f"forward-dynamics-{world}/db_over_repeat_first_frame", words="  above repeating the first frame",
+                unit="dB"),
+            Row(key=f"forward-dynamics-{world}/db_over_repeat_first_frame_where_the_t_moves",
+                words="    where the T moves", unit="dB"),
+            Row(key=f"forward-dynamics-{world}/db_below_codec", words="  below the video tokenizer alone", unit="dB"),
+            Row(key=f"forward-dynamics-{world}/db_lost_with_shuffled_actions", words="  lost with other actions",
+                unit="dB"),
+        )
+    ),
+    *(
+        row
+        for kind in ("expert", "clumsy", "random")
+        for row in (
+            Row(key=f"inverse-dynamics-pusht/r2_target_{kind}", words=f"Inverse dynamics, PushT: R² of targets, {kind}",
+                unit=""),
+            Row(key=f"inverse-dynamics-pusht/r2_disc_{kind}", words="  where the disc is a step later", unit=""),
+        )
+    ),
+    *(
+        _percent(f"policy-pusht/{what}_{policy}", words)
+        for policy, named in (("model", "Policy in PushT"), ("random", "  random"), ("still", "  who does nothing"))
+        for what, words in (("coverage_best", f"{named}: covered at best"), ("coverage_last", f"{named}: in the end"),
+                            ("success", f"{named}: success"))
+    ),
+    *(
+        row
         for world in ("physics", "spatial", "humans", "driving", "warehouse", "drawer")
         for row in (
             _percent(f"questions-{world}/exact_mean_over_tasks", f"Questions, {world}: exact, mean over tasks"),
@@ -156,7 +185,7 @@ _UNITS = {
     "psnr": "dB", "db_": "dB", "exact": "%", "without_looking": "%", "success": "%", "gripper_accuracy": "%",
     "facts_": "%", "objects_": "%", "colours_": "%", "count_": "%", "relation_": "%",
     "box_overlap_at_least": "%", "plan_steps": "%", "centre_within": "%",
-    "onset_": "%",
+    "onset_": "%", "coverage_": "%",
     "told_apart": "%",
 }  # fmt: skip
 

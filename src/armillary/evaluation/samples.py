@@ -17,6 +17,7 @@ from armillary.evaluation.behaviour import Attempt, policy_figures
 from armillary.evaluation.bootstrap import Figure
 from armillary.evaluation.drift import DriftScore, drift_figures
 from armillary.evaluation.dynamics import ForwardScore, InverseScore, forward_figures, inverse_figures
+from armillary.evaluation.elsewhere import Aimed, Pushed, aimed_figures, pushed_figures, pusht_figures
 from armillary.evaluation.films import Named, films_figures
 from armillary.evaluation.looks import LookScore, looks_figures
 from armillary.evaluation.other_worlds import WORLDS
@@ -45,6 +46,10 @@ LINES: dict[str, Kept] = {
     "transfer": Kept(line=Followed, asked=("seed", "measure", "film"), figures=transfer_figures),
     "twins": Kept(line=TwinScore, asked=("seed", "kind"), figures=twins_figures),
     "text-to-video": Kept(line=Named, asked=("seed", "search", "fact", "what"), figures=films_figures),
+    "forward-dynamics-pusht": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=pusht_figures),
+    "forward-dynamics-physics": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=forward_figures),
+    "inverse-dynamics-pusht": Kept(line=Aimed, asked=("seed", "kind", "start"), figures=aimed_figures),
+    "policy-pusht": Kept(line=Pushed, asked=("seed", "policy"), figures=pushed_figures),
 }
 LINES |= {f"questions-{world}": LINES["questions"] for world in WORLDS}
 

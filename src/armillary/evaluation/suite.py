@@ -1,7 +1,7 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
     checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, transfer, looks,
-                    twins  ->  numbers.json
+                    twins  ->  numbers.json                (questions-WORLD and those of elsewhere.py, where asked for)
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
 ``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
@@ -28,6 +28,7 @@ from armillary.evaluation.behaviour import measure_policy, measure_random, polic
 from armillary.evaluation.bootstrap import Figure
 from armillary.evaluation.drift import drift
 from armillary.evaluation.dynamics import forward_figures, inverse_figures, measure_forward, measure_inverse
+from armillary.evaluation.elsewhere import SECTIONS as ASKED_ELSEWHERE
 from armillary.evaluation.films import films_figures, measure_films
 from armillary.evaluation.held_out import (
     FRAMES,
@@ -58,7 +59,7 @@ SECTIONS = (
     "looks", "twins",
 )  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
-ELSEWHERE = (*OTHERS, "twins")  # not on the tabletop
+ELSEWHERE = (*OTHERS, *ASKED_ELSEWHERE, "twins")  # not on the tabletop
 KINDS = ("expert", "clumsy", "random")
 QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
 CLIPS_A_HELD = 12  # a clip whose controls are tried gives as many films, each in more evaluations than others
@@ -306,6 +307,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "looks": looks,
     "twins": twins,
     **{f"questions-{world}": questions_about(world) for world in WORLDS},
+    **ASKED_ELSEWHERE,
 }
 
 

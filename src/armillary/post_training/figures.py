@@ -115,7 +115,7 @@ def figures_of(
 
 
 def _inverse(truth: Floats, said: Said, body: Embodiment, groups: Sequence[int]) -> dict[str, Figure]:
-    moving = translation(body)
+    moving = body.translation
     found = {"R2": r_squared(truth[..., moving], said.inverse[..., moving].astype(np.float64), groups)}
     if body.gripper is not None:
         column = [channel.name for channel in body.channels].index(body.gripper.channel)
@@ -123,14 +123,6 @@ def _inverse(truth: Floats, said: Said, body: Embodiment, groups: Sequence[int])
         right = (truth[..., column] > middle) == (said.inverse[..., column] > middle)
         found["gripper"] = mean(right.mean(axis=1), groups)
     return found
-
-
-def translation(body: Embodiment) -> list[int]:
-    """The channels that say where the body goes: of a pose step its first three, else all but the gripper."""
-    if body.rotation != "none":
-        return [0, 1, 2]
-    gripper = None if body.gripper is None else body.gripper.channel
-    return [i for i, channel in enumerate(body.channels) if channel.name != gripper]
 
 
 def _later(film: Array, clip: HeldClip) -> float:
