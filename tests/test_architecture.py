@@ -25,11 +25,27 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-EVERYTHING = {*MAY_IMPORT, "plan", "doctor", "explain", "runs", "cli", "cli_data", "cli_drive", "cli_parts", "cli_plan"}
+RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds"}
+EVERYTHING = {
+    *MAY_IMPORT,
+    *RUNS,
+    "plan",
+    "doctor",
+    "explain",
+    "runs",
+    "cli",
+    "cli_data",
+    "cli_drive",
+    "cli_parts",
+    "cli_plan",
+}
 TOP = {
     "plan": {"model", "tokenizers"},
     "doctor": set(),
-    "runs": {"training", "model", "post_training"},
+    "run_kinds": {"training", "model"},
+    "runs_pico": {"training", "post_training", "run_kinds"},
+    "runs_worlds": {"training", "run_kinds", "runs_pico"},
+    "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,
     "cli_drive": {"evaluation", "cli_parts"},

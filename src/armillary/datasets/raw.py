@@ -1,6 +1,6 @@
 """Episodes as plain arrays, one file each: what training reads while it makes its latents.
 
-    in    ``Episode``s, or a count and a first seed of tabletop episodes to be simulated
+    in    ``Episode``s, or a count and a first seed of episodes to be simulated, at the table or in another world
     out   ``episode_000012.npz`` files, whole or not there; ``load_raw`` gives the ``Episode`` back, and
           ``lived_again`` with the depth and the segmentation that files do not keep
 
@@ -10,8 +10,8 @@ others should read there is ``lerobot.py``.
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,12 @@ import numpy as np
 from armillary.errors import DataError
 from armillary.records import Episode, Question
 from armillary.worlds.laid import laid_tabletop
+from armillary.worlds.lives import Plan, controllers, live
 from armillary.worlds.record import record_tabletop, still_tabletop
 
 KINDS = ("expert", "expert", "expert", "clumsy", "random")
 STEPS = {"expert": 44, "clumsy": 28, "random": 28}  # at most
+SIZE = (128, 128)  # of other worlds' pictures: what the generator's windows are made of
 
 
 def save_raw(path: Path, episode: Episode) -> None:
@@ -73,21 +75,28 @@ def raw_files(folder: Path) -> list[Path]:
 
 def simulate_raw(
     folder: Path, *, episodes: int, seed: int, stills: bool = False, laid: bool = False, plans: int = 0,
-    share: tuple[int, int] = (0, 1),
+    world: str = "tabletop", acting: Sequence[str] = (), share: tuple[int, int] = (0, 1),
 ) -> Iterator[int]:  # fmt: skip
-    """Simulate tabletop episodes from ``seed`` on into ``folder``, yielding each seed when its file is there.
+    """Simulate episodes of a world from ``seed`` on into ``folder``, yielding each seed when its file is there.
 
-    Three of five are the expert's, two thirds of those after a detour; the others are clumsy and random. With
-    ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
+    At the table three of five are the expert's, two thirds of those after a detour; the others are clumsy and random.
+    With ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
     with what the expert would do first for ``plans`` instructions (``still_tabletop``). With ``laid`` an episode is
-    that table as it is laid (``laid_tabletop``).
+    that table as it is laid (``laid_tabletop``). In another ``world`` those of ``acting`` live in turn, seed by seed
+    (nobody named: all who may), and the first camera's pictures are kept. ``RequestError`` for a world or controller
+    that is unknown.
     ``share`` (i, n): this process makes every n-th from the i-th on, so several may work on one folder.
     """
+    turns = [] if world == "tabletop" else [
+        Plan(world=world, controller=kind, seed=seed, size=SIZE) for kind in acting or controllers(world)
+    ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(seed + share[0], seed + episodes, share[1]):
         path = folder / f"episode_{number:06d}.npz"
         if not path.exists():
-            if stills:
+            if turns:
+                episode = _first_view(live(turns[number % len(turns)], number))
+            elif stills:
                 episode = still_tabletop(number, plans=plans)
             elif laid:
                 episode = laid_tabletop(number)
@@ -96,6 +105,12 @@ def simulate_raw(
                 episode = lived(number, kind, detour=detour)
             save_raw(path, episode)
         yield number
+
+
+def _first_view(episode: Episode) -> Episode:
+    """An episode with the pictures of its first camera alone: boxes are of that one."""
+    camera = next(iter(episode.frames))
+    return replace(episode, frames={camera: episode.frames[camera]})
 
 
 def drawn_life(seed: int) -> tuple[str, int]:

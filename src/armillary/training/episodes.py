@@ -26,6 +26,7 @@ from armillary.training.latents import A_FILE, FRAMES, in_boxes, laid_of, make_c
 from armillary.training.loop import Report
 
 SAY_EVERY = 25
+MOST = 0.5  # share of a clip inside boxes from which on these no longer tell things from ground
 
 
 def check_share(share: tuple[int, int]) -> None:
@@ -36,7 +37,9 @@ def check_share(share: tuple[int, int]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRun:
-    """Tabletop episodes ``seed`` to ``seed + episodes - 1``: expert, clumsy and random ones.
+    """Episodes ``seed`` to ``seed + episodes - 1`` of ``world``; at the table: expert, clumsy and random ones.
+
+    In another world ``controllers`` act in turn, seed by seed; where none is named, all who may.
 
     ``stills``: only the one picture of each seed's table before anything moves, and what the expert would do first
     for ``plans`` instructions. ``laid``: that table bare, and then with one thing more in every picture.
@@ -48,6 +51,8 @@ class DataRun:
     stills: bool = False
     laid: bool = False
     plans: int = 5
+    world: str = "tabletop"
+    controllers: tuple[str, ...] = ()
     share: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
@@ -56,11 +61,20 @@ class DataRun:
             raise ConfigError(f"episodes={self.episodes}: simulate at least one.")
         if self.stills and self.laid:
             raise ConfigError("stills and laid came together: a table is one picture or many; give them folders apart.")
+        if self.world != "tabletop" and (self.stills or self.laid):
+            raise ConfigError(f"world={self.world!r}: stills and laid are of the tabletop; leave them away elsewhere.")
+        if self.world == "tabletop" and self.controllers:
+            raise ConfigError(
+                "who acts at the tabletop is drawn from the seed: name controllers for other worlds only."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipsRun:
-    """``windows`` windows of every episode in ``data`` as byte clips, those of ``a_file`` episodes a file."""
+    """``windows`` windows of every episode in ``data`` as byte clips, those of ``a_file`` episodes a file.
+
+    ``name``: what its files are called by, so that clips of several worlds may lie in one folder.
+    """
 
     data: Path
     out: Path
@@ -68,6 +82,7 @@ class ClipsRun:
     a_file: int = 100
     windows: int = 2
     seed: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +115,8 @@ class CacheRun:
 def simulate(run: DataRun, report: Report = print) -> int:
     """Simulate what is not there yet; returns how many episodes this share has."""
     made = 0
-    kind = {"stills": run.stills, "laid": run.laid, "plans": run.plans, "share": run.share}
+    kind = {"stills": run.stills, "laid": run.laid, "plans": run.plans, "share": run.share,
+            "world": run.world, "acting": run.controllers}  # fmt: skip
     for seed in simulate_raw(run.out, episodes=run.episodes, seed=run.seed, **kind):  # type: ignore[arg-type]
         made += 1
         if made % SAY_EVERY == 0:
@@ -109,13 +125,17 @@ def simulate(run: DataRun, report: Report = print) -> int:
 
 
 def cut_clips(run: ClipsRun, report: Report = print) -> int:
-    """Write ``frames_00.npy`` and so on, uint8 n 17 h w 3; returns how many clips. Files that are there stay."""
+    """Write ``frames_00.npy`` and so on, uint8 n 17 h w 3; returns how many clips. Files that are there stay.
+
+    With a ``name`` they are ``frames_NAME_00.npy``.
+    """
     run.out.mkdir(parents=True, exist_ok=True)
     paths = raw_files(run.data)
     count = 0
     for number, first in enumerate(range(0, len(paths), run.a_file)):
         rng = np.random.default_rng([run.seed, number, 5])
-        target = run.out / f"frames_{number:02d}.npy"
+        ending = f"{run.name and run.name + '_'}{number:02d}.npy"
+        target = run.out / f"frames_{ending}"
         episodes = [load_raw(path) for path in paths[first : first + run.a_file]]
         long = [episode for episode in episodes if len(episode.frames[run.camera]) >= FRAMES]
         if len(long) < 2:
@@ -127,7 +147,7 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
                 last = len(episode.frames[run.camera]) - FRAMES
                 for start in rng.integers(last + 1, size=run.windows).tolist():
                     cut.append((episode.frames[run.camera][start : start + FRAMES], _boxed(episode, run.camera, start)))
-            masks = run.out / f"masks_{number:02d}.npy"
+            masks = run.out / f"masks_{ending}"
             for path, part in ((masks, 1), (target, 0)):
                 draft = path.with_suffix(".draft.npy")
                 np.save(draft, np.stack([both[part] for both in cut]))
@@ -139,13 +159,16 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
 
 
 def _boxed(episode: Episode, camera: str, start: int) -> NDArray[np.uint8]:
-    """Masks of a clip, uint8 17 h w: 1 inside the boxes of what is seen, where boxes are known, else 0."""
+    """Masks of a clip, uint8 17 h w: 1 inside the boxes of what is seen, where boxes are known, else 0.
+
+    Boxes are of the first camera. Where they cover most of a clip, as of a table that fills it, they mark nothing.
+    """
     size = episode.frames[camera].shape[1:3]
     masks = np.zeros((FRAMES, *size), np.uint8)
-    if episode.boxes and camera == "front":
+    if episode.boxes and camera == next(iter(episode.frames)):
         for mask, boxes in zip(masks, episode.boxes[start : start + FRAMES], strict=True):
             mask[:] = in_boxes(boxes, size)
-    return masks
+    return masks if masks.mean() <= MOST else np.zeros_like(masks)
 
 
 def encode(run: CacheRun, report: Report = print) -> int:

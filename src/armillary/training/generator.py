@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from armillary.embodiments import Embodiment, load_embodiment, save_embodiments
+from armillary.embodiments import Embodiment, bundled, load_embodiment, save_embodiments
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers
 from armillary.model.two_towers import tower_of
@@ -25,7 +25,7 @@ from armillary.training.compiling import compile_layers
 from armillary.training.heard import TO_FILM, load_heard, with_ears
 from armillary.training.held import load_held
 from armillary.training.imagination import FlowConfig, FlowSource
-from armillary.training.latents import ANY_TASK, PICTURE, load_cache
+from armillary.training.latents import ANY_TASK, PICTURE, Windows, load_cache
 from armillary.training.loop import Report, Stage, train_stage
 from armillary.training.talk import PLACES
 
@@ -38,8 +38,9 @@ class GeneratorRun:
 
     ``start``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
     ``stills``: a second cache, of windows of one frame; ``controls``: a third, of windows beside their controls;
-    ``laid``: a fourth, of tables as they are laid.
-    ``sounds``: the sounds of the cache's windows (``heard.py``),
+    ``laid``: a fourth, of tables as they are laid. ``more`` and ``more_stills``: caches of other worlds, made with the
+    same tokenizer, whose windows join those of ``cache`` and of ``stills``; every window is drawn as often as another.
+    ``sounds``: the sounds of the windows of ``cache`` (``heard.py``), and of these alone,
     made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one.
     """
 
@@ -55,6 +56,8 @@ class GeneratorRun:
     laid: Path | None = None
     sounds: Path | None = None
     sound_tokenizer: Path | None = None
+    more: tuple[Path, ...] = ()
+    more_stills: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sounds is not None and self.sound_tokenizer is None:
@@ -72,15 +75,18 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     for parameter in model.reasoner_parameters():
         parameter.requires_grad_(False)
     tokenizer = TextTokenizer.load(run.start / "text_tokenizer")
-    windows = load_cache(run.cache)
+    windows = load_cache(run.cache, *run.more)
     report(f"{len(windows)} windows, {int(windows.acts.sum())} of them for the policy")
-    stills = load_cache(run.stills) if run.stills else None
+    still = _stills(run)
+    stills = load_cache(*still) if still else None
     if stills is not None:
         report(f"{len(stills)} single frames, {int(stills.acts.sum())} of them for the policy")
     held = load_held(run.controls) if run.controls else None
     if held is not None:
         report(f"{len(held.windows)} windows with controls")
-    heard = load_heard(run.sounds, run.cache, sounding=run.flow.heard.sounding) if run.sounds else None
+    heard = None
+    if run.sounds:
+        heard = load_heard(run.sounds, run.cache, sounding=run.flow.heard.sounding, windows=len(windows))
     if heard is not None:
         report(f"{int(heard.known.sum())} windows can be heard, in {int(heard.loud.sum())} of them something sounds")
     laid = load_cache(run.laid) if run.laid else None
@@ -98,10 +104,22 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     finished = train_stage(run.stage, run.out, parameters, losses, report)
     write_checkpoint(
         run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
-        defaults=abilities_of(run),
+        defaults=abilities_of(run), embodiments=_bodies(windows),
         sound=run.sound_tokenizer or sound_tokenizer_of(run.start),
     )  # fmt: skip
     return finished
+
+
+def _stills(run: GeneratorRun) -> list[Path]:
+    """The caches of single frames."""
+    return [*([run.stills] if run.stills else []), *run.more_stills]
+
+
+def _bodies(windows: Windows) -> list[Embodiment]:
+    """The usual embodiments, and those that the windows are of."""
+    learnt = set(windows.domain.tolist())
+    others = [load_embodiment(name) for name in bundled() if name not in EMBODIMENTS]
+    return [load_embodiment(name) for name in EMBODIMENTS] + [body for body in others if body.domain_id in learnt]
 
 
 def abilities_of(run: GeneratorRun) -> dict[str, Any]:
@@ -113,7 +131,7 @@ def abilities_of(run: GeneratorRun) -> dict[str, Any]:
         "video-to-sound": run.sounds is not None and flow.heard.share * flow.heard.modes.get(TO_FILM, 0) > 0,
     }  # fmt: skip
     found: dict[str, Any] = {
-        "filmless": ["policy"] if run.stills is not None and flow.stills_share * flow.still_policy > 0 else [],
+        "filmless": ["policy"] if _stills(run) and flow.stills_share * flow.still_policy > 0 else [],
         "learnt": [name for name, has in learnt.items() if has],
         "control_scale": dict(flow.held.scale) if under_control else {},
     }

@@ -204,9 +204,10 @@ def encode_sounds(run: HeardRun, report: Report = print) -> int:
     return made
 
 
-def load_heard(folder: Path, cache: Path, *, sounding: float = 3.0) -> Heard:
+def load_heard(folder: Path, cache: Path, *, sounding: float = 3.0, windows: int = 0) -> Heard:
     """The sounds of the windows of ``cache`` in their order; unknown ones are zeros. ``DataError`` if all are unknown.
 
+    ``windows``: how many there are in all, where those of other worlds come after the cache's; of these none is known.
     ``sounding``: how much more a token counts that is far from what most tokens are, which is silence.
     """
     tokens: list[Tensor | None] = []
@@ -225,6 +226,8 @@ def load_heard(folder: Path, cache: Path, *, sounding: float = 3.0) -> Heard:
             one, rings = found.get(start, (None, False))
             tokens.append(one)
             loud.append(rings)
+    tokens += [None] * (windows - len(tokens))
+    loud += [False] * (len(tokens) - len(loud))
     shape = next((one.shape for one in tokens if one is not None), None)
     if shape is None:
         raise DataError(f"{folder} holds the sound of no window in {cache}: make it from the same episodes.")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from armillary.errors import DataError
 from armillary.model import TwoTowers, action_positions, video_positions
 from armillary.model.shelf import Shelf
 from armillary.prompts import action_prompt
@@ -101,6 +102,7 @@ class Pool:
     def __init__(self, windows: Windows, config: FlowConfig) -> None:
         self.windows = windows
         self.acting, self.telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
+        self._may = {"policy": self.acting, "inverse-dynamics": np.flatnonzero(windows.moves)}  # of others: any
         self.frames, self.plane = windows.size[0], windows.size[1:]
         self.cells = windows.video.shape[1] // self.frames  # tokens of one latent frame
         still = windows.video[:, : self.cells].float().repeat(1, self.frames, 1)
@@ -108,21 +110,22 @@ class Pool:
         self.weight = 1 + config.moving_weight * (change / 0.5).clamp(max=1)
         self.weight += config.things_weight * (windows.things / 0.25).clamp(max=1)
 
+    def draw(self, mode: str, rng: np.random.Generator) -> int:
+        """A window that can teach a mode with actions; ``DataError`` where none can."""
+        rows = self._may.get(mode, np.arange(len(self.windows)))
+        if not len(rows):
+            raise DataError(f"no window can teach {mode}: give it a share of 0, or add windows of a body that acts.")
+        return int(rows[rng.integers(len(rows))])
+
 
 class FlowSource:
     """Makes the losses of step i from windows and from ``stills`` of one frame; ``shelf``: where prompts are read."""
 
     def __init__(
-        self,
-        model: TwoTowers,
-        tokenizer: TextTokenizer,
-        windows: Windows,
-        config: FlowConfig,
-        stills: Windows | None = None,
-        held: Held | None = None,
-        heard: Heard | None = None,
+        self, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, config: FlowConfig,
+        stills: Windows | None = None, held: Held | None = None, heard: Heard | None = None,
         laid: Windows | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._model, self._config, self._heard = model, config, heard
         self.shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
@@ -160,16 +163,14 @@ class FlowSource:
         prompts: list[str] = []
         for _ in range(samples):
             mode = drawn(shares, rng)
-            rows_of = pool.acting if mode == "policy" else np.arange(len(windows))
-            row = int(rows_of[rng.integers(len(rows_of))])
+            row = pool.draw(mode, rng)
             told = mode == "policy" or rng.random() >= config.drop_task
             rows.append(row)
             modes.append(mode)
             prompts.append(windows.task[row] if told else self._any(windows.fps[row], FRAMES))
         torch_rng, level = self._levels(rng, samples, config.full_noise)
-        forward = torch.tensor([mode == "forward-dynamics" for mode in modes])
-        inverse = torch.tensor([mode == "inverse-dynamics" for mode in modes])
-        policy = torch.tensor([mode == "policy" for mode in modes])
+        forward, inverse, policy = (torch.tensor([mode == one for mode in modes])
+                                    for one in ("forward-dynamics", "inverse-dynamics", "policy"))  # fmt: skip
         video_level = level[:, None].repeat(1, pool.cells * pool.frames)
         video_level[inverse] = 0
         longer = forward & (torch.rand(samples, generator=torch_rng) < config.history) & (pool.frames > 3)
@@ -362,9 +363,8 @@ class Exercise:
         places = torch.stack([video_positions(grid, fps=float(f)) for f in self.fps])
         segments = [Segment(modality="video", tokens=mix(seen, noise, level), positions=places, level=level)]
         targets = [noise - video]
-        weights = [
-            _part(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None] * self.film_weight[:, None, None]
-        ]
+        counts = _part(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None]
+        weights = [counts * self.film_weight[:, None, None]]
         if self.control is not None:
             given = self.control.float()
             none = level.new_zeros(given.shape[:2])

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from armillary.datasets.raw import load_raw, raw_files
+from armillary.datasets.told import told_of
 from armillary.embodiments import Embodiment
 from armillary.errors import DataError
 from armillary.model import patchify
@@ -63,6 +64,16 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.task)
+
+    @property
+    def moves(self) -> NDArray[np.bool_]:
+        """Of each window whether the actions of its body ever differ, in any window.
+
+        Those of a camera that stands still do not: there is nothing in its films to find them by, and nothing to find.
+        """
+        moving = {d: bool((own != own[0, 0]).any()) for d in set(self.domain.tolist())
+                  for own in (self.actions[torch.from_numpy(self.domain == d)],)}  # fmt: skip
+        return np.array([moving[d] for d in self.domain.tolist()], bool)
 
 
 def window_starts(episode: Episode, *, stride: int = STRIDE, offset: int = 0) -> list[int]:
@@ -105,13 +116,14 @@ def windows_of(
         return {}, []
     video = encode_windows(vae, episode.frames[camera], starts, canvas=canvas)
     actions = np.stack([embodiment.encode(episode.actions[s : s + FRAMES - 1]) for s in starts])
-    dense, with_places = (_film_prompt(words, episode.fps) for words in
-                          (episode.captions["dense"], placed_caption(episode.captions)))  # fmt: skip
+    words = {s: told_of(episode, s, FRAMES) for s in starts}
+    with_places = _film_prompt(placed_caption(episode.captions), episode.fps)
     rows = [
         _row(episode, embodiment, s, episode.instruction)
         | {
-            "caption": dense, "placed": with_places if s < STRIDE else "", "acts": expert and s >= detour,
-            "tells": bool(s == starts[0] or not expert), "named": {},
+            "caption": _film_prompt(words[s] or "", episode.fps), "placed": with_places if s < STRIDE else "",
+            "acts": expert and s >= detour, "named": {},
+            "tells": words[s] is not None and bool(s == starts[0] or not expert),
         }
         for s in starts
     ]  # fmt: skip
@@ -219,9 +231,12 @@ def _film_prompt(words: str, fps: float) -> str:
 
 
 def _still_caption(episode: Episode) -> str:
-    """One of four ways to say what a picture shows, always the same for an episode; half of them with places."""
+    """One of four ways to say what a picture shows, always the same for an episode; half of them with places.
+
+    Where no places were kept: what the first frame shows, and nothing of what comes later.
+    """
     told = episode.captions
-    ways = [told["dense"]]
+    ways = [told_of(episode, 0, 1) or told["dense"]]
     if "report 0" in told:
         ways = [told["scene"], told["dense"], f"On the table: {told['report 0']}", placed_caption(told)]
     return video_prompt(ways[episode.seed % len(ways)], frames=1, fps=episode.fps, height=PICTURE[0], width=PICTURE[1])
@@ -249,18 +264,27 @@ def make_cache(
         yield from (path.stem for path in group)
 
 
-def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> Windows:
-    """All windows of a cache whose row ``keep`` accepts. ``DataError`` for a cache that an earlier version made."""
+def load_cache(*folders: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> Windows:
+    """All windows of a cache, or of several one after the other, whose row ``keep`` accepts.
+
+    ``DataError`` for a cache that an earlier version made, one without windows, or caches of different sizes.
+    """
     from safetensors import safe_open
 
-    video, actions, things, rows = [], [], [], []
+    video: list[Tensor] = []
+    actions, things, rows = [], [], []
     opening: list[int] = []
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in cache_files(*folders):
         with safe_open(path, "pt") as file:
             own = json.loads(file.metadata()["rows"])
         if any("named" not in row for row in own):
             raise DataError(f"{path} does not say where named things are, an earlier version made it: make it anew.")
         tensors = load_file(path)
+        if video and tensors["video"].shape[1:] != video[0].shape[1:]:
+            sizes = [one.shape[1] for one in (tensors["video"], video[0])]
+            raise DataError(
+                f"{path}: windows of {sizes[0]} tokens, those before of {sizes[1]}: films and single frames lie apart."
+            )
         wanted = [i for i, row in enumerate(own) if keep(row)]
         video.append(tensors["video"][wanted])
         actions.append(tensors["actions"][wanted])
@@ -271,6 +295,15 @@ def load_cache(folder: Path, *, keep: Callable[[dict[str, Any]], bool] = lambda 
         rows += [own[i] for i in wanted]
     tensors = {"video": torch.cat(video), "actions": torch.cat(actions), "things": torch.cat(things)}
     return windows_from(tensors, rows, opening)
+
+
+def cache_files(*folders: Path) -> list[Path]:
+    """The files of caches, folder by folder; ``DataError`` for a folder that holds none."""
+    found = {folder: sorted(folder.glob("*.safetensors")) for folder in folders}
+    for folder, files in found.items():
+        if not files:
+            raise DataError(f"{folder} holds no windows: encode some first, for example with the run `pico-cache`.")
+    return [path for files in found.values() for path in files]
 
 
 def windows_from(tensors: Mapping[str, Tensor], rows: Sequence[Mapping[str, Any]], opening: Sequence[int]) -> Windows:

@@ -1,0 +1,125 @@
+"""The kinds of runs: settings that know what they are for. Which runs there are stands in ``runs.py``."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from armillary.model import ModelConfig
+from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
+from armillary.training.generator import GeneratorRun, train_generator
+from armillary.training.imagination import FlowConfig
+from armillary.training.loop import Report, Stage
+from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
+from armillary.training.vae import VAERun, train_vae
+
+
+@runtime_checkable
+class Run(Protocol):
+    """Settings that know what they are for: ``start`` does the work and writes into their folder."""
+
+    def start(self, report: Report = print) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataRun):
+    """Simulate episodes."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it."""
+        simulate(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips(ClipsRun):
+    """Cut clips for the video tokenizer."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it."""
+        cut_clips(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache(CacheRun):
+    """Encode windows for the generator."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it."""
+        encode(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec(VAERun):
+    """Train the video tokenizer."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it, or go on."""
+        figures = train_vae(self)
+        report("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reasoner(ReasonerRun):
+    """Train the reasoner."""
+
+    def start(self, report: Report = print) -> None:
+        """Do it, or go on."""
+        train_reasoner(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """Train the generator of the checkpoint ``origin``; the other fields are those of ``GeneratorRun``."""
+
+    origin: Path
+    cache: Path
+    vae: Path
+    out: Path
+    stage: Stage
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    fresh: bool = True
+    stills: Path | None = None
+    controls: Path | None = None
+    laid: Path | None = None
+    sounds: Path | None = None
+    sound_tokenizer: Path | None = None
+    more: tuple[Path, ...] = ()
+    more_stills: tuple[Path, ...] = ()
+
+    def start(self, report: Report = print) -> None:
+        """Do it, or go on."""
+        fields = {name: value for name, value in vars(self).items() if name != "origin"}
+        train_generator(GeneratorRun(start=self.origin, **fields), report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeWay:
+    """The smallest thing through every stage: the checkpoint comes to lie in ``out/generator/checkpoint``."""
+
+    out: Path
+    episodes: int = 3
+    steps: int = 6
+    seed: int = 0
+    model: ModelConfig
+    codec: VAERun
+
+    def start(self, report: Report = print) -> None:
+        """Do all of it, or go on."""
+        raw, clips, vae = self.out / "raw", self.out / "clips", self.out / "vae"
+        simulate(DataRun(out=raw, episodes=self.episodes, seed=self.seed), report)
+        cut_clips(ClipsRun(data=raw, out=clips, seed=self.seed), report)
+        train_vae(replace(self.codec, data=clips, out=vae, seed=self.seed))
+        encode(CacheRun(data=raw, vae=vae / "vae", out=self.out / "cache", most=2), report)
+
+        stage = Stage(
+            name="reasoner", steps=self.steps, batch=4, rate=2e-3, warmup=1, seed=self.seed, bf16=False, log_every=1
+        )
+        read = self.out / "reasoner/checkpoint"
+        learn_tokenizer(raw, read / "text_tokenizer", vocabulary=self.model.vocabulary)
+        train_reasoner(ReasonerRun(data=raw, out=read.parent, stage=stage, model=self.model), report)
+        train_generator(
+            GeneratorRun(
+                start=read, cache=self.out / "cache", vae=vae / "vae", out=self.out / "generator",
+                stage=replace(stage, name="generator"),
+            ),
+            report,
+        )  # fmt: skip

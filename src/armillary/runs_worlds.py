@@ -1,0 +1,157 @@
+"""The runs by which the bundled model learns more worlds than the tabletop: things that move by themselves, and PushT.
+
+    pico-worlds            lives of each world                              raw/WORLD
+    pico-worlds-clips      their clips in one folder                        clips/frames_WORLD_00.npy
+    pico-worlds-vae        the tokenizer learns them; what it makes of the tabletop stays, so its windows stay, too
+    pico-worlds-windows    windows of each world, with its own body and camera      cache/WORLD, frames/WORLD
+    pico-worlds-generator  the generator goes on with all three together
+
+Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
+more entry of ``TAUGHT``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from armillary.errors import ConfigError
+from armillary.run_kinds import Codec, Run
+from armillary.runs_pico import pico_generator
+from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
+from armillary.training.loop import Report, Stage
+
+BASE = Path("runs/pico/worlds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taught:
+    """How one world is learnt: who acts, whose body and which camera it is, how many clips and windows of a life.
+
+    ``stills``: how many single frames of an expert's life, with the actions after them; 0 where nobody acts.
+    """
+
+    controllers: tuple[str, ...]
+    embodiment: str
+    camera: str
+    clips: int
+    windows: int
+    stills: int = 0
+
+
+TAUGHT: Mapping[str, Taught] = {
+    "physics": Taught(controllers=("still",), embodiment="camera_pose", camera="main", clips=2, windows=4),
+    "pusht": Taught(controllers=("expert", "expert", "clumsy", "expert", "random"), embodiment="pusht", camera="top",
+                    clips=4, windows=10, stills=12),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """What stages of several worlds share. ``ConfigError`` for a world that ``TAUGHT`` does not name."""
+
+    worlds: tuple[str, ...] = tuple(TAUGHT)
+
+    def __post_init__(self) -> None:
+        if not self.worlds or set(self.worlds) - set(TAUGHT):
+            raise ConfigError(f"worlds={self.worlds}: name at least one, each one of {', '.join(TAUGHT)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldsData(Several):
+    """Simulate ``episodes`` lives of each world, each in a folder of its name."""
+
+    out: Path
+    episodes: int
+    seed: int = 0
+    share: tuple[int, int] = (0, 1)
+
+    def start(self, report: Report = print) -> None:
+        """Simulate what is not there yet."""
+        for world in self.worlds:
+            run = DataRun(
+                out=self.out / world, episodes=self.episodes, seed=self.seed, share=self.share, world=world,
+                controllers=TAUGHT[world].controllers,
+            )  # fmt: skip
+            report(f"{world}: {simulate(run, report)} episodes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldsClips(Several):
+    """Cut clips of each world for the video tokenizer, those of ``a_file`` lives a file, all into one folder."""
+
+    data: Path
+    out: Path
+    a_file: int = 30
+    seed: int = 0
+
+    def start(self, report: Report = print) -> None:
+        """Cut what is not there yet."""
+        for world in self.worlds:
+            how = TAUGHT[world]
+            run = ClipsRun(
+                data=self.data / world, out=self.out, name=world, camera=how.camera, windows=how.clips,
+                a_file=self.a_file, seed=self.seed,
+            )  # fmt: skip
+            report(f"{world}: {cut_clips(run, report)} clips")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldsWindows(Several):
+    """Encode windows of each world into ``out/WORLD``, and single frames of its experts into ``frames/WORLD``."""
+
+    data: Path
+    vae: Path
+    out: Path
+    frames: Path
+    share: tuple[int, int] = (0, 1)
+    threads: int = 1
+
+    def start(self, report: Report = print) -> None:
+        """Encode what is not there yet."""
+        for world in self.worlds:
+            how = TAUGHT[world]
+            films = CacheRun(
+                data=self.data / world, vae=self.vae, out=self.out / world, most=how.windows, camera=how.camera,
+                embodiment=how.embodiment, share=self.share, threads=self.threads,
+            )  # fmt: skip
+            report(f"{world}: windows of {encode(films, report)} episodes")
+            if how.stills:
+                frames = replace(films, out=self.frames / world, most=how.stills, stills=True)
+                report(f"{world}: single frames of {encode(frames, report)} episodes")
+
+
+def pico_worlds() -> Run:
+    """300 lives of physics before a camera that stands still, 300 of PushT: 13 minutes of one core (from 71 each)."""
+    return WorldsData(out=BASE / "raw", episodes=300)
+
+
+def pico_worlds_clips() -> Run:
+    """Two clips of every life of physics and four of PushT, in one folder: a minute."""
+    return WorldsClips(data=BASE / "raw", out=BASE / "clips")
+
+
+def pico_worlds_vae() -> Run:
+    """The tokenizer learns both while its latents of the tabletop's clips stay: 50 minutes of one core."""
+    return Codec(
+        data=BASE / "clips", kept=Path("runs/pico/clips"), out=BASE / "vae", origin=Path("runs/pico/decoder/vae"),
+        minutes=50.0, kept_share=0.45, kept_weight=4.0, crop_share=0.06, learning_rate=1.2e-3, emphasis=0.5,
+        square=(8.0, 40.0), warmup_steps=40, ema=0.997,
+    )  # fmt: skip
+
+
+def pico_worlds_windows() -> Run:
+    """Windows of both worlds, at most four of a life of physics and ten of PushT, and single frames of its experts."""
+    return WorldsWindows(data=BASE / "raw", vae=BASE / "vae/vae", out=BASE / "cache", frames=BASE / "frames")
+
+
+def pico_worlds_generator() -> Run:
+    """The generator goes on with the windows of all three worlds together."""
+    stage = Stage(
+        name="generator", steps=1500, batch=32, rate=2e-3, muon=True, warmup=50, decay=0.6, threads=2, compile=True
+    )
+    return replace(
+        pico_generator(), origin=Path("runs/pico/generator/checkpoint"), fresh=False, vae=BASE / "vae/vae",
+        more=tuple(BASE / "cache" / world for world in TAUGHT),
+        more_stills=tuple(BASE / "frames" / world for world, how in TAUGHT.items() if how.stills),
+        out=BASE / "generator", stage=stage,
+    )  # fmt: skip
