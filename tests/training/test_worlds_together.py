@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny import SMALL_VAE, moving_square, small_checkpoint, small_config, small_model
 
 from armillary.datasets.byte_clips import ByteClips
-from armillary.datasets.raw import load_raw, raw_files, save_raw, simulate_raw
+from armillary.datasets.raw import load_raw, raw_files, save_raw, simulate_world
 from armillary.datasets.told import told_of
 from armillary.embodiments import load_embodiment, load_embodiments
 from armillary.errors import ConfigError, DataError, RequestError
@@ -174,7 +174,7 @@ def test_what_another_world_cannot_give_is_refused(tmp_path, wrong, words):
 
 def test_unknown_controllers_and_worlds_are_named_before_anything_is_made(tmp_path):
     with pytest.raises(RequestError, match="'nobody' is unknown in physics"):
-        next(simulate_raw(tmp_path / "raw", episodes=1, seed=0, world="physics", acting=("nobody",)))
+        simulate_world(tmp_path / "raw", world="physics", episodes=1, seed=0, acting=("nobody",))
     with pytest.raises(ConfigError, match="each one of physics, pusht"):
         replace(RUNS["pico-worlds"](), worlds=("tabletop",))
     assert not list(tmp_path.iterdir())

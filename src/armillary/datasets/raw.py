@@ -10,7 +10,7 @@ others should read there is ``lerobot.py``.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -75,35 +75,49 @@ def raw_files(folder: Path) -> list[Path]:
 
 def simulate_raw(
     folder: Path, *, episodes: int, seed: int, stills: bool = False, laid: bool = False, plans: int = 0,
-    world: str = "tabletop", acting: Sequence[str] = (), share: tuple[int, int] = (0, 1),
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[int]:  # fmt: skip
-    """Simulate episodes of a world from ``seed`` on into ``folder``, yielding each seed when its file is there.
+    """Simulate tabletop episodes from ``seed`` on into ``folder``, yielding each seed when its file is there.
 
-    At the table three of five are the expert's, two thirds of those after a detour; the others are clumsy and random.
-    With ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
+    Three of five are the expert's, two thirds of those after a detour; the others are clumsy and random. With
+    ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
     with what the expert would do first for ``plans`` instructions (``still_tabletop``). With ``laid`` an episode is
-    that table as it is laid (``laid_tabletop``). In another ``world`` those of ``acting`` live in turn, seed by seed
-    (nobody named: all who may), and the first camera's pictures are kept. ``RequestError`` for a world or controller
-    that is unknown.
+    that table as it is laid (``laid_tabletop``).
     ``share`` (i, n): this process makes every n-th from the i-th on, so several may work on one folder.
     """
-    turns = [] if world == "tabletop" else [
-        Plan(world=world, controller=kind, seed=seed, size=SIZE) for kind in acting or controllers(world)
-    ]  # fmt: skip
+
+    def made(number: int) -> Episode:
+        if stills:
+            return still_tabletop(number, plans=plans)
+        if laid:
+            return laid_tabletop(number)
+        kind, detour = drawn_life(number)
+        return lived(number, kind, detour=detour)
+
+    return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
+
+
+def simulate_world(
+    folder: Path, *, world: str, episodes: int, seed: int, acting: Sequence[str] = (), share: tuple[int, int] = (0, 1)
+) -> Iterator[int]:
+    """As ``simulate_raw``, in any world: those of ``acting`` live in turn, seed by seed, or all who may.
+
+    The pictures of the first camera are kept. ``RequestError`` for a world or controller that is unknown.
+    """
+    turns = [Plan(world=world, controller=kind, seed=seed, size=SIZE) for kind in acting or controllers(world)]
+
+    def made(number: int) -> Episode:
+        return _first_view(live(turns[number % len(turns)], number))
+
+    return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
+
+
+def _each_kept(folder: Path, seeds: range, made: Callable[[int], Episode]) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(seed + share[0], seed + episodes, share[1]):
+    for number in seeds:
         path = folder / f"episode_{number:06d}.npz"
         if not path.exists():
-            if turns:
-                episode = _first_view(live(turns[number % len(turns)], number))
-            elif stills:
-                episode = still_tabletop(number, plans=plans)
-            elif laid:
-                episode = laid_tabletop(number)
-            else:
-                kind, detour = drawn_life(number)
-                episode = lived(number, kind, detour=detour)
-            save_raw(path, episode)
+            save_raw(path, made(number))
         yield number
 
 

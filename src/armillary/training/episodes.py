@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from armillary.datasets.raw import load_raw, raw_files, simulate_raw
+from armillary.datasets.raw import load_raw, raw_files, simulate_raw, simulate_world
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.records import Episode
@@ -115,9 +115,12 @@ class CacheRun:
 def simulate(run: DataRun, report: Report = print) -> int:
     """Simulate what is not there yet; returns how many episodes this share has."""
     made = 0
-    kind = {"stills": run.stills, "laid": run.laid, "plans": run.plans, "share": run.share,
-            "world": run.world, "acting": run.controllers}  # fmt: skip
-    for seed in simulate_raw(run.out, episodes=run.episodes, seed=run.seed, **kind):  # type: ignore[arg-type]
+    what = {"episodes": run.episodes, "seed": run.seed, "share": run.share}
+    if run.world == "tabletop":
+        seeds = simulate_raw(run.out, stills=run.stills, laid=run.laid, plans=run.plans, **what)  # type: ignore[arg-type]
+    else:
+        seeds = simulate_world(run.out, world=run.world, acting=run.controllers, **what)  # type: ignore[arg-type]
+    for seed in seeds:
         made += 1
         if made % SAY_EVERY == 0:
             report(f"{made} episodes, the last with seed {seed}")
