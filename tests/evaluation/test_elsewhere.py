@@ -10,7 +10,7 @@ import torch
 from tiny import Identity, small_checkpoint
 
 import armillary
-from armillary.evaluation import elsewhere
+from armillary.evaluation import elsewhere, pushing
 from armillary.evaluation.gallery import gather
 from armillary.evaluation.paired import paired
 from armillary.evaluation.report import print_report
@@ -57,7 +57,7 @@ class Seer(armillary.Omni):
         if request["mode"] == "inverse-dynamics":
             return Rollout(mode="inverse-dynamics", fps=10.0, actions=self._done(request["video"]))
         first, done = request["image"], request["actions"]
-        film = np.broadcast_to(first, (17, *first.shape)).copy()
+        film = np.broadcast_to(first, (len(done) + 1, *first.shape)).copy()
         if self.knows:
             film[1:] = 230
             for picture, (x, y) in zip(film[1:], np.round(done).astype(int) // 4, strict=True):
@@ -71,7 +71,8 @@ class Seer(armillary.Omni):
 @pytest.fixture
 def boards(monkeypatch):
     made = []
-    monkeypatch.setattr(elsewhere, "SPECS", SHORT)
+    for world, spec in SHORT.items():
+        monkeypatch.setitem(elsewhere.SPECS, world, spec)
     monkeypatch.setattr(
         elsewhere, "record_pusht", lambda seed, kind, **how: made.append((kind, seed)) or board(seed, kind, **how)
     )
@@ -146,15 +147,15 @@ def test_a_policy_lives_the_same_life_alone_and_among_others_and_who_rests_moves
     def planner(moments, chance):
         return [wanderers.setdefault(i, pusht_controller("random", seeds[i]))(m)[None] for i, m in enumerate(moments)]
 
-    together = elsewhere.pushed_by_model(planner, seeds, max_steps=6)
-    alone = elsewhere.pushed_by("random", lambda seed: pusht_controller("random", seed), seeds, max_steps=6)
+    together = pushing.pushed_by_model(planner, seeds, max_steps=6)
+    alone = pushing.pushed_by("random", lambda seed: pusht_controller("random", seed), seeds, max_steps=6)
     assert [replace(life, policy="random") for life in together] == alone
-    policy = elsewhere.Resting()
+    policy = pushing.Resting()
     policy.reset()
     with PushT() as world:
         moment = world.reset(seeds[0])
         seen = []
-        for _ in range(elsewhere.RESTING):
+        for _ in range(pushing.RESTING):
             moment = world.step(policy(moment))
             seen.append(np.concatenate([moment.state["block"], moment.state["disc"], moment.state["covered"]]))
     assert np.abs(np.array(seen[5:]) - seen[5]).max() < 1e-3
@@ -162,11 +163,11 @@ def test_a_policy_lives_the_same_life_alone_and_among_others_and_who_rests_moves
 
 def test_coverage_is_compared_on_the_same_boards():
     lives = [
-        elsewhere.Pushed(seed=i, policy=policy, success=policy == "model" and i == 0, best=0.1 * i + more, last=0.1 * i,
+        pushing.Pushed(seed=i, policy=policy, success=policy == "model" and i == 0, best=0.1 * i + more, last=0.1 * i,
                          steps=5)
         for policy, more in (("model", 0.3), ("random", 0.1), ("still", 0.0)) for i in range(4)
     ]  # fmt: skip
-    figures = elsewhere.pushed_figures(lives)
+    figures = pushing.pushed_figures(lives)
     assert figures["success_model"].value == 0.25 and figures["success_random"].value == 0
     less = figures["coverage_best_more_than_random"]
     assert (less.value, less.low, less.high) == pytest.approx((0.2, 0.2, 0.2))
@@ -180,7 +181,7 @@ def test_sections_are_asked_by_name_kept_compared_and_shown(boards, tmp_path, ca
     asked = tuple(elsewhere.SECTIONS)
     numbers = measure(omni, plan, out=tmp_path / "one", sections=asked)
     again = measure(omni, plan, out=tmp_path / "one", sections=asked)
-    assert again == numbers and capsys.readouterr().err.count("kept from an earlier run") == 4
+    assert again == numbers and capsys.readouterr().err.count("kept from an earlier run") == 5
     assert "was not trained with the body camera_pose" in numbers["notes"]["forward-dynamics-physics"][0]
     assert {key.split("/")[0] for key in numbers["figures"]} == set(asked) - {"forward-dynamics-physics"}
     other = tmp_path / "other"
@@ -205,3 +206,24 @@ def test_clips_for_the_tokenizer_are_the_same_each_time(boards, monkeypatch):
     assert film.shape == (17, 128, 128, 3) and masks.shape == (17, 128, 128)
     thing = masks[0] == np.bincount(masks[0][masks[0] > 0]).argmax()
     assert film[0][thing].std(axis=0).mean() < film[0].std(axis=(0, 1)).mean() * 2 and thing.sum() > 20
+
+
+def test_lives_of_pusht_are_imagined_on_and_on_and_those_that_end_early_are_passed_over(boards, tmp_path, monkeypatch):
+    made = elsewhere.record_pusht
+    monkeypatch.setattr(elsewhere, "record_pusht", lambda seed, kind, **how: cut(made(seed, kind, **how), seed))
+    bench = bench_of(tmp_path, knows=True)
+    scores, figures, _ = elsewhere.drift_pusht(bench)
+    first = bench.held.seed_of("drift", 0)
+    assert len(scores) == PLAN.clips and [score.seed - first for score in scores] == [0, 2, 3, 4, 5]
+    assert [score.kind for score in scores] == ["expert", "clumsy", "random", "expert", "expert"]
+    assert figures["db_over_repeat_first_frame_to_frame_64"].value > 5
+    _, still, _ = elsewhere.drift_pusht(bench_of(tmp_path, knows=False))
+    assert still["db_over_repeat_first_frame_to_frame_64"].value == 0
+
+
+def cut(life: Episode, seed: int) -> Episode:
+    """The second of the lives from a thousand on ends after 40 frames."""
+    if seed % 1000 != 1:
+        return life
+    films = {camera: film[:40] for camera, film in life.frames.items()}
+    return replace(life, frames=films, actions=life.actions[:39])

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.evaluation.bootstrap import Figure, mean
-from armillary.evaluation.dynamics import BATCH, EMBODIMENT, other_episodes, reconstructed
-from armillary.evaluation.held_out import CAMERA, long_life
+from armillary.evaluation.dynamics import BATCH, other_episodes, reconstructed
+from armillary.evaluation.held_out import long_life
 from armillary.evaluation.pixels import psnr
 from armillary.records import Array, Episode
 
@@ -75,7 +75,7 @@ def measure_drift(
         wrong = [lives[i].actions for i in strangers[first : first + BATCH]]
         shuffled = chained(omni, batch, wrong, seed=first)
         for life, film, other in zip(batch, own, shuffled, strict=True):
-            truth = life.frames[CAMERA]
+            truth = seen(life)
             scores.append(DriftScore(
                 seed=life.seed, kind=life.recipe["controller"], psnr=by_frame(film, truth),
                 psnr_still=by_frame(np.broadcast_to(truth[:1], truth.shape), truth),
@@ -89,11 +89,16 @@ def measure_drift(
 def chained(omni: "Omni", lives: Sequence[Episode], actions: Sequence[Array], *, seed: int) -> list[Array]:
     """What the model sees happen after each life's first picture, chunk after chunk: uint8 t+1 h w 3."""
     requests = [
-        {"mode": "forward-dynamics", "image": life.frames[CAMERA][0], "actions": done, "embodiment": EMBODIMENT,
+        {"mode": "forward-dynamics", "image": seen(life)[0], "actions": done, "embodiment": life.embodiment,
          "seed": seed + i}
         for i, (life, done) in enumerate(zip(lives, actions, strict=True))
     ]  # fmt: skip
     return [rollout.video for rollout in omni.imagine_many(requests) if rollout.video is not None]
+
+
+def seen(life: Episode) -> Array:
+    """A life's film, t h w 3, as its first camera saw it."""
+    return next(iter(life.frames.values()))
 
 
 def by_frame(film: Array, truth: Array) -> list[float]:

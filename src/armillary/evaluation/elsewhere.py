@@ -2,13 +2,14 @@
 
     forward-dynamics-pusht    a picture and 16 targets of the disc -> the film      inverse-dynamics-pusht   the reverse
     forward-dynamics-physics  a picture, the camera stands -> what falls, rolls and topples
-    policy-pusht              the model pushes, beside chance and beside who does nothing
+    drift-pusht               64 frames of PushT, each chunk from the last imagined picture
+    policy-pusht              the model pushes (``pushing.py``)
 
 The same measurements as on the tabletop (``dynamics.py``), asked for by name. Lives are of held-out seeds and kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count as numbers
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from armillary.closed_loop.drive import Planner, drive, drive_together
-from armillary.closed_loop.policies import Chunks
-from armillary.embodiments import load_embodiments
-from armillary.evaluation.bootstrap import Figure, difference, mean
+from armillary.closed_loop.drive import drive
+from armillary.evaluation.bootstrap import Figure, mean
+from armillary.evaluation.drift import FRAMES as LONG
+from armillary.evaluation.drift import KINDS, drift_figures, measure_drift
 from armillary.evaluation.dynamics import (
     ForwardScore,
     InverseScore,
@@ -32,25 +33,20 @@ from armillary.evaluation.dynamics import (
 )
 from armillary.evaluation.held_out import FRAMES, HELD_OUT, MOVED_SHARE, HeldClip, kept
 from armillary.evaluation.other_worlds import fingerprint
-from armillary.records import Array, Episode, Moment, Policy, WorldSpec
-from armillary.worlds import physics, pusht
+from armillary.evaluation.pushing import SPECS, UNSEEN, Resting, policy_pusht, unknown_body
+from armillary.records import Array, Episode
+from armillary.worlds import pusht
 from armillary.worlds.labels import project
 from armillary.worlds.physics import STILL, Physics
-from armillary.worlds.pusht import PushT, pusht_controller
 from armillary.worlds.pusht_planner import TABLE, off_target
 from armillary.worlds.pusht_record import record_pusht
 
 if TYPE_CHECKING:
     from armillary.evaluation.suite import Bench, Result
 
-SPECS: Mapping[str, WorldSpec] = {"pusht": pusht.SPEC, "physics": physics.SPEC}
 STEPS = 100  # of a life of PushT, at most
 WINDOWS = 3  # of a life of PushT, so that many lives take part
 TURN = ("expert", "expert", "clumsy")
-TOGETHER = 16  # boards side by side
-RESTING = 20  # steps of who does nothing: what lies on a board lies still long before
-MODEL, CHANCE, NOBODY = "model", "random", "still"
-UNSEEN = "Where the card names no data of this world, the model has never seen it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +54,6 @@ class Aimed(InverseScore):
     """``disc_steps``: where the disc really was a step later, t 2; who sees it there and takes that for the target."""
 
     disc_steps: list[list[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pushed:
-    """One life on a board: the share of the target that was covered, at best and in the end, and ``steps`` done."""
-
-    seed: int
-    policy: str
-    success: bool
-    best: float
-    last: float
-    steps: int
 
 
 def forward(world: str, bench: "Bench") -> "Result":
@@ -90,6 +74,25 @@ def forward(world: str, bench: "Bench") -> "Result":
         f"Clips: {FRAMES} frames of physics, one of a life, the camera stands; a thing's middle, where the camera "
         f"shows it, goes at least {MOVED_SHARE:.0%} of the width. {UNSEEN}",
         "Nobody acts: all actions are alike, so there are no figures with another clip's.",
+    ]  # fmt: skip
+
+
+def drift_pusht(bench: "Bench") -> "Result":
+    """The section ``drift-pusht``."""
+    if strange := unknown_body(bench, "pusht"):
+        return [], {}, [strange]
+    count, lives = bench.plan.clips, list[Episode]()
+    for number in numbers():
+        life = long_push(bench.folder, KINDS[number % len(KINDS)], bench.held.seed_of("drift", number))
+        lives += [life] if len(life.actions) == LONG - 1 else []
+        bench.tell("long lives of PushT", len(lives), count)
+        if len(lives) == count:
+            break
+    scores = measure_drift(bench.omni, lives, on_done=bench.told("drift in PushT", count))
+    return scores, drift_figures(scores), [
+        f"The first {LONG} frames of lives of PushT, two of the expert to a clumsy and a random one; those in which "
+        f"the T lies on its target sooner are passed over. {UNSEEN}",
+        "Chained: chunks of 16 actions, each from the last imagined picture. A horizon counts all frames up to it.",
     ]  # fmt: skip
 
 
@@ -115,39 +118,13 @@ def inverse_pusht(bench: "Bench") -> "Result":
     ]  # fmt: skip
 
 
-def policy_pusht(bench: "Bench") -> "Result":
-    """The section ``policy-pusht``."""
-    if strange := unknown_body(bench, "pusht"):
-        return [], {}, [strange]
-    count, spec = bench.plan.episodes, SPECS["pusht"]
-    seeds = [bench.held.seed_of("policy", i) for i in range(count)]
-    planner = Chunks(omni=bench.omni, embodiment=spec.embodiment, camera=spec.cameras[0])
-    lives = pushed_by_model(planner, seeds, max_steps=spec.max_steps, on_done=bench.told("policy in PushT", count))
-    wanderer, told = partial(pusht_controller, CHANCE), bench.told("random in PushT", count)
-    lives += pushed_by(CHANCE, wanderer, seeds, max_steps=spec.max_steps, on_done=told)
-    lives += pushed_by(NOBODY, lambda seed: Resting(), seeds, max_steps=RESTING)
-    return lives, pushed_figures(lives), [
-        f"At most {spec.max_steps} steps from the same boards: the share of the target that the T covers, at best and "
-        f"in the end; success: more than 95 %. {UNSEEN}",
-        f"random: the scripted wanderer. still: a disc that stays where it is, for {RESTING} steps.",
-    ]  # fmt: skip
-
-
 SECTIONS: Mapping[str, Callable[["Bench"], "Result"]] = {
     "forward-dynamics-pusht": partial(forward, "pusht"),
     "forward-dynamics-physics": partial(forward, "physics"),
+    "drift-pusht": drift_pusht,
     "inverse-dynamics-pusht": inverse_pusht,
     "policy-pusht": policy_pusht,
 }
-
-
-def unknown_body(bench: "Bench", world: str) -> str:
-    """Why a checkpoint cannot be measured in that world: it was trained with other bodies; empty if it can."""
-    body, folder = SPECS[world].embodiment, bench.omni.parts.folder
-    inside = load_embodiments(folder)
-    if not inside or body in inside:
-        return ""
-    return f"Not measured: {folder.name} was not trained with the body {body}, it knows {', '.join(sorted(inside))}."
 
 
 def lives_folder(folder: Path, world: str) -> Path:
@@ -192,6 +169,13 @@ def pusht_life(folder: Path, kind: str, seed: int) -> Episode:
     """One life of PushT of at most ``STEPS`` steps, kept in ``folder``."""
     return kept(folder / f"{kind}_{seed:07d}_of_{STEPS}.npz",
                 lambda: replace(record_pusht(seed, kind, max_steps=STEPS), events=()))  # fmt: skip
+
+
+def long_push(folder: Path, kind: str, seed: int) -> Episode:
+    """The first ``LONG`` frames of a life of PushT, fewer where it ends before; kept in a measurement's folder."""
+    life = pusht_life(lives_folder(folder, "pusht"), kind, seed)
+    films = {camera: film[:LONG] for camera, film in life.frames.items()}
+    return replace(life, frames=films, actions=life.actions[: LONG - 1])
 
 
 def moving_pushes(life: Episode) -> list[HeldClip]:
@@ -273,82 +257,6 @@ def aimed_figures(scores: Sequence[Aimed], *, seed: int = 0) -> dict[str, Figure
     """R squared of the targets for each controller, and of the disc's true place taken for them."""
     seen = [replace(score, found_steps=score.disc_steps) for score in scores]
     return {**inverse_figures(scores, what="target", seed=seed), **inverse_figures(seen, what="disc", seed=seed)}
-
-
-class Resting:
-    """Does the same for ever; without ``action`` it leaves PushT's disc where it stood at first."""
-
-    def __init__(self, action: Array | None = None) -> None:
-        self._given, self._action = action, action
-
-    def reset(self) -> None:
-        self._action = self._given
-
-    def __call__(self, moment: Moment) -> Array:
-        if self._action is None:
-            self._action = np.asarray(moment.state["disc"]).copy()
-        return self._action
-
-
-def pushed_by_model(
-    planner: Planner, seeds: Sequence[int], *, max_steps: int,
-    on_done: Callable[[int], None] | None = None,
-) -> list[Pushed]:  # fmt: skip
-    """Let the planner push on the board of every seed, many boards side by side."""
-    lives: list[Pushed] = []
-    for first in range(0, len(seeds), TOGETHER):
-        batch = seeds[first : first + TOGETHER]
-        with ExitStack() as stack:
-            boards = [stack.enter_context(closing(PushT())) for _ in batch]
-            covered: list[list[float]] = [[] for _ in batch]
-            success = [False] * len(batch)
-            for i, moment in drive_together(boards, planner, seeds=batch, max_steps=max_steps):
-                covered[i].append(float(moment.state["covered"][0]))
-                success[i] = moment.success
-        lives += [_pushed(seed, MODEL, covered[i], success[i]) for i, seed in enumerate(batch)]
-        if on_done is not None:
-            on_done(len(lives))
-    return lives
-
-
-def pushed_by(
-    name: str, policy: Callable[[int], Policy], seeds: Sequence[int], *, max_steps: int,
-    on_done: Callable[[int], None] | None = None,
-) -> list[Pushed]:  # fmt: skip
-    """Let ``policy(seed)`` push on the board of every seed."""
-    lives: list[Pushed] = []
-    with closing(PushT()) as board:
-        for seed in seeds:
-            moments = drive(board, policy(seed), seed=seed, max_steps=max_steps)
-            told = [(float(moment.state["covered"][0]), moment.success) for moment in moments]
-            lives.append(_pushed(seed, name, [covered for covered, _ in told], told[-1][1]))
-            if on_done is not None:
-                on_done(len(lives))
-    return lives
-
-
-def _pushed(seed: int, policy: str, covered: Sequence[float], success: bool) -> Pushed:
-    """``covered``: of every moment. Of the first one it is not known: gym-pusht tells it with its first step."""
-    later = covered[1:]
-    return Pushed(seed=seed, policy=policy, success=success, best=round(max(later), 4), last=round(later[-1], 4),
-                  steps=len(later))  # fmt: skip
-
-
-def pushed_figures(lives: Sequence[Pushed], *, seed: int = 0) -> dict[str, Figure]:
-    """Of every policy success and coverage, at best and in the end; and the model's less the others', in pairs."""
-    figures: dict[str, Figure] = {}
-    policies = list(dict.fromkeys(life.policy for life in lives))
-    for policy in policies:
-        own = [life for life in lives if life.policy == policy]
-        groups = [life.seed for life in own]
-        figures[f"success_{policy}"] = mean([life.success for life in own], groups, seed=seed)
-        figures[f"coverage_best_{policy}"] = mean([life.best for life in own], groups, seed=seed)
-        figures[f"coverage_last_{policy}"] = mean([life.last for life in own], groups, seed=seed)
-    for when in ("best", "last"):
-        for other in policies[1:]:
-            less = difference(figures[f"coverage_{when}_{policies[0]}"], figures[f"coverage_{when}_{other}"])
-            figures[f"coverage_{when}_more_than_{other}"] = less
-    return figures
 
 
 def held_out_elsewhere(world: str, count: int, *, seed: int = HELD_OUT) -> Iterator[tuple[Array, Array | None]]:

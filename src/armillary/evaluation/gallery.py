@@ -20,9 +20,9 @@ from armillary.evaluation.curves import curves_of
 from armillary.evaluation.demo import Much, Stage, inverse_charts
 from armillary.evaluation.demo import policy as lived
 from armillary.evaluation.drift import FRAMES as LONG
-from armillary.evaluation.drift import DriftScore, chained, together
+from armillary.evaluation.drift import DriftScore, chained, seen, together
 from armillary.evaluation.dynamics import EMBODIMENT, ForwardScore, InverseScore, imagined_films
-from armillary.evaluation.elsewhere import SPECS, clip_again
+from armillary.evaluation.elsewhere import SPECS, clip_again, long_push
 from armillary.evaluation.films import Named, filmed, words_of
 from armillary.evaluation.held_out import CAMERA, HeldClip, clip_at, long_life, recorded, scene
 from armillary.evaluation.looks import LOOKS, LookScore, relived
@@ -100,6 +100,10 @@ ABOUT = {
         title="What happens by itself: physics that is watched",
         lead="A first picture is given, and that the camera stands. Left physics, right what the model imagines; in dB "
         "over a film in which nothing moves.",
+    ),
+    "drift-pusht": About(
+        title="Going on from what was imagined in PushT",
+        lead="The same for 64 frames: four chunks, each from the last imagined picture.",
     ),
     "inverse-dynamics-pusht": About(
         title="Which actions were done in PushT",
@@ -198,17 +202,20 @@ def _forward(bench: Bench, scores: Sequence[ForwardScore], *, elsewhere: str = "
     return {"films": films}
 
 
-def _drift(bench: Bench, scores: Sequence[DriftScore]) -> Parts:
+def _drift(bench: Bench, scores: Sequence[DriftScore], *, pushed: bool = False) -> Parts:
     table = {name: np.array([vars(score)[name] for score in scores])
              for name in ("psnr", "psnr_still", "psnr_codec", "psnr_shuffled")}  # fmt: skip
     gains = together(table["psnr"]) - together(table["psnr_still"])
     films = []
     for place, i in picked(gains.tolist()).items():
         score = scores[i]
-        life = long_life(bench.episodes, score.kind, score.seed, frames=LONG)
+        life = (
+            long_push(bench.folder, score.kind, score.seed) if pushed
+            else long_life(bench.episodes, score.kind, score.seed, frames=LONG)
+        )  # fmt: skip
         (film,) = chained(bench.omni, [life], [life.actions], seed=i)
         films.append(_beside(
-            [life.frames[CAMERA], film], f"{place.capitalize()} of {len(scores)}: {gains[i]:+.1f} dB over repeat. "
+            [seen(life), film], f"{place.capitalize()} of {len(scores)}: {gains[i]:+.1f} dB over repeat. "
             f"{score.kind.capitalize()}, seed {score.seed}.",
         ))  # fmt: skip
     named = {"the tokenizer alone": "psnr_codec", "imagined": "psnr", "nothing moves": "psnr_still",
@@ -332,6 +339,7 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "twins": _twins,
     "forward-dynamics-pusht": partial(_forward, elsewhere="forward-dynamics-pusht"),
     "forward-dynamics-physics": partial(_forward, elsewhere="forward-dynamics-physics"),
+    "drift-pusht": partial(_drift, pushed=True),
     "inverse-dynamics-pusht": partial(_inverse, elsewhere="inverse-dynamics-pusht"),
 }
 

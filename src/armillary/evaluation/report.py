@@ -154,6 +154,10 @@ ROWS = (
                 unit="dB"),
         )
     ),
+    Row(key="drift-pusht/db_over_repeat_first_frame_to_frame_64", unit="dB", floor=2.0, goal=4.0,
+        words="PushT, 64 frames: above the first frame repeated"),
+    Row(key="drift-pusht/db_lost_with_shuffled_actions_to_frame_64", unit="dB",
+        words="  lost with another life's actions"),
     *(
         row
         for kind in ("expert", "clumsy", "random")

@@ -17,10 +17,11 @@ from armillary.evaluation.behaviour import Attempt, policy_figures
 from armillary.evaluation.bootstrap import Figure
 from armillary.evaluation.drift import DriftScore, drift_figures
 from armillary.evaluation.dynamics import ForwardScore, InverseScore, forward_figures, inverse_figures
-from armillary.evaluation.elsewhere import Aimed, Pushed, aimed_figures, pushed_figures, pusht_figures
+from armillary.evaluation.elsewhere import Aimed, aimed_figures, pusht_figures
 from armillary.evaluation.films import Named, films_figures
 from armillary.evaluation.looks import LookScore, looks_figures
 from armillary.evaluation.other_worlds import WORLDS
+from armillary.evaluation.pushing import Pushed, pushed_figures
 from armillary.evaluation.sound import Listened, sound_figures
 from armillary.evaluation.transfer import Followed, transfer_figures
 from armillary.evaluation.twins import TwinScore, twins_figures
@@ -48,6 +49,7 @@ LINES: dict[str, Kept] = {
     "text-to-video": Kept(line=Named, asked=("seed", "search", "fact", "what"), figures=films_figures),
     "forward-dynamics-pusht": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=pusht_figures),
     "forward-dynamics-physics": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=forward_figures),
+    "drift-pusht": Kept(line=DriftScore, asked=("seed", "kind"), figures=drift_figures),
     "inverse-dynamics-pusht": Kept(line=Aimed, asked=("seed", "kind", "start"), figures=aimed_figures),
     "policy-pusht": Kept(line=Pushed, asked=("seed", "policy"), figures=pushed_figures),
 }
