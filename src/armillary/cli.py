@@ -234,8 +234,8 @@ def evaluate(
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
         sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound,
-            transfer, looks, twins; all if none. By name alone: forward-dynamics-pusht, forward-dynamics-physics,
-            drift-pusht, inverse-dynamics-pusht, policy-pusht.
+            transfer, looks, twins, plans; all if none. By name alone: forward-dynamics-pusht,
+            forward-dynamics-physics, drift-pusht, inverse-dynamics-pusht, policy-pusht.
         world: Ask questions about these worlds instead: physics, spatial, humans, driving, warehouse, drawer.
         clips: Of the dynamics, of drift and of text-to-video; a third of them of sound, and in each look; a fifth of
             twins; a twelfth of transfer, where each makes fourteen films.

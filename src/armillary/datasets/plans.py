@@ -52,105 +52,115 @@ def said(steps: Steps) -> str:
     return ", ".join(steps).capitalize() + "." if steps else NOTHING
 
 
+def whole_plan(task: Task) -> Steps:
+    """All steps from an open gripper somewhere above the table to the deed. What is left later is an end of them."""
+    over, place = f"move above the {task.target}", f"{task.place} tray" if task.kind == "put" else task.place
+    if task.kind == "touch":
+        return ("close the gripper", over, "lower the gripper")
+    if task.kind == "push":
+        beside = f"move to the {'right' if task.place == 'left' else 'left'} of the {task.target}"
+        return ("close the gripper", beside, "lower the gripper", f"push it to the {task.place}")
+    lifted = (over, "lower the gripper", "close the gripper", "lift it")
+    return lifted if task.kind == "lift" else (*lifted, f"move above the {place}", "lower it", "open the gripper")
+
+
+def task_of(episode: Episode) -> Task:
+    """What the instruction of a tabletop episode asks for."""
+    return parse(episode.instruction, _names(episode))
+
+
+def _names(episode: Episode) -> list[str]:
+    return [one["name"] for one in episode.recipe["parameters"]["objects"]]
+
+
 def steps_left(episode: Episode) -> list[Steps | None]:
     """For each frame the steps that are still to be done; None where that is in doubt, everywhere if no expert did."""
     length = len(episode.actions) + 1
     told = episode.recipe
     if episode.world != "tabletop" or told.get("controller") != "expert" or not episode.success:
         return [None] * length
-    names = [one["name"] for one in told["parameters"]["objects"]]
-    task, start = parse(episode.instruction, names), episode.states["objects"][0]
-    found = [
+    task, names, start = task_of(episode), _names(episode), episode.states["objects"][0]
+    counts = [
         _left(task, {name: values[frame] for name, values in episode.states.items()}, names, start)
         for frame in range(length)
     ]
-    return [left if left is not None and _steady(found, frame) else None for frame, left in enumerate(found)]
+    whole = whole_plan(task)
+    return [None if count is None or not _steady(counts, frame) else whole[len(whole) - count :]
+            for frame, count in enumerate(counts)]  # fmt: skip
 
 
-def _steady(found: list[Steps | None], frame: int) -> bool:
+def _steady(counts: list[int | None], frame: int) -> bool:
     """Whether no frame before has fewer steps left than this one, and none after has more."""
-    here = len(found[frame] or ())
-    before = [len(left) for left in found[:frame] if left is not None]
-    after = [len(left) for left in found[frame:] if left is not None]
+    here = counts[frame] or 0
+    before = [count for count in counts[:frame] if count is not None]
+    after = [count for count in counts[frame:] if count is not None]
     return min(before, default=here) >= here >= max(after)
 
 
-def _left(task: Task, state: State, names: list[str], start: NDArray[Any]) -> Steps | None:
+def _left(task: Task, state: State, names: list[str], start: NDArray[Any]) -> int | None:
+    """How many steps are left of the whole plan; None where that is in doubt."""
     number = names.index(task.target)
-    thing, over = state["objects"][number], f"move above the {task.target}"
-    finished = done(task, state, names, start)
+    thing, finished = state["objects"][number], done(task, state, names, start)
     if task.kind == "touch":
-        place = thing + (0, 0, state["halves"][number])
-        return () if finished else _closed(state, _reach(state["tip"] - place, over, "lower the gripper", low=0.02))
+        above_top = state["tip"] - thing - (0, 0, state["halves"][number])
+        return 0 if finished else _closing(state, _reaching(above_top, low=0.02), of=3)
     if task.kind == "push":
-        side, sign = ("right", -1) if task.place == "left" else ("left", 1)
-        beside = (f"move to the {side} of the {task.target}", "lower the gripper", f"push it to the {task.place}")
-        return None if finished else _closed(state, _pushing(state["tip"] - thing, sign, beside))
+        sign = -1 if task.place == "left" else 1
+        return None if finished else _closing(state, _pushing(state["tip"] - thing, sign), of=4)
     if finished:
-        return () if task.kind != "lift" or thing[2] > 0.115 else None
+        return 0 if task.kind != "lift" or thing[2] > 0.115 else None
     if state["held"][number]:
         return _carrying(task, state, names)
-    return _opened(state, _reach(state["tip"] - thing, over, "lower the gripper", "close the gripper", low=0.018), task)
+    reach = _reaching(state["tip"] - thing, low=0.018)
+    if reach is None or float(state["openness"][0]) < 0.8:
+        return None
+    return reach + len(whole_plan(task)) - 2
 
 
-def _reach(off: NDArray[Any], over: str, *down: str, low: float) -> Steps | None:
-    """What is left until the gripper, ``off`` x y z from where it is to be, is there, and what is done there."""
+def _reaching(off: NDArray[Any], *, low: float) -> int | None:
+    """2 where a gripper ``off`` x y z from where it is to be must move and be lowered, 1 if it is above, 0 there."""
     away = float(np.hypot(*off[:2]))
     if away > AWAY:
-        return (over, *down)
+        return 2
     if away > AT or low < off[2] < low + 0.012:
         return None
-    return down if off[2] >= low else down[1:]
+    return int(off[2] >= low)
 
 
-def _pushing(off: NDArray[Any], sign: int, steps: Steps) -> Steps | None:
-    """What is left of a push, the gripper being ``off`` x y z from the thing; ``sign`` 1 pushes to the right."""
+def _pushing(off: NDArray[Any], sign: int) -> int | None:
+    """Steps left of a push, the gripper being ``off`` x y z from the thing; ``sign`` 1 pushes to the right."""
     behind = -sign * off[0]
     if off[2] < 0.018 and abs(off[1]) < AT and 0.03 < behind < BEHIND + AT:
-        return steps[2:]
+        return 1
     away = float(np.hypot(behind - BEHIND, off[1]))
     if off[2] < 0.03 or AT < away < AWAY:
         return None
-    return steps if away >= AWAY else steps[1:]
+    return 3 if away >= AWAY else 2
 
 
-def _carrying(task: Task, state: State, names: list[str]) -> Steps | None:
-    """What is left when the thing is held."""
+def _carrying(task: Task, state: State, names: list[str]) -> int | None:
+    """Steps left when the thing is held."""
     height, thing = state["tip"][2], state["objects"][names.index(task.target)]
     if task.kind == "lift":
-        return _after_grip(task) if height < 0.075 else None
+        return 1 if height < 0.075 else None
     if task.kind == "put":
         goal, low = np.array([TRAYS[task.place], TRAY_ROW]), 0.032
     else:
         below = state["objects"][names.index(task.place)]
         goal, low = below[:2], float(below[2]) + 0.058
-    steps = _after_grip(task)
     away = float(np.hypot(*(thing[:2] - goal)))
     if away > AWAY:
-        return steps if height < 0.1 else steps[1:] if height > 0.12 else None
+        return 4 if height < 0.1 else 3 if height > 0.12 else None
     if away > AT or low + 0.02 < height < low + 0.035:
         return None
-    return steps[2:] if height >= low + 0.035 else steps[3:]
+    return 2 if height >= low + 0.035 else 1
 
 
-def _closed(state: State, steps: Steps | None) -> Steps | None:
-    """Those steps with a closed gripper, which has to be closed first where it is open."""
+def _closing(state: State, count: int | None, *, of: int) -> int | None:
+    """Steps left of what is done with a closed gripper: an open one must be closed first of all."""
     openness = float(state["openness"][0])
-    if steps is None or 0.2 < openness < 0.8:
+    if count is None or 0.2 < openness < 0.8:
         return None
-    return ("close the gripper", *steps) if openness >= 0.8 else steps
-
-
-def _opened(state: State, steps: Steps | None, task: Task) -> Steps | None:
-    """Those steps up to a firm grip, made with an open gripper, and all that follows it."""
-    if steps is None or float(state["openness"][0]) < 0.8:
-        return None
-    return (*steps, *_after_grip(task))
-
-
-def _after_grip(task: Task) -> Steps:
-    """What follows once the thing is held."""
-    if task.kind == "lift":
-        return ("lift it",)
-    place = f"{task.place} tray" if task.kind == "put" else task.place
-    return ("lift it", f"move above the {place}", "lower it", "open the gripper")
+    if openness <= 0.2:
+        return count
+    return of if count == of - 1 else None

@@ -42,9 +42,8 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """One answer, beside the truth and the two guesses made without looking. ``overlap`` for boxes only, ``steps`` for
-    plans: the share of steps that are right and in order."""
+class Said:
+    """One answer to a question about a frame of a seed's episode, and the truth."""
 
     seed: int
     frame: int
@@ -52,6 +51,13 @@ class Answered:
     words: str
     truth: str
     answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered(Said):
+    """One answer, beside the truth and the two guesses made without looking. ``overlap`` for boxes only, ``steps`` for
+    plans: the share of steps that are right and in order."""
+
     right: bool
     guess: str  # by its words
     guess_right: bool

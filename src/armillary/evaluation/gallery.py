@@ -72,6 +72,10 @@ ABOUT = {
         title="Questions with one true answer",
         lead="Of each task one answered rightly and one wrongly, where there are such.",
     ),
+    "plans": About(
+        title="What is left to do: plans in steps",
+        lead="Moments of an expert's episodes. Of each kind of task one plan that is right as a whole, and one not.",
+    ),
     "text-to-video": About(
         title="From words: text to video",
         lead="Nothing is given but the words. The share of named things that a judge of shapes and colours finds.",
@@ -334,6 +338,7 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "inverse-dynamics": _inverse,
     "policy": _policy,
     "questions": _questions,
+    "plans": _questions,
     "text-to-video": _films,
     "looks": _looks,
     "twins": _twins,

@@ -47,7 +47,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 
 _F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
-_S, _C, _W = "sound/", "transfer/", "twins/"
+_S, _C, _W, _L = "sound/", "transfer/", "twins/", "plans/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
@@ -140,6 +140,12 @@ ROWS = (
     _percent(_W + "told_apart_by_whole_film_repeat", "    by the difference from the frame before"),
     Row(key=_W + "auroc", words="  any impossible film beside any possible one: area under ROC", unit=""),
     Row(key=_W + "times_repeat_latents", words="  error in possible films, times that of no change", unit=""),
+    _percent(_L + "plan_steps", "Plans at the table: what is left, steps right and in order", 0.7),
+    _percent(_L + "plan_steps_without_looking", "  best guess without the picture"),
+    _percent(_L + "plan_steps_exchanged", "  with another episode's picture"),
+    _percent(_L + "plan_exact", "  plans right as a whole"),
+    _percent(_L + "plan_exact_without_looking", "    best guess without the picture"),
+    _percent(_L + "plan_exact_exchanged", "    with another episode's picture"),
     *(
         row
         for world, name in (("pusht", "PushT"), ("physics", "physics"))
@@ -188,7 +194,7 @@ _KNOWN = {row.key: row for row in ROWS}
 _UNITS = {
     "psnr": "dB", "db_": "dB", "exact": "%", "without_looking": "%", "success": "%", "gripper_accuracy": "%",
     "facts_": "%", "objects_": "%", "colours_": "%", "count_": "%", "relation_": "%",
-    "box_overlap_at_least": "%", "plan_steps": "%", "centre_within": "%",
+    "box_overlap_at_least": "%", "plan_": "%", "centre_within": "%",
     "onset_": "%", "coverage_": "%",
     "told_apart": "%",
 }  # fmt: skip

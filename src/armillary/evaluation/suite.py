@@ -1,7 +1,7 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
     checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, transfer, looks,
-                    twins  ->  numbers.json                (questions-WORLD and those of elsewhere.py, where asked for)
+                    twins, plans  ->  numbers.json         (questions-WORLD and those of elsewhere.py, where asked for)
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
 ``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
@@ -42,6 +42,7 @@ from armillary.evaluation.held_out import (
 )
 from armillary.evaluation.looks import looks
 from armillary.evaluation.other_worlds import WORLDS, fingerprint, questions_about
+from armillary.evaluation.plans import plans
 from armillary.evaluation.samples import LINES, figures_again
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.evaluation.sound import gather_sounds, measure_sounds, sound_figures
@@ -56,7 +57,7 @@ from armillary.worlds.tabletop import Tabletop
 
 SECTIONS = (
     "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "sound", "transfer",
-    "looks", "twins",
+    "looks", "twins", "plans",
 )  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
 ELSEWHERE = (*OTHERS, *ASKED_ELSEWHERE, "twins")  # not on the tabletop
@@ -306,6 +307,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "transfer": _transfer,
     "looks": looks,
     "twins": twins,
+    "plans": plans,
     **{f"questions-{world}": questions_about(world) for world in WORLDS},
     **ASKED_ELSEWHERE,
 }
