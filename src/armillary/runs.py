@@ -56,6 +56,7 @@ from armillary.runs_pico import (
 from armillary.runs_worlds import (
     pico_worlds,
     pico_worlds_clips,
+    pico_worlds_decoder,
     pico_worlds_generator,
     pico_worlds_vae,
     pico_worlds_windows,
@@ -106,8 +107,8 @@ RUNS: dict[str, Callable[[], Run]] = {
     for made in (
         pico_data, pico_clips, pico_vae, pico_decoder, pico_words, pico_reasoner, pico_cache, pico_stills, pico_glances,
         pico_moments, pico_controls, pico_sounds, pico_sound, pico_heard, pico_laid, pico_paintings, pico_corrections,
-        pico_amends, pico_generator, pico_cloning, pico_worlds, pico_worlds_clips, pico_worlds_vae, pico_worlds_windows,
-        pico_worlds_generator, tiny, finetune, pusht_recordings, pusht, droid,
+        pico_amends, pico_generator, pico_cloning, pico_worlds, pico_worlds_clips, pico_worlds_vae,
+        pico_worlds_decoder, pico_worlds_windows, pico_worlds_generator, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

@@ -74,7 +74,26 @@ def test_a_run_that_keeps_latents_moves_those_less(tmp_path):
     assert 0 < moved[100.0] < 0.7 * moved[0.0]
 
 
-def test_a_run_that_keeps_latents_needs_those_of_an_origin_and_an_encoder_that_learns(tmp_path):
-    for wrong in ({}, {"origin": tmp_path, "decoder_only": True}):
-        with pytest.raises(ConfigError, match="keeps latents"):
-            VAERun(data=tmp_path, out=tmp_path, kept=tmp_path, **wrong)
+def test_a_run_that_keeps_latents_needs_those_of_an_origin(tmp_path):
+    with pytest.raises(ConfigError, match="keeps latents"):
+        VAERun(data=tmp_path, out=tmp_path, kept=tmp_path)
+
+
+def test_a_decoder_learns_from_kept_clips_too_by_their_share(tmp_path):
+    torch.manual_seed(7)
+    rng = np.random.default_rng(0)
+    VideoVAE(SMALL).save(tmp_path / "vae")
+    for name in ("new", "kept"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "frames_00.npy", rng.integers(0, 255, (8, 5, 32, 32, 3), np.uint8))
+    made = {}
+    for share in (0.0, 1.0):
+        run = VAERun(
+            data=tmp_path / "new", out=tmp_path / f"run{share}", model=SMALL, origin=tmp_path / "vae", steps=3,
+            kept=tmp_path / "kept", kept_share=share, decoder_only=True, crop=32, warmup_steps=1,
+        )  # fmt: skip
+        train_vae(run)
+        made[share] = VideoVAE.load(run.out / "vae", dtype=torch.float32)
+    clip = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    one, other = (made[share].encode(clip) for share in (0.0, 1.0))
+    assert torch.equal(one, other) and not torch.equal(made[0.0].decode(one), made[1.0].decode(one))

@@ -184,6 +184,7 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
     """Two lives of each through every recipe of ``runs_worlds.py``, and once more: nothing is made twice."""
     few = {name: replace(how, windows=2, stills=min(2, how.stills)) for name, how in TAUGHT.items()}
     monkeypatch.setattr("armillary.runs_worlds.TAUGHT", few)
+    monkeypatch.setattr("armillary.runs_worlds.LEARNT", tuple(few))
     quiet, base = (lambda _: None), tmp_path / "worlds"
     VideoVAE(SMALL_VAE).save(tmp_path / "first")
     table = caches[0].parent / "tabletop-raw"
@@ -196,6 +197,10 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
             origin=tmp_path / "first", model=SMALL_VAE, batch=1, report_steps=1,
         ),
         replace(
+            RUNS["pico-worlds-decoder"](), data=base / "clips", out=base / "decoder", kept=tmp_path / "kept", steps=2,
+            origin=base / "vae/vae", model=SMALL_VAE, batch=1, report_steps=1,
+        ),
+        replace(
             RUNS["pico-worlds-windows"](), data=base / "raw", vae=base / "vae/vae", out=base / "cache",
             frames=base / "frames",
         ),
@@ -203,7 +208,7 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
     for run in runs:
         run.start(quiet)
     made = {path: path.stat().st_mtime_ns for path in base.rglob("*.*") if path.suffix in (".npz", ".safetensors")}
-    for run in (runs[0], runs[1], runs[3]):
+    for run in (runs[0], runs[1], runs[4]):
         run.start(quiet)
     assert made == {path: path.stat().st_mtime_ns for path in made}
 
@@ -216,12 +221,12 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
     stage = Stage(name="generator", steps=3, batch=4, rate=1e-3, warmup=1, bf16=False, log_every=1)
     last = RUNS["pico-worlds-generator"]()
     replace(
-        last, origin=small_checkpoint(tmp_path / "read"), cache=base / "table", vae=base / "vae/vae", stills=None,
-        more=tuple(base / "cache" / folder.name for folder in last.more),
-        more_stills=tuple(base / "frames" / folder.name for folder in last.more_stills),
+        last, origin=small_checkpoint(tmp_path / "read"), cache=base / "table", vae=base / "decoder/vae", stills=None,
+        more=tuple(base / "cache" / folder.name for folder in last.more[:2]),
+        more_stills=tuple(base / "frames" / folder.name for folder in last.more_stills if folder.name == "pusht"),
         controls=None, laid=None, sounds=None, sound_tokenizer=None, out=base / "generator", stage=stage,
     ).start(quiet)  # fmt: skip
-    together = load_cache(base / "table", *(base / "cache" / folder.name for folder in last.more))
+    together = load_cache(base / "table", *(base / "cache" / folder.name for folder in last.more[:2]))
     assert sorted(set(together.domain.tolist())) == [2, 4, 6]
     assert [together.domain.tolist().count(domain) for domain in (2, 4)] == [4, 4]
     assert "camera_pose" in load_embodiments(base / "generator/checkpoint")

@@ -75,11 +75,8 @@ class VAERun:
     def __post_init__(self) -> None:
         if self.decoder_only and self.origin is None:
             raise ConfigError("a run that trains the decoder only needs the tokenizer whose decoder: say its origin.")
-        if self.kept is not None and (self.origin is None or self.decoder_only):
-            raise ConfigError(
-                "a run that keeps latents needs the tokenizer whose latents they are (its origin), and an encoder that "
-                "learns (no decoder_only)."
-            )
+        if self.kept is not None and self.origin is None:
+            raise ConfigError("a run that keeps latents needs the tokenizer whose latents they are: say its origin.")
         if self.crop % SPACE or self.batch < 1 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
             raise ConfigError(
                 f"a run with crop {self.crop}, batch {self.batch}, {self.minutes} minutes, {self.steps} steps cannot "
@@ -138,7 +135,8 @@ class VAETrainer:
         if run.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
-        self.before = None if run.kept is None else _origin(run).to(torch.bfloat16).eval()
+        keeps = run.kept is not None and not run.decoder_only  # where the encoder does not learn, latents stay anyway
+        self.before = _origin(run).to(torch.bfloat16).eval() if keeps else None
         self.names = [name for name, part in vae.named_parameters() if part.requires_grad]
         parts = dict(vae.named_parameters())
         self.master = [parts[name].detach().clone() for name in self.names]
