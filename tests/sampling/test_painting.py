@@ -76,6 +76,76 @@ def test_a_film_begins_with_the_picture_that_was_painted(painter, walks):
     assert count_stretches(request) == 4 and count_evaluations(request) == 3 + 2 + 2 + 2
 
 
+class Asked:
+    """Stands in for the reasoner: answers each question with the next of its ``answers``, the last one for ever."""
+
+    def __init__(self, *answers):
+        self.answers, self.seen = list(answers), []
+
+    def __call__(self, parts, chats, manners):
+        said = []
+        for (turn,) in chats:
+            picture, words = turn["content"]
+            self.seen.append((words["text"], picture["image"].shape))
+            said.append(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+        return said
+
+
+@pytest.fixture
+def doubter(painter, tmp_path):
+    folder = tmp_path / "doubter"
+    shutil.copytree(painter.parts.folder, folder)
+    told = json.loads((folder / "defaults.json").read_text())
+    told["painting"] |= {"tries": 3}
+    (folder / "defaults.json").write_text(json.dumps(told))
+    return armillary.load(folder, dtype="float32")
+
+
+def test_a_thing_is_painted_again_until_the_reasoner_sees_what_the_words_say(doubter, walks, monkeypatch):
+    asked = Asked("cross", "blue", "ball.", "Blue", "cube", "red")  # the ball at its second try, the cube at its first
+    monkeypatch.setattr(imagining, "speak_many", asked)
+    shares = []
+    rollout = doubter.imagine("text-to-image", prompt=WORDS, on_progress=shares.append, **SMALL)
+    words = [stretch.request.prompt for stretch, _ in walks]
+    assert words == ["An empty table.", *["On the table: a blue ball at 20 30."] * 2,
+                     "On the table: a red cube at 80 90."]  # fmt: skip
+    about = ["What shape is the blue object?", "What colour is the ball?"]
+    assert [text for text, _ in asked.seen] == [
+        *about,
+        *about,
+        "What shape is the red object?",
+        "What colour is the cube?",
+    ]
+    assert {shape for _, shape in asked.seen} == {(128, 128, 3)}
+    (_, bare), (first, refused), (again, kept), (last, made) = walks
+    assert torch.equal(first.canvas, bare.canvas) and torch.equal(again.canvas, bare.canvas)
+    assert not torch.equal(refused.canvas, kept.canvas) and torch.equal(last.canvas, kept.canvas)
+    assert np.array_equal(rollout.video, made.video)
+    assert len(shares) == 3 + 3 * 2 + 1 and shares[-1] == 1.0 and shares[-2] < 1  # of seven tries at most four walks
+    request = check_request("text-to-image", {"prompt": WORDS, **SMALL}, doubter.parts.folder)
+    assert count_stretches(request) == 1 + 3 + 3 and count_evaluations(request) == 3 + 6 * 2
+
+
+def test_of_tries_that_are_all_wrong_the_one_with_most_right_answers_stays(doubter, walks, monkeypatch):
+    wrong = ("cross", "green")
+    monkeypatch.setattr(imagining, "speak_many", Asked(*wrong, "ball", "green", *wrong, "cube", "red"))
+    doubter.imagine("text-to-image", prompt=WORDS, **SMALL)
+    assert len(walks) == 1 + 3 + 1
+    assert torch.equal(walks[-1][0].canvas, walks[2][1].canvas)
+
+
+def test_what_has_several_answers_is_not_asked():
+    def questions(how, *things):
+        return how.questions([Placed(thing=thing, x=0.5, y=0.5) for thing in things])
+
+    often = Painting(tries=2)
+    assert questions(Painting(), "a red cube") == []
+    assert questions(often, "a red cube", "a red ball") == [("What colour is the ball?", "red")]
+    assert questions(often, "a red cube", "a blue cube") == [("What shape is the blue object?", "cube")]
+    assert questions(often, "a red cube", "a blue cube", "a red cube") == []
+    assert questions(Painting(tries=2, shape=""), "a red cube") == [("What colour is the cube?", "red")]
+
+
 def test_company_changes_nothing(painter):
     asked = [{"mode": "text-to-image", "prompt": WORDS, "seed": 1, **SMALL},
              {"mode": "text-to-image", "prompt": "A table. a red cube at 50 50.", "seed": 2, **SMALL},
@@ -104,7 +174,16 @@ def test_words_without_places_and_checkpoints_that_do_not_paint_walk_once(painte
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"reach": 0.0}, {"one": "a thing"}, {"colour": "red"}, {"bare_steps": 0}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"reach": 0.0},
+        {"one": "a thing"},
+        {"colour": "red"},
+        {"bare_steps": 0},
+        {"tries": 0},
+        {"shape": "What shape?"},
+    ],
 )
 def test_what_cannot_be_painted_is_refused_with_the_checkpoint(checkpoint, tmp_path, wrong):
     told = json.loads((checkpoint / "defaults.json").read_text())

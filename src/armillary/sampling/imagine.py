@@ -23,11 +23,13 @@ from armillary.sampling.pictures import to_numbers, to_pixels
 from armillary.sampling.requests import Request
 from armillary.sampling.solver import walk
 from armillary.sampling.sounds import heard, sound_part
+from armillary.sampling.speak import Manner, speak_many
 from armillary.sampling.stretches import Layout, Made, Stretch, count_evaluations, unfold
 from armillary.tokenizers.streaming import decode_film, encode_in_pieces
 from armillary.tokenizers.video import SPACE, on_canvas
 
 LOOK_SHARE = 5  # between two looks at what is not finished passes at least so many times what one look costs
+ANSWER = 8  # tokens of an answer about what was painted, at most
 LARGEST_BATCH = 32  # walks at once: beyond it a batch gains no speed and only takes memory
 
 
@@ -89,12 +91,15 @@ def imagine_all(
         layout = next(iter(waiting.values())).layout
         batch = [i for i, stretch in waiting.items() if stretch.layout == layout][:LARGEST_BATCH]
         watch.batch = batch
-        results = make(parts, layout, [waiting.pop(i) for i in batch], watch)
+        asked = [waiting.pop(i) for i in batch]
+        results = looked_at(parts, asked, make(parts, layout, asked, watch))
         for i, made in zip(batch, results, strict=True):
             try:
                 waiting[i] = unfolding[i].send(made)
             except StopIteration as end:
                 finished[i] = end.value
+    if on_progress is not None and watch.done < watch.total:
+        on_progress(1.0)  # some things were painted right before their last try
     return [_rollout(parts, request, finished[i]) for i, request in enumerate(requests)]
 
 
@@ -156,6 +161,20 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
     return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
             for (film, ending), sound, found, canvas in zip(films, sounds, actions, canvases, strict=True)]  # fmt: skip
+
+
+def looked_at(parts: Parts, stretches: Sequence[Stretch], results: Sequence[Made]) -> list[Made]:
+    """What was made, with the reasoner's answers about the first frames of those stretches that ask for them."""
+    chats = [
+        [{"role": "user", "content": [{"type": "image", "image": made.video[0]}, {"type": "text", "text": question}]}]
+        for stretch, made in zip(stretches, results, strict=True) if made.video is not None
+        for question in stretch.questions
+    ]  # fmt: skip
+    if not chats:
+        return list(results)
+    said = iter(speak_many(parts, chats, [Manner(longest=ANSWER)] * len(chats)))
+    return [replace(made, answers=tuple(next(said) for _ in stretch.questions))
+            for stretch, made in zip(stretches, results, strict=True)]  # fmt: skip
 
 
 def _video_part(

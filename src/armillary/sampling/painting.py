@@ -6,14 +6,19 @@
 A small generator that is told of a whole table at once paints things of any colour: which of them stands where is
 chance, and so no word ever helped it. Told of one thing, with everything else given and the picture without it beside,
 it has only the word to go by (``training/painting.py``). A film begins with the finished picture (``stretches.py``).
+
+A checkpoint whose reasoner sees better than its generator paints looks at each thing as soon as it is there, and
+paints it again where what it sees is not what the words say:
+
+    picture, "What shape is the red object?"  ->  "ball"  ->  a cube was asked for: once more, of other noise
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from armillary.modes import Mode
-from armillary.prompts import BARE, ONE_MORE
+from armillary.prompts import BARE, ONE_MORE, Placed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +27,9 @@ class Painting:
 
     ``bare``: the words for the place without things, ``one``: for a thing, {placed} filled in. ``reach``: what is
     hidden round its middle, to each side, in shares of the picture. ``bare_steps`` of the first walk, ``steps`` of each
-    thing's, ``guidance`` of all.
+    thing's, ``guidance`` of all. ``tries``: how often a thing is painted at most, until the reasoner answers as the
+    words say, {colour} and {shape} filled in: ``shape`` is asked where no other thing has its colour, ``colour`` where
+    none has its shape; an empty one is not asked. If no try is right in all, the one that is right in most is kept.
     """
 
     bare: str = BARE
@@ -31,6 +38,9 @@ class Painting:
     bare_steps: int = 20
     steps: int = 4
     guidance: float = 1.0
+    tries: int = 1
+    shape: str = "What shape is the {colour} object?"
+    colour: str = "What colour is the {shape}?"
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "Painting":
@@ -39,11 +49,40 @@ class Painting:
         if (
             "{placed}" not in made.one
             or not 0 < made.reach < 1
-            or min(made.steps, made.bare_steps) < 1
+            or min(made.steps, made.bare_steps, made.tries) < 1
             or made.guidance < 0
+            or (made.shape and "{colour}" not in made.shape)
+            or (made.colour and "{shape}" not in made.colour)
         ):
             raise ValueError(f"painting {dict(found)}")
         return made
+
+    def questions(self, things: Sequence[Placed]) -> list[tuple[str, str]]:
+        """What is asked when the last of these things was painted, each with the answer that its words demand.
+
+        Nothing where it is painted once whatever is seen, or where a question would have several answers.
+        """
+        if self.tries < 2 or not things:
+            return []
+        colours, shapes = zip(*(_colour_and_shape(one) for one in things), strict=True)
+        asked = []
+        if self.shape and colours.count(colours[-1]) == 1:
+            asked.append((self.shape.format(colour=colours[-1]), shapes[-1]))
+        if self.colour and shapes.count(shapes[-1]) == 1:
+            asked.append((self.colour.format(shape=shapes[-1]), colours[-1]))
+        return asked
+
+
+def agreed(answers: Sequence[str], wanted: Sequence[str]) -> int:
+    """How many answers are the words that were wanted, capitals and a full stop aside."""
+    return sum(
+        said.strip().rstrip(".").casefold() == true.casefold() for said, true in zip(answers, wanted, strict=True)
+    )
+
+
+def _colour_and_shape(thing: Placed) -> tuple[str, str]:
+    colour, _, shape = thing.name.rpartition(" ")
+    return colour, shape
 
 
 def settle_painting(mode: Mode, given: Mapping[str, Any], usual: Painting | None) -> Painting | None:

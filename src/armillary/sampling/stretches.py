@@ -22,6 +22,7 @@ from armillary.modes import mode_named
 from armillary.prompts import Placed, action_prompt, control_prompt, negative_prompt, places_in, video_prompt
 from armillary.records import SOUND_HZ, Array
 from armillary.sampling.controlled import Controlled, reflected
+from armillary.sampling.painting import agreed
 from armillary.sampling.requests import FRAMES_A_LATENT, UNIT, Request
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
@@ -34,7 +35,7 @@ class Made:
     if hidden.
 
     ``ending``: its last frames 1 3 t h w in [-1, 1], unrounded, where the next stretch is to begin with them.
-    ``canvas``: tokens n d of a picture that is painted on.
+    ``canvas``: tokens n d of a picture that is painted on. ``answers``: what the reasoner says of what it was asked.
     """
 
     video: Array | None = None
@@ -42,6 +43,7 @@ class Made:
     actions: NDArray[np.float32] | None = None
     ending: Tensor | None = None
     canvas: Tensor | None = None
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class Stretch:
     are given. ``controls``: uint8 t h w 3 each, as long as the stretch. ``noise``: the request's own source of noise.
     ``decode``: whether anybody will look at the frames. ``keep``: how many last frames the next stretch begins with.
     ``canvas`` n d: the tokens of a picture of which those ``hidden`` n are painted anew, the model sees it beside; None
-    hides all.
+    hides all. ``questions``: what the reasoner is asked about its first frame, which is then decoded.
     """
 
     request: Request
@@ -86,6 +88,7 @@ class Stretch:
     keep: int = 0
     canvas: Tensor | None = None
     hidden: Tensor | None = None
+    questions: tuple[str, ...] = ()
 
     @property
     def latent_frames(self) -> int:
@@ -185,7 +188,7 @@ def count_stretches(request: Request) -> int:
 
 
 def count_evaluations(request: Request) -> int:
-    """How often the model is asked for a request: once a step of each walk."""
+    """How often the model is asked for a request at most: once a step of each walk, in each try of a painted thing."""
     return sum(_steps(request))
 
 
@@ -193,7 +196,10 @@ def _steps(request: Request) -> list[int]:
     """The steps of every walk that a request takes."""
     how, things = request.painting, _things(request)
     steps = 0 if request.schedule is None else len(request.schedule.stops)
-    painted = [how.bare_steps, *[how.steps] * len(things)] if how is not None and things else []
+    painted: list[int] = []
+    if how is not None and things:
+        tries = [how.tries if how.questions(things[: i + 1]) else 1 for i in range(len(things))]
+        painted = [how.bare_steps, *[how.steps] * sum(tries)]
     longest, lead = request.mode.frames, _lead(request)
     if request.controlled is not None:
         lead = request.controlled.overlap
@@ -274,19 +280,18 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
         )
         for steps in (how.bare_steps, how.steps)
     )  # fmt: skip
-    canvas: Tensor | None = None
-    hidden: Tensor | None = None
-    for number in range(len(things) + 1):
-        asked = bare
-        if number:
-            one = things[number - 1]
-            hidden = tokens_near((one.x, one.y), plane, how.reach)
-            asked = replace(picture, prompt=how.one.format(placed=one.words))
-        made = yield Stretch(
-            request=asked, frames=1, given=(), film=None, actions=None, noise=noise,
-            decode=number == len(things), canvas=canvas, hidden=hidden,
+    made = yield Stretch(request=bare, frames=1, given=(), film=None, actions=None, noise=noise, decode=False)
+    for number, one in enumerate(things, start=1):
+        questions, wanted = (tuple(told[i] for told in how.questions(things[:number])) for i in (0, 1))
+        stretch = Stretch(
+            request=replace(picture, prompt=how.one.format(placed=one.words)), frames=1, given=(), film=None,
+            actions=None, noise=noise, decode=bool(questions) or number == len(things), canvas=made.canvas,
+            hidden=tokens_near((one.x, one.y), plane, how.reach), questions=questions,
         )  # fmt: skip
-        canvas = made.canvas
+        tries: list[Made] = []
+        while not tries or (len(tries) < how.tries and agreed(tries[-1].answers, wanted) < len(wanted)):
+            tries.append((yield stretch))
+        made = max(tries, key=lambda one: agreed(one.answers, wanted))  # of equals the first
     if request.frames == 1:
         return Made(video=made.video)
     moving = replace(mode_named("image-to-video"), frames=request.mode.frames)
