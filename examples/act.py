@@ -1,4 +1,4 @@
-"""Acting: the model looks, hears an instruction, plans sixteen actions, does eight of them, and looks again.
+"""Acting: the model looks, hears an instruction, plans sixteen actions, does them, and looks again.
 
 The physics answers; a film of it is written. Run: python examples/act.py --instruction "Lift the red cube."
 (whatever stands on the table of that seed; without an instruction the table asks for something itself)

@@ -17,7 +17,7 @@ def drive(
     episodes: int = 8,
     seed: int = 1_000_000,
     steps: int | None = None,
-    execute: int = 8,
+    execute: int | None = None,
     doubt: float | None = None,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +34,8 @@ def drive(
         episodes: How many lives.
         seed: Of the first one; each has the next.
         steps: Of a life at most; what the world has where nobody says a number.
-        execute: Of each planned chunk, how many actions are done before it plans again.
+        execute: Of each planned chunk, how many actions are done before it plans again; what the checkpoint takes
+            where nobody says a number, 8 of a server's.
         doubt: Stop an imagination whose cycle error is above this, and say so (docs/trust.md tells which number).
         as_json: Print JSON for machines.
     """

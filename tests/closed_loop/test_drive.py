@@ -1,5 +1,8 @@
 """Driving keeps its promises: in a small world whose every step can be said beforehand."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from tiny import Line, small_checkpoint
@@ -7,7 +10,7 @@ from tiny import Line, small_checkpoint
 import armillary
 from armillary.closed_loop.drive import drive, drive_together
 from armillary.closed_loop.policies import Chunks, OmniPolicy
-from armillary.errors import ConfigError
+from armillary.errors import CheckpointError, ConfigError
 from armillary.records import Moment
 
 
@@ -104,6 +107,19 @@ def test_plans_made_together_are_plans_made_alone(omni):
     for i, moment in enumerate(moments):
         np.testing.assert_allclose(chunks([moment], [1 + i])[0], together[i], atol=1e-4)
     assert not np.allclose(together[0], together[1])
+
+
+@pytest.mark.parametrize(("told", "done"), [({}, 8), ({"execute": 13}, 13)])
+def test_a_checkpoint_says_how_much_of_a_plan_is_done_before_it_looks_again(omni, tmp_path, told, done):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(omni.parts.folder, folder)
+    before = {"size": [32, 32], "fps": 10.0}
+    (folder / "defaults.json").write_text(json.dumps(before | told))
+    (plan,) = Chunks(omni=armillary.load(folder), embodiment="tabletop", steps=1)([Line(1).reset(0)], [0])
+    assert len(plan) == done
+    (folder / "defaults.json").write_text(json.dumps(before | {"execute": 0}))
+    with pytest.raises(CheckpointError, match="execute 0"):
+        armillary.load(folder)
 
 
 def test_a_policy_must_execute_something(omni):

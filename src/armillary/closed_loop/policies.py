@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 class Chunks:
     """A planner that asks the model: of each planned chunk the first ``execute`` actions are given out.
 
-    ``steps``: of the solver; None: as many as the checkpoint takes. ``camera``: whose picture the model sees.
+    ``execute``, and ``steps`` of the solver; None: as many as the checkpoint takes. ``camera``: whose picture it sees.
     """
 
     omni: "Omni"
     embodiment: str
-    execute: int = 8
+    execute: int | None = None
     steps: int | None = None
     camera: str = "front"
 
     def __post_init__(self) -> None:
-        if self.execute < 1 or (self.steps is not None and self.steps < 1):
+        if any(one is not None and one < 1 for one in (self.execute, self.steps)):
             raise ConfigError(f"execute={self.execute}, steps={self.steps}: both must be at least 1.")
 
     def __call__(self, moments: Sequence[Moment], seeds: Sequence[int]) -> list[Array]:
@@ -49,7 +49,8 @@ class Chunks:
             for moment, seed in zip(moments, seeds, strict=True)
         ]
         plans = [rollout.actions for rollout in self.omni.imagine_many(requests)]
-        return [plan[: self.execute] for plan in plans if plan is not None]
+        done = self.execute or self.omni.parts.defaults.execute
+        return [plan[:done] for plan in plans if plan is not None]
 
 
 class OmniPolicy:
@@ -60,7 +61,7 @@ class OmniPolicy:
         omni: "Omni",
         embodiment: str,
         *,
-        execute: int = 8,
+        execute: int | None = None,
         steps: int | None = None,
         camera: str = "front",
         seed: int = 0,

@@ -308,7 +308,7 @@ def policy(stage: Stage, title: str) -> Section:
     return Section(
         key="policy", title=title, films=shown,
         lead=(
-            "The model sees the picture, hears the words, plans sixteen actions, does eight of them and looks "
+            "The model sees the picture, hears the words, plans sixteen actions, does them and looks "
             "again. The physics answers, and the world itself judges whether it was done. All lives are shown, "
             "in order."
         ),

@@ -38,7 +38,8 @@ LOOKS = 4  # the judge looks at every fourth imagined picture
 @dataclass(frozen=True, kw_only=True)
 class Driven:
     """What is driven. ``imagined``: the checkpoint in whose imagination; empty: physics. ``doubt``: the cycle error
-    above which an imagination is no longer believed; None: it goes on. ``steps`` at most; None: what the world has.
+    above which an imagination is no longer believed; None: it goes on. ``steps`` at most,
+    ``execute`` of each chunk; None: what the world, and the checkpoint, has.
 
     Raises ``RequestError`` for an unknown world, or one of the world's own controllers; ``ConfigError`` for counts.
     """
@@ -49,7 +50,7 @@ class Driven:
     episodes: int = 8
     seed: int = 1_000_000
     steps: int | None = None
-    execute: int = 8
+    execute: int | None = None
     doubt: float | None = None
 
     def __post_init__(self) -> None:
@@ -131,7 +132,9 @@ def _planner(plan: Driven) -> Iterator[Planner]:
     spec = _spec(plan.world)
     camera = spec.cameras[0]
     if plan.policy.startswith(("ws://", "wss://")):
-        with Remote(plan.policy, camera=camera, execute=plan.execute) as remote:
+        with Remote(
+            plan.policy, camera=camera, **({} if plan.execute is None else {"execute": plan.execute})
+        ) as remote:
             yield remote
         return
     yield Chunks(omni=load(plan.policy), embodiment=spec.embodiment, camera=camera, execute=plan.execute)

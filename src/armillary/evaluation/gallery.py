@@ -65,7 +65,7 @@ ABOUT = {
     ),
     "policy": About(
         title="Acting: the policy in closed loop",
-        lead="The model sees, hears an instruction, plans sixteen actions, does eight and looks again. The first lives "
+        lead="The model sees, hears an instruction, plans sixteen actions, does them and looks again. The first lives "
         "in order of their seeds, lived again for this page.",
     ),
     "questions": About(
@@ -115,7 +115,7 @@ ABOUT = {
     ),
     "policy-pusht": About(
         title="Acting in PushT",
-        lead="The model sees the board, plans sixteen places for the disc, does eight and looks again.",
+        lead="The model sees the board, plans sixteen places for the disc, goes there and looks again.",
     ),
 }  # fmt: skip
 

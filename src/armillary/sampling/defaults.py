@@ -20,7 +20,8 @@ class Defaults:
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
     on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
-    nobody asks for one. ``control_scale``: of a kind of control, by what its latents are multiplied before the model
+    nobody asks for one. ``execute``: of a chunk of actions that it plans, how many are done before it looks again.
+    ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it
     paints pictures from words that say where things are, None where it has not learnt to. ``told``: whether the folder
     says all this at all, in ``defaults.json``; else these values hold.
@@ -34,6 +35,7 @@ class Defaults:
     steps: Mapping[str, int] = field(default_factory=dict)
     learnt: tuple[str, ...] = ()
     filmless: tuple[str, ...] = ()
+    execute: int = 8
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
     painting: Painting | None = None
@@ -62,6 +64,7 @@ class Defaults:
             found = json.loads(path.read_text(encoding="utf-8"))
             size = (int(found["size"][0]), int(found["size"][1]))
             return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
+                       execute=_at_least_one(found.get("execute", 8)),
                        task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
                        control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
                        upsampling={mode_named(mode).name: Template.of(how)
@@ -74,3 +77,9 @@ class Defaults:
             raise CheckpointError(
                 f"{path} cannot be read ({broken!r}): it must say size, two numbers, and fps. Copy it again."
             ) from broken
+
+
+def _at_least_one(found: object) -> int:
+    if not isinstance(found, int) or found < 1:
+        raise ValueError(f"execute {found!r}")
+    return found
