@@ -54,7 +54,7 @@ def pico_reasoner() -> Run:
         data=Path("runs/pico/raw"), stills=Path("runs/pico/stills"), out=Path("runs/pico/reasoner"), stage=stage,
         eyes=eyes, look_once=True, longest=288, most=6, origin=Path("runs/pico/words/checkpoint"),
         shares={"shape": 0.1, "colour": 0.35, "extreme": 0.35, "relation": 0.4, "report": 0.05, "box": 0.5},
-        kinds=("still", "still", "layout", "still", "layout", "still", "prompt", "still", "layout", "film"),
+        kinds=("still", "plan", "layout", "still", "plan", "layout", "still", "prompt", "plan", "layout", "film"),
         lessons=(
             _lesson(130, 5e-3, colour=0.85, shape=0.15),
             _lesson(120, 5e-3, extreme=0.8, colour=0.15, shape=0.05),
