@@ -146,6 +146,16 @@ def test_what_has_several_answers_is_not_asked():
     assert questions(Painting(tries=2, shape=""), "a red cube") == [("What colour is the cube?", "red")]
 
 
+def test_the_bare_place_may_be_guided_more_than_things(painter, walks, tmp_path):
+    folder = tmp_path / "guided"
+    shutil.copytree(painter.parts.folder, folder)
+    told = json.loads((folder / "defaults.json").read_text())
+    told["painting"] |= {"bare_guidance": 2.0}
+    (folder / "defaults.json").write_text(json.dumps(told))
+    armillary.load(folder, dtype="float32").imagine("text-to-image", prompt=WORDS, guidance=1.5, **SMALL)
+    assert [stretch.request.guidance for stretch, _ in walks] == [2.0, 1.5, 1.5]
+
+
 def test_company_changes_nothing(painter):
     asked = [{"mode": "text-to-image", "prompt": WORDS, "seed": 1, **SMALL},
              {"mode": "text-to-image", "prompt": "A table. a red cube at 50 50.", "seed": 2, **SMALL},

@@ -26,10 +26,11 @@ class Painting:
     """``painting`` in a checkpoint's ``defaults.json``: it has learnt to, and this is how.
 
     ``bare``: the words for the place without things, ``one``: for a thing, {placed} filled in. ``reach``: what is
-    hidden round its middle, to each side, in shares of the picture. ``bare_steps`` of the first walk, ``steps`` of each
-    thing's, ``guidance`` of all. ``tries``: how often a thing is painted at most, until the reasoner answers as the
-    words say, {colour} and {shape} filled in: ``shape`` is asked where no other thing has its colour, ``colour`` where
-    none has its shape; an empty one is not asked. If no try is right in all, the one that is right in most is kept.
+    hidden round its middle, to each side, in shares of the picture. ``bare_steps`` and ``bare_guidance`` of the first
+    walk, ``steps`` and ``guidance`` of each thing's. ``tries``: how often a thing is painted at most, until the
+    reasoner answers as the words say, {colour} and {shape} filled in: ``shape`` is asked where no other thing has its
+    colour, ``colour`` where none has its shape; an empty one is not asked. If no try is right in all, the one that is
+    right in most is kept.
     """
 
     bare: str = BARE
@@ -38,6 +39,7 @@ class Painting:
     bare_steps: int = 20
     steps: int = 4
     guidance: float = 1.0
+    bare_guidance: float = 1.0
     tries: int = 1
     shape: str = "What shape is the {colour} object?"
     colour: str = "What colour is the {shape}?"
@@ -50,7 +52,7 @@ class Painting:
             "{placed}" not in made.one
             or not 0 < made.reach < 1
             or min(made.steps, made.bare_steps, made.tries) < 1
-            or made.guidance < 0
+            or min(made.guidance, made.bare_guidance) < 0
             or (made.shape and "{colour}" not in made.shape)
             or (made.colour and "{shape}" not in made.colour)
         ):

@@ -275,10 +275,10 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
     plane = (request.size[0] // UNIT, request.size[1] // UNIT)
     bare, picture = (
         replace(
-            request, mode=mode_named("text-to-image"), frames=1, guidance=how.guidance, negative_prompt=None,
+            request, mode=mode_named("text-to-image"), frames=1, guidance=guidance, negative_prompt=None,
             sound=False, schedule=make_schedule(steps, request.mode.shift), shortcuts=EXACT, prompt=how.bare,
         )
-        for steps in (how.bare_steps, how.steps)
+        for steps, guidance in ((how.bare_steps, how.bare_guidance), (how.steps, how.guidance))
     )  # fmt: skip
     made = yield Stretch(request=bare, frames=1, given=(), film=None, actions=None, noise=noise, decode=False)
     for number, one in enumerate(things, start=1):

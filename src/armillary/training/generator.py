@@ -137,7 +137,10 @@ def abilities_of(run: GeneratorRun) -> dict[str, Any]:
     }
     if run.laid is not None and flow.painting > 0:
         places = {"ask": PLACES, "temperature": 1.0, "longest": 64, "usual": True, "places": True, "tries": 8}
-        found |= {"painting": {"tries": 4}, "upsampling": dict.fromkeys(("text-to-image", "text-to-video"), places)}
+        found |= {
+            "painting": {"tries": 4, "bare_guidance": 2.0},
+            "upsampling": dict.fromkeys(("text-to-image", "text-to-video"), places),
+        }
     return found
 
 
