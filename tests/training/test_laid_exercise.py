@@ -105,7 +105,7 @@ def test_a_checkpoint_says_what_it_has_learnt(tmp_path):
     assert abilities_of(run) == {"filmless": [], "learnt": ["onwards"], "control_scale": {}}
     told = abilities_of(replace(run, laid=tmp_path, sounds=tmp_path, sound_tokenizer=tmp_path, stills=tmp_path))
     assert told["learnt"] == ["onwards", "video-to-sound"] and told["filmless"] == ["policy"]
-    assert Painting.of(told["painting"]) == Painting()
+    assert Painting.of(told["painting"]) == Painting(tries=4, bare_guidance=2.0)
     assert {mode: Template.of(how).ask for mode, how in told["upsampling"].items()} == dict.fromkeys(
         ("text-to-image", "text-to-video"), PLACES
     )
