@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 from armillary.errors import ConfigError, RequestError
 from armillary.records import Array, Moment
+from armillary.sampling.defaults import EXECUTE
 from armillary.serving.wire import pack, unpack
 
 
@@ -25,7 +26,7 @@ class Remote:
     answers, ``RequestError`` for an answer that is no chunk of actions, or for the server's own complaint.
     """
 
-    def __init__(self, url: str, *, camera: str, execute: int = 8, seconds: float = 60.0) -> None:
+    def __init__(self, url: str, *, camera: str, execute: int = EXECUTE, seconds: float = 60.0) -> None:
         self.url, self._camera, self._execute, self._seconds = url, camera, execute, seconds
         if execute < 1:
             raise ConfigError(f"execute={execute}: it must be at least 1.")

@@ -26,6 +26,7 @@ from armillary.evaluation.bootstrap import mean
 from armillary.evaluation.success import judge_tabletop
 from armillary.media import write_video, write_whole
 from armillary.records import Array, World, WorldSpec
+from armillary.sampling.defaults import EXECUTE
 from armillary.sampling.omni import Omni, load
 from armillary.worlds import make_world
 from armillary.worlds.catalogue import ENTRIES, found
@@ -132,9 +133,7 @@ def _planner(plan: Driven) -> Iterator[Planner]:
     spec = _spec(plan.world)
     camera = spec.cameras[0]
     if plan.policy.startswith(("ws://", "wss://")):
-        with Remote(
-            plan.policy, camera=camera, **({} if plan.execute is None else {"execute": plan.execute})
-        ) as remote:
+        with Remote(plan.policy, camera=camera, execute=plan.execute or EXECUTE) as remote:
             yield remote
         return
     yield Chunks(omni=load(plan.policy), embodiment=spec.embodiment, camera=camera, execute=plan.execute)

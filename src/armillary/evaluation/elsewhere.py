@@ -61,7 +61,8 @@ def forward(world: str, bench: "Bench") -> "Result":
     if strange := unknown_body(bench, world):
         return [], {}, [strange]
     count, acted = bench.plan.clips, world == "pusht"
-    clips = _gathered(bench, world, count)
+    found = moving(lives_folder(bench.folder, world), world, bench.plan.seed)
+    clips = bench.first(f"moving clips of {world}", count, found)
     body, told = SPECS[world].embodiment, bench.told(f"forward dynamics, {world}", count)
     scores = measure_forward(bench.omni, clips, embodiment=body, shuffled=acted, on_done=told)
     if acted:
@@ -81,13 +82,8 @@ def drift_pusht(bench: "Bench") -> "Result":
     """The section ``drift-pusht``."""
     if strange := unknown_body(bench, "pusht"):
         return [], {}, [strange]
-    count, lives = bench.plan.clips, list[Episode]()
-    for number in numbers():
-        life = long_push(bench.folder, KINDS[number % len(KINDS)], bench.held.seed_of("drift", number))
-        lives += [life] if len(life.actions) == LONG - 1 else []
-        bench.tell("long lives of PushT", len(lives), count)
-        if len(lives) == count:
-            break
+    count = bench.plan.clips
+    lives = bench.first("long lives of PushT", count, long_pushes(bench.folder, bench.held.seed_of("drift", 0)))
     scores = measure_drift(bench.omni, lives, on_done=bench.told("drift in PushT", count))
     return scores, drift_figures(scores), [
         f"The first {LONG} frames of lives of PushT, two of the expert to a clumsy and a random one; those in which "
@@ -141,17 +137,6 @@ def clip_again(bench: "Bench", section: str, score: ForwardScore | InverseScore)
     return physics_clip(physics_life(folder, score.seed), score.start)
 
 
-def _gathered(bench: "Bench", world: str, count: int) -> list[HeldClip]:
-    """The first ``count`` clips in which something moves, in order of their lives."""
-    found: list[HeldClip] = []
-    for clip in moving(lives_folder(bench.folder, world), world, bench.plan.seed):
-        found.append(clip)
-        bench.tell(f"moving clips of {world}", len(found), count)
-        if len(found) == count:
-            break
-    return found
-
-
 def moving(folder: Path, world: str, seed: int) -> Iterator[HeldClip]:
     """Clips in which something moves, of lives kept in ``folder``, without end; ``seed``: the first life's."""
     for number in numbers():
@@ -169,6 +154,14 @@ def pusht_life(folder: Path, kind: str, seed: int) -> Episode:
     """One life of PushT of at most ``STEPS`` steps, kept in ``folder``."""
     return kept(folder / f"{kind}_{seed:07d}_of_{STEPS}.npz",
                 lambda: replace(record_pusht(seed, kind, max_steps=STEPS), events=()))  # fmt: skip
+
+
+def long_pushes(folder: Path, seed: int) -> Iterator[Episode]:
+    """Lives of PushT that are so long, of seeds from there on, two of the expert to a clumsy and a random one."""
+    for number in numbers():
+        life = long_push(folder, KINDS[number % len(KINDS)], seed + number)
+        if len(life.actions) == LONG - 1:
+            yield life
 
 
 def long_push(folder: Path, kind: str, seed: int) -> Episode:

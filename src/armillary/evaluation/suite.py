@@ -14,8 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -64,6 +65,7 @@ ELSEWHERE = (*OTHERS, *ASKED_ELSEWHERE, "twins")  # not on the tabletop
 KINDS = ("expert", "clumsy", "random")
 QUESTIONS_AN_EPISODE = 5  # so that questions come from many episodes
 CLIPS_A_HELD = 12  # a clip whose controls are tried gives as many films, each in more evaluations than others
+One = TypeVar("One")
 Step = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
@@ -112,6 +114,14 @@ class Bench:
     def told(self, what: str, total: int) -> Callable[[int], None]:
         """For loops that count what they have done."""
         return lambda done: self.tell(what, done, total)
+
+    def first(self, what: str, count: int, found: Iterable[One]) -> list[One]:
+        """The first ``count`` of what is found, telling of each."""
+        taken: list[One] = []
+        for one in islice(found, count):
+            taken.append(one)
+            self.tell(what, len(taken), count)
+        return taken
 
     def known(self) -> list[Episode]:
         """Expert episodes of training seeds."""

@@ -61,12 +61,8 @@ class TwinScore:
 def twins(bench: "Bench") -> "Result":
     """The section of the suite: a fifth as many pairs as clips, the kinds in turn."""
     count = -(-bench.plan.clips // SHARE)
-    pairs: list[Episode] = []
-    for pair in lived_pairs(pairs_folder(bench.folder), bench.held.seed_of("twins", 0)):
-        pairs.append(pair)
-        bench.tell("twins", len(pairs), count)
-        if len(pairs) == count:
-            break
+    lived = lived_pairs(pairs_folder(bench.folder), bench.held.seed_of("twins", 0))
+    pairs = bench.first("twins", count, lived)
     scores = measure_twins(bench.omni, pairs, on_done=bench.told("surprise", count))
     return scores, twins_figures(scores), [
         f"Films of {len(pairs[0].frames[POSSIBLE])} frames of physics, the camera stands; kinds in turn, each of the "

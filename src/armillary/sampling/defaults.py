@@ -10,6 +10,8 @@ from armillary.modes import Mode, mode_named
 from armillary.sampling.painting import Painting
 from armillary.sampling.templates import Template
 
+EXECUTE = 8  # actions of a planned chunk that are done before the next look, where nobody says a number
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
@@ -35,7 +37,7 @@ class Defaults:
     steps: Mapping[str, int] = field(default_factory=dict)
     learnt: tuple[str, ...] = ()
     filmless: tuple[str, ...] = ()
-    execute: int = 8
+    execute: int = EXECUTE
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
     painting: Painting | None = None
@@ -64,7 +66,7 @@ class Defaults:
             found = json.loads(path.read_text(encoding="utf-8"))
             size = (int(found["size"][0]), int(found["size"][1]))
             return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
-                       execute=_at_least_one(found.get("execute", 8)),
+                       execute=_at_least_one(found.get("execute", EXECUTE)),
                        task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
                        control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
                        upsampling={mode_named(mode).name: Template.of(how)

@@ -282,7 +282,8 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
     )  # fmt: skip
     made = yield Stretch(request=bare, frames=1, given=(), film=None, actions=None, noise=noise, decode=False)
     for number, one in enumerate(things, start=1):
-        questions, wanted = (tuple(told[i] for told in how.questions(things[:number])) for i in (0, 1))
+        asked = how.questions(things[:number])
+        questions, wanted = tuple(question for question, _ in asked), [answer for _, answer in asked]
         stretch = Stretch(
             request=replace(picture, prompt=how.one.format(placed=one.words)), frames=1, given=(), film=None,
             actions=None, noise=noise, decode=bool(questions) or number == len(things), canvas=made.canvas,
