@@ -1,13 +1,12 @@
 """The kinds of runs: settings that know what they are for. Which runs there are stands in ``runs.py``."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from armillary.model import ModelConfig
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.generator import GeneratorRun, train_generator
-from armillary.training.imagination import FlowConfig
 from armillary.training.loop import Report, Stage
 from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
 from armillary.training.vae import VAERun, train_vae
@@ -67,28 +66,12 @@ class Reasoner(ReasonerRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generator:
-    """Train the generator of the checkpoint ``origin``; the other fields are those of ``GeneratorRun``."""
-
-    origin: Path
-    cache: Path
-    vae: Path
-    out: Path
-    stage: Stage
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    fresh: bool = True
-    stills: Path | None = None
-    controls: Path | None = None
-    laid: Path | None = None
-    sounds: Path | None = None
-    sound_tokenizer: Path | None = None
-    more: tuple[Path, ...] = ()
-    more_stills: tuple[Path, ...] = ()
+class Generator(GeneratorRun):
+    """Train the generator of a checkpoint."""
 
     def start(self, report: Report = print) -> None:
         """Do it, or go on."""
-        fields = {name: value for name, value in vars(self).items() if name != "origin"}
-        train_generator(GeneratorRun(start=self.origin, **fields), report)
+        train_generator(self, report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +101,7 @@ class WholeWay:
         train_reasoner(ReasonerRun(data=raw, out=read.parent, stage=stage, model=self.model), report)
         train_generator(
             GeneratorRun(
-                start=read, cache=self.out / "cache", vae=vae / "vae", out=self.out / "generator",
+                origin=read, cache=self.out / "cache", vae=vae / "vae", out=self.out / "generator",
                 stage=replace(stage, name="generator"),
             ),
             report,

@@ -124,7 +124,7 @@ def test_unknown_exercises_and_a_missing_tokenizer_are_refused(tmp_path):
         HeardConfig(modes={"policy": 1.0})
     stage = Stage(name="x", steps=1, batch=1, rate=1e-3)
     with pytest.raises(ConfigError, match=r"say sound_tokenizer"):
-        GeneratorRun(start=tmp_path, cache=tmp_path, vae=tmp_path, out=tmp_path, stage=stage, sounds=tmp_path)
+        GeneratorRun(origin=tmp_path, cache=tmp_path, vae=tmp_path, out=tmp_path, stage=stage, sounds=tmp_path)
 
 
 def test_a_life_without_pictures_is_the_same_life(lives):
@@ -189,7 +189,7 @@ def test_a_deaf_checkpoint_learns_to_sound_and_can_be_heard(codec, tmp_path):
     note = {"starts": json.dumps([0, 1, 2]), "loud": json.dumps([True] * 3)}
     save_file({"sound": heard(3).tokens.bfloat16()}, tmp_path / "heard/episode_000000.safetensors", metadata=note)
     run = GeneratorRun(
-        start=start, cache=tmp_path / "cache", vae=start / "vae", out=tmp_path / "out", fresh=False,
+        origin=start, cache=tmp_path / "cache", vae=start / "vae", out=tmp_path / "out", fresh=False,
         stage=Stage(name="films", steps=2, batch=4, rate=1e-3, log_every=1, bf16=False),
         flow=FlowConfig(heard=HeardConfig(share=1.0)), sounds=tmp_path / "heard", sound_tokenizer=tmp_path / "codec",
     )  # fmt: skip

@@ -101,7 +101,7 @@ def test_the_sampler_paints_as_the_exercise_teaches():
 
 def test_a_checkpoint_says_what_it_has_learnt(tmp_path):
     stage = Stage(name="films", steps=1, batch=1, rate=1e-3)
-    run = GeneratorRun(start=tmp_path, cache=tmp_path, vae=tmp_path, out=tmp_path, stage=stage)
+    run = GeneratorRun(origin=tmp_path, cache=tmp_path, vae=tmp_path, out=tmp_path, stage=stage)
     assert abilities_of(run) == {"filmless": [], "learnt": ["onwards"], "control_scale": {}}
     told = abilities_of(replace(run, laid=tmp_path, sounds=tmp_path, sound_tokenizer=tmp_path, stills=tmp_path))
     assert told["learnt"] == ["onwards", "video-to-sound"] and told["filmless"] == ["policy"]

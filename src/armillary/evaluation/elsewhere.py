@@ -44,6 +44,7 @@ from armillary.worlds.pusht_record import record_pusht
 if TYPE_CHECKING:
     from armillary.evaluation.suite import Bench, Result
 
+Section = Callable[["Bench"], "Result"]
 STEPS = 100  # of a life of PushT, at most
 WINDOWS = 3  # of a life of PushT, so that many lives take part
 TURN = ("expert", "expert", "clumsy")
@@ -58,8 +59,6 @@ class Aimed(InverseScore):
 
 def forward(world: str, bench: "Bench") -> "Result":
     """The section ``forward-dynamics-WORLD``: ``pusht`` or ``physics``."""
-    if strange := unknown_body(bench, world):
-        return [], {}, [strange]
     count, acted = bench.plan.clips, world == "pusht"
     found = moving(lives_folder(bench.folder, world), world, bench.plan.seed)
     clips = bench.first(f"moving clips of {world}", count, found)
@@ -80,8 +79,6 @@ def forward(world: str, bench: "Bench") -> "Result":
 
 def drift_pusht(bench: "Bench") -> "Result":
     """The section ``drift-pusht``."""
-    if strange := unknown_body(bench, "pusht"):
-        return [], {}, [strange]
     count = bench.plan.clips
     lives = bench.first("long lives of PushT", count, long_pushes(bench.folder, bench.held.seed_of("drift", 0)))
     scores = measure_drift(bench.omni, lives, on_done=bench.told("drift in PushT", count))
@@ -94,8 +91,6 @@ def drift_pusht(bench: "Bench") -> "Result":
 
 def inverse_pusht(bench: "Bench") -> "Result":
     """The section ``inverse-dynamics-pusht``."""
-    if strange := unknown_body(bench, "pusht"):
-        return [], {}, [strange]
     share = -(-bench.plan.clips // len(pusht.KINDS))
     clips, lives = [], []
     for kind in pusht.KINDS:
@@ -114,12 +109,21 @@ def inverse_pusht(bench: "Bench") -> "Result":
     ]  # fmt: skip
 
 
-SECTIONS: Mapping[str, Callable[["Bench"], "Result"]] = {
-    "forward-dynamics-pusht": partial(forward, "pusht"),
-    "forward-dynamics-physics": partial(forward, "physics"),
-    "drift-pusht": drift_pusht,
-    "inverse-dynamics-pusht": inverse_pusht,
-    "policy-pusht": policy_pusht,
+def where_known(world: str, section: Section, bench: "Bench") -> "Result":
+    """A section, for a checkpoint that was trained with that world's body; else one sentence that says so."""
+    strange = unknown_body(bench, world)
+    return ([], {}, [strange]) if strange else section(bench)
+
+
+SECTIONS: Mapping[str, Section] = {
+    f"{name}-{world}": partial(where_known, world, section)
+    for name, world, section in (
+        ("forward-dynamics", "pusht", partial(forward, "pusht")),
+        ("forward-dynamics", "physics", partial(forward, "physics")),
+        ("drift", "pusht", drift_pusht),
+        ("inverse-dynamics", "pusht", inverse_pusht),
+        ("policy", "pusht", policy_pusht),
+    )
 }
 
 

@@ -36,7 +36,7 @@ EMBODIMENTS = ("tabletop", "pusht", "umi", "av", "droid")
 class GeneratorRun:
     """Everything that decides how a generator is trained.
 
-    ``start``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
+    ``origin``: the checkpoint whose reasoner is frozen; ``fresh``: begin the generator as a copy of that reasoner.
     ``stills``: a second cache, of windows of one frame; ``controls``: a third, of windows beside their controls;
     ``laid``: a fourth, of tables as they are laid. ``more`` and ``more_stills``: caches of other worlds, made with the
     same tokenizer, whose windows join those of ``cache`` and of ``stills``; every window is drawn as often as another.
@@ -44,7 +44,7 @@ class GeneratorRun:
     made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one.
     """
 
-    start: Path
+    origin: Path
     cache: Path
     vae: Path
     out: Path
@@ -67,14 +67,14 @@ class GeneratorRun:
 def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
     torch.manual_seed(run.stage.seed)
-    model = load_model(run.start, dtype=torch.float32)
+    model = load_model(run.origin, dtype=torch.float32)
     if run.sounds:
         model = with_ears(model)
     if run.fresh:
         model.init_generator_from_reasoner()
     for parameter in model.reasoner_parameters():
         parameter.requires_grad_(False)
-    tokenizer = TextTokenizer.load(run.start / "text_tokenizer")
+    tokenizer = TextTokenizer.load(run.origin / "text_tokenizer")
     windows = load_cache(run.cache, *run.more)
     report(f"{len(windows)} windows, {int(windows.acts.sum())} of them for the policy")
     still = _stills(run)
@@ -103,9 +103,9 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
 
     finished = train_stage(run.stage, run.out, parameters, losses, report)
     write_checkpoint(
-        run.out / "checkpoint", model, vae=run.vae, words=run.start / "text_tokenizer",
+        run.out / "checkpoint", model, vae=run.vae, words=run.origin / "text_tokenizer",
         defaults=abilities_of(run), embodiments=_bodies(windows),
-        sound=run.sound_tokenizer or sound_tokenizer_of(run.start),
+        sound=run.sound_tokenizer or sound_tokenizer_of(run.origin),
     )  # fmt: skip
     return finished
 
