@@ -1,0 +1,93 @@
+"""Puts what ``armillary evaluate`` found into a checkpoint's ``numbers.json`` and into the tables of its card.
+
+    python docs/make_card.py CHECKPOINT RESULTS...     RESULTS: folders that ``evaluate --out`` wrote, each with numbers
+
+Sections that were evaluated again replace those of before; the other sections must be of the same weights, or they
+are left out. A test compares the bundled card with the figures beside it, and these with the weights.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from armillary.errors import DataError
+from armillary.media import write_whole
+
+TITLES = {
+    "forward-dynamics": "Forward dynamics",
+    "inverse-dynamics": "Inverse dynamics",
+    "policy": "Policy in closed loop",
+    "forward-dynamics-pusht": "PushT: forward dynamics",
+    "inverse-dynamics-pusht": "PushT: inverse dynamics",
+    "drift-pusht": "PushT: 64 frames, four chunks",
+    "policy-pusht": "PushT: policy",
+    "drift": "Drift: 64 frames, four chunks, each from the last imagined picture",
+    "sound": "Sound",
+    "transfer": "Films under controls",
+    "text-to-video": "Text to video",
+    "questions": "Questions about pictures",
+    "plans": "Plans at the table",
+    "twins": "Impossible twins",
+}
+HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
+SAME = ("checkpoint", "weights", "device", "dtype")  # what figures that stand together must share
+
+
+def main(checkpoint: Path, results: Sequence[Path]) -> None:
+    """Write both files anew. ``DataError`` for results of several weights, or a section the card has no heading for."""
+    path, card = checkpoint / "numbers.json", checkpoint / "README.md"
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    numbers = joined(before, [json.loads((folder / "numbers.json").read_text("utf-8")) for folder in results])
+    text = filled(card.read_text("utf-8"), numbers["figures"])
+    for target, content in ((path, json.dumps(numbers, indent=1) + "\n"), (card, text)):
+        write_whole(target, lambda draft, content=content: draft.write_text(content, encoding="utf-8"))
+
+
+def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Numbers of several evaluations of one checkpoint as one; of ``before`` what is of the same weights stays."""
+    whole: dict[str, Any] = {}
+    for one in (*([before] if not found or _same(before, found[0]) else []), *found):
+        if whole and not _same(whole, one):
+            raise DataError(
+                f"results of {one.get('weights', '')[:12]} and of {whole.get('weights', '')[:12]} came together: "
+                "a card speaks of one checkpoint; evaluate it in all sections."
+            )
+        again = {section_of(name) for name in one["figures"]}
+        kept = {name: figure for name, figure in whole.get("figures", {}).items() if section_of(name) not in again}
+        whole = {**one, "figures": kept | one["figures"], "notes": whole.get("notes", {}) | one["notes"]}
+    return whole
+
+
+def filled(card: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """The card with every table of figures as ``figures`` say; a heading without figures keeps no rows."""
+    if strange := {section_of(name) for name in figures} - set(TITLES):
+        raise DataError(f"{min(strange)} has no heading in TITLES: give it one there and in the card.")
+    for section, title in TITLES.items():
+        heading = f"## {title}\n\n{HEAD}"
+        if heading not in card:
+            raise DataError(f"the card has no {f'## {title}'!r} with a table of figures under it: put it there.")
+        above, rest = card.split(heading)
+        below = rest.partition("\n\n")[2] if rest.startswith("|") else rest.removeprefix("\n")
+        rows = "".join(_row(name, one) for name, one in figures.items() if section_of(name) == section)
+        card = f"{above}{heading}{rows}\n{below}"
+    return card
+
+
+def section_of(name: str) -> str:
+    """``forward-dynamics`` of ``forward-dynamics/psnr``."""
+    return name.partition("/")[0]
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one.get(name) == other.get(name) for name in SAME)
+
+
+def _row(name: str, figure: Mapping[str, Any]) -> str:
+    value, low, high = (f"{figure[which]:.3f}" for which in ("value", "low", "high"))
+    return f"| {name.partition('/')[2]} | {value} | {low} to {high} | {figure['n']} |\n"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(folder) for folder in sys.argv[2:]])

@@ -1,0 +1,79 @@
+"""The bundled card says what was measured, of the weights that lie beside it, and a card is made as its maker says."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from armillary.errors import DataError
+from armillary.sampling.omni import load
+
+ROOT = Path(__file__).resolve().parents[1]
+PICO = ROOT / "src/armillary/checkpoints/pico"
+_spec = importlib.util.spec_from_file_location("make_card", ROOT / "docs/make_card.py")
+make_card = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make_card)
+
+
+def numbers(weights: str = "a", **values: float) -> dict:
+    figures = {name.replace("__", "/").replace("_of_", "-"): {"value": value, "low": value - 1, "high": value + 1, "n": 5}
+               for name, value in values.items()}  # fmt: skip
+    notes = {make_card.section_of(name): [f"of {weights}"] for name in figures}
+    return {
+        "checkpoint": "pico",
+        "weights": weights,
+        "device": "cpu",
+        "dtype": "bf16",
+        "figures": figures,
+        "notes": notes,
+    }
+
+
+def card(*rows: str) -> str:
+    tables = [f"## {title}\n\n{make_card.HEAD}" + (rows[i] if i < len(rows) else "") + "\nProse.\n\n"
+              for i, title in enumerate(make_card.TITLES.values())]  # fmt: skip
+    return "# Card\n\n" + "".join(tables)
+
+
+def test_the_bundled_card_s_tables_are_its_numbers():
+    figures = json.loads((PICO / "numbers.json").read_text("utf-8"))["figures"]
+    text = (PICO / "README.md").read_text("utf-8")
+    assert make_card.filled(text, figures) == text, "python docs/make_card.py src/armillary/checkpoints/pico"
+
+
+def test_the_bundled_numbers_are_of_the_bundled_weights():
+    measured = json.loads((PICO / "numbers.json").read_text("utf-8"))["weights"]
+    assert measured == load("pico").parts.weights_sha256, "evaluate the weights that are bundled"
+
+
+def test_a_section_that_was_measured_again_replaces_the_old_and_the_others_stay():
+    before = numbers(policy__success=1.0, policy__gone=2.0, sound__heard=3.0)
+    whole = make_card.joined(before, [numbers(policy__success=7.0)])
+    assert {name: figure["value"] for name, figure in whole["figures"].items()} == {
+        "sound/heard": 3,
+        "policy/success": 7,
+    }
+    text = make_card.filled(card(), whole["figures"])
+    assert "| success | 7.000 | 6.000 to 8.000 | 5 |\n\nProse." in text and "| heard | 3.000 |" in text
+    assert make_card.filled(text, whole["figures"]) == text
+    assert make_card.filled(text, {}) == card()
+
+
+def test_figures_of_other_weights_never_stand_beside_each_other():
+    old = numbers("old", policy__success=1.0, sound__heard=3.0)
+    whole = make_card.joined(old, [numbers("new", policy__success=2.0)])
+    assert set(whole["figures"]) == {"policy/success"} and whole["notes"] == {"policy": ["of new"]}
+    with pytest.raises(DataError, match="one checkpoint"):
+        make_card.joined(old, [numbers("new", policy__success=2.0), old])
+
+
+def test_a_section_without_a_heading_is_an_error_and_nothing_is_written(tmp_path):
+    (tmp_path / "README.md").write_text(card())
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found/numbers.json").write_text(json.dumps(numbers(dreams__vivid=1.0)))
+    with pytest.raises(DataError, match="dreams has no heading"):
+        make_card.main(tmp_path, [tmp_path / "found"])
+    assert not (tmp_path / "numbers.json").exists() and (tmp_path / "README.md").read_text() == card()
+    with pytest.raises(DataError, match="the card has no '## Forward"):
+        make_card.filled("# Card\n", numbers(policy__success=1.0)["figures"])
