@@ -17,7 +17,7 @@ _spec.loader.exec_module(make_card)
 
 
 def numbers(weights: str = "a", **values: float) -> dict:
-    figures = {name.replace("__", "/").replace("_of_", "-"): {"value": value, "low": value - 1, "high": value + 1, "n": 5}
+    figures = {name.replace("__", "/"): {"value": value, "low": value - 1, "high": value + 1, "n": 5}
                for name, value in values.items()}  # fmt: skip
     notes = {make_card.section_of(name): [f"of {weights}"] for name in figures}
     return {
