@@ -106,6 +106,8 @@ def test_statistics_come_from_the_part_that_is_learnt():
     parts = split([known, held], 0.5)
     body = fitted(BODY, parts)
     assert max(body.normaliser.offset) < 512 and body.rate_hz == 10.0
+    as_before = fitted(BODY, parts, refit=False)
+    assert as_before.normaliser == BODY.normaliser and as_before.rate_hz == 10.0
     encoded = body.encode(known.actions)[:, :2]
     assert np.abs(encoded).max() < 1.5 and np.abs(encoded).max() > 0.9
 

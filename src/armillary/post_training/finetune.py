@@ -59,10 +59,11 @@ class FinetuneRun:
     """Everything that decides a post-training.
 
     ``origin`` (``--from``): a bundled name or a checkpoint folder. ``data``: a LeRobot folder or raw episodes.
-    ``embodiment``: a name or a .toml file; its statistics are taken from the part that is learnt. ``like``: a body
-    whose slot the new one begins with, for actions of the same meaning (empty: its own as it is). ``steps``: a length
-    in steps instead of ``minutes``: repeatable. ``vae_minutes``: the tokenizer learns the pictures first (0: it
-    does not). ``world``: drive the policy there as well (empty: nowhere), ``lives`` times.
+    ``embodiment``: a name or a .toml file; its statistics are taken from the part that is learnt, or (``refit``
+    false) stay those with which the checkpoint has learnt it. ``like``: a body whose slot the new one begins with,
+    for actions of the same meaning (empty: its own as it is). ``steps``: a length in steps instead of ``minutes``:
+    repeatable. ``vae_minutes``: the tokenizer learns the pictures first (0: it does not). ``world``: drive the policy
+    there as well (empty: nowhere), ``lives`` times.
     """
 
     origin: Annotated[str, tyro.conf.arg(name="from")]
@@ -71,6 +72,7 @@ class FinetuneRun:
     embodiment: str
     camera: str = ""
     size: tuple[int, int] | None = None  # height, width; else recordings.fitting_size
+    refit: bool = True
     like: str = ""
     held_out: float = 0.2
     minutes: float = 6.0
@@ -116,7 +118,7 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     body = load_embodiment(run.embodiment, base)
     episodes = open_recordings(run.data, body, camera=run.camera, size=run.size)
     parts = split(episodes, run.held_out)
-    body = fitted(body, parts)
+    body = fitted(body, parts, refit=run.refit)
     report(f"{sum(len(one.actions) for one in parts.known)} actions to learn from; {parts.how}")
     omni = load(base)
     _begin(run, omni.parts.weights_sha256)
@@ -155,9 +157,9 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     return told
 
 
-def fitted(body: Embodiment, parts: Parts) -> Embodiment:
-    """The body with the statistics and the rate of the part that is learnt."""
-    known = fit_normaliser(body, np.concatenate([episode.actions for episode in parts.known]))
+def fitted(body: Embodiment, parts: Parts, *, refit: bool = True) -> Embodiment:
+    """The body with the rate of the part that is learnt, and with ``refit`` its statistics."""
+    known = fit_normaliser(body, np.concatenate([episode.actions for episode in parts.known])) if refit else body
     return replace(known, rate_hz=float(parts.known[0].fps))
 
 
