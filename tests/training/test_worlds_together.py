@@ -86,6 +86,13 @@ def test_the_first_window_of_a_life_is_one_of_its_own_world(caches):
     assert later.opening.tolist() == [0, 0, 2, 2, 4, 4, 6, 6]
 
 
+def test_a_cache_named_twice_is_drawn_twice_as_often(caches):
+    table, twice = load_cache(caches[0]), load_cache(caches[0], caches[1], caches[1])
+    assert twice.domain.tolist() == [6] * 6 + [2] * 12
+    assert torch.equal(twice.video[6:12], twice.video[12:]) and torch.equal(twice.video[:6], table.video)
+    assert twice.opening.tolist() == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9, 12, 12, 12, 15, 15, 15]
+
+
 def test_caches_that_do_not_go_together_are_refused(vae, caches, tmp_path):
     list(make_cache(caches[0].parent / "tabletop-raw", tmp_path / "frames", lambda one: stills_of(
         one, vae, load_embodiment("tabletop"))))  # fmt: skip

@@ -298,12 +298,12 @@ def load_cache(*folders: Path, keep: Callable[[dict[str, Any]], bool] = lambda r
 
 
 def cache_files(*folders: Path) -> list[Path]:
-    """The files of caches, folder by folder; ``DataError`` for a folder that holds none."""
-    found = {folder: sorted(folder.glob("*.safetensors")) for folder in folders}
-    for folder, files in found.items():
+    """The files of caches, folder by folder, one named twice counts twice; ``DataError`` for one that holds none."""
+    found = [(folder, sorted(folder.glob("*.safetensors"))) for folder in folders]
+    for folder, files in found:
         if not files:
             raise DataError(f"{folder} holds no windows: encode some first, for example with the run `pico-cache`.")
-    return [path for files in found.values() for path in files]
+    return [path for _, files in found for path in files]
 
 
 def windows_from(tensors: Mapping[str, Tensor], rows: Sequence[Mapping[str, Any]], opening: Sequence[int]) -> Windows:
