@@ -5,7 +5,9 @@
     pico-worlds-vae        the tokenizer learns them; what it makes of the tabletop stays, so its windows stay, too
     pico-worlds-decoder    its decoder goes on with clips of the tabletop and of the worlds together
     pico-worlds-windows    windows of a world, with its own body and camera         cache/WORLD, frames/WORLD
-    pico-worlds-generator  the generator goes on with the tabletop and PushT together
+    pico-worlds-lesson     the generator learns PushT alone, and forgets the tabletop
+    pico-worlds-between    half of the way there: it knows both, each in part
+    pico-worlds-generator  from there it goes on with the tabletop and PushT together
 
 Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
 more entry of ``TAUGHT``.
@@ -16,10 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from armillary.errors import ConfigError
-from armillary.run_kinds import Codec, Run
+from armillary.run_kinds import Codec, Generator, Run
 from armillary.runs_pico import pico_generator
+from armillary.training.between import BetweenRun
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.heard import TO_FILM
+from armillary.training.imagination import FlowConfig
 from armillary.training.loop import Report, Stage
 
 BASE = Path("runs/pico/worlds")
@@ -43,7 +47,7 @@ class Taught:
 TAUGHT: Mapping[str, Taught] = {
     "physics": Taught(controllers=("still",), embodiment="camera_pose", camera="main", clips=2, windows=4),
     "pusht": Taught(controllers=("expert", "expert", "clumsy", "expert", "random"), embodiment="pusht", camera="top",
-                    clips=4, windows=10, stills=12),
+                    clips=4, windows=12, stills=40),
 }  # fmt: skip
 
 
@@ -126,8 +130,8 @@ class WorldsWindows(Several):
 
 
 def pico_worlds() -> Run:
-    """300 lives of physics before a camera that stands still, 300 of PushT: 13 minutes of one core (from 71 each)."""
-    return WorldsData(out=BASE / "raw", episodes=300)
+    """600 lives of physics before a camera that stands still, 600 of PushT: 26 minutes of one core (from 71 each)."""
+    return WorldsData(out=BASE / "raw", episodes=600)
 
 
 def pico_worlds_clips() -> Run:
@@ -154,28 +158,50 @@ def pico_worlds_decoder() -> Run:
 
 
 def pico_worlds_windows() -> Run:
-    """At most ten windows of a life of PushT, and single frames of its experts; of physics none (``LEARNT``)."""
+    """At most twelve windows of a life of PushT, and single frames of its experts; of physics none (``LEARNT``)."""
     return WorldsWindows(
         worlds=LEARNT, data=BASE / "raw", vae=BASE / "vae/vae", out=BASE / "cache", frames=BASE / "frames"
     )  # fmt: skip
 
 
-def pico_worlds_generator() -> Run:
-    """The generator goes on with the tabletop and PushT, whose windows are drawn twice as often as others."""
+def pico_worlds_lesson() -> Run:
+    """Where the disc is sent and what comes of it, of PushT alone: 20 minutes of one core."""
     stage = Stage(
-        name="generator", steps=1400, batch=32, rate=1.8e-3, muon=True, warmup=40, decay=0.85, ema=0.998, threads=2,
+        name="lesson", steps=530, batch=32, rate=2.5e-3, muon=True, warmup=40, decay=0.1, ema=0.998, threads=2,
+        compile=True,
+    )  # fmt: skip
+    flow = FlowConfig(
+        action_share=1.0, onwards=0.1, full_noise=0.8, modes={"forward-dynamics": 0.85, "inverse-dynamics": 0.15}
+    )
+    return Generator(
+        origin=Path("runs/pico/generator/checkpoint"), fresh=False, cache=BASE / "cache/pusht",
+        vae=BASE / "decoder/vae", out=BASE / "lesson", stage=stage, flow=flow,
+    )  # fmt: skip
+
+
+def pico_worlds_between() -> Run:
+    """Half of the way from the weights before that lesson to those after it."""
+    return BetweenRun(
+        before=Path("runs/pico/generator/checkpoint"), after=BASE / "lesson/checkpoint", out=BASE / "between"
+    )
+
+
+def pico_worlds_generator() -> Run:
+    """From there on everything, the tabletop's windows and PushT's about as often: an hour of one core."""
+    stage = Stage(
+        name="generator", steps=1600, batch=32, rate=2.2e-3, muon=True, warmup=40, decay=0.6, ema=0.998, threads=2,
         compile=True,
     )  # fmt: skip
     before = pico_generator()
     flow = replace(
-        before.flow, stills_share=0.24, still_policy=0.7, painting=0.24, action_share=0.94, onwards=0.15,
-        modes={"forward-dynamics": 0.6, "inverse-dynamics": 0.38, "policy": 0.02},
+        before.flow, stills_share=0.22, still_policy=0.75, painting=0.22, action_share=0.95, onwards=0.15,
+        modes={"forward-dynamics": 0.66, "inverse-dynamics": 0.32, "policy": 0.02},
         held=replace(before.flow.held, share=0.1, begun=0.4),
         heard=replace(before.flow.heard, share=0.13, modes={"image-to-video": 0.05, TO_FILM: 0.95}, weight=4.0),
     )  # fmt: skip
     return replace(
-        before, origin=Path("runs/pico/generator/checkpoint"), fresh=False, vae=BASE / "decoder/vae",
-        more=tuple(BASE / "cache" / world for world in LEARNT) * 2,
-        more_stills=tuple(BASE / "frames" / world for world in LEARNT) * 3,
+        before, origin=BASE / "between", fresh=False, vae=BASE / "decoder/vae",
+        more=tuple(BASE / "cache" / world for world in LEARNT),
+        more_stills=tuple(BASE / "frames" / world for world in LEARNT) * 2,
         out=BASE / "generator", stage=stage, flow=flow,
     )  # fmt: skip

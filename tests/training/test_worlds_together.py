@@ -226,9 +226,19 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
 
     encode(CacheRun(data=table, vae=base / "vae/vae", out=base / "table"), quiet)
     stage = Stage(name="generator", steps=3, batch=4, rate=1e-3, warmup=1, bf16=False, log_every=1)
-    last = RUNS["pico-worlds-generator"]()
+    last, start = RUNS["pico-worlds-generator"](), small_checkpoint(tmp_path / "read")
+    lesson = replace(
+        RUNS["pico-worlds-lesson"](), origin=start, cache=base / "cache/pusht", vae=base / "decoder/vae",
+        out=base / "lesson", stage=replace(stage, steps=2),
+    )  # fmt: skip
+    lesson.start(quiet)
+    way = RUNS["pico-worlds-between"]()
+    replace(way, before=start, after=lesson.out / "checkpoint", out=base / "between").start(quiet)
+    assert (way.before, way.after.parts[-2:], last.origin.name) == (
+        RUNS["pico-worlds-lesson"]().origin, ("lesson", "checkpoint"), way.out.name,
+    )  # fmt: skip
     replace(
-        last, origin=small_checkpoint(tmp_path / "read"), cache=base / "table", vae=base / "decoder/vae", stills=None,
+        last, origin=base / "between", cache=base / "table", vae=base / "decoder/vae", stills=None,
         more=tuple(base / "cache" / folder.name for folder in last.more[:2]),
         more_stills=tuple(base / "frames" / folder.name for folder in last.more_stills if folder.name == "pusht"),
         controls=None, laid=None, sounds=None, sound_tokenizer=None, out=base / "generator", stage=stage,
