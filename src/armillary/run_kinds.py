@@ -47,8 +47,8 @@ def start(run: Run, report: Report = print) -> None:
         mine.start(lambda line: report(f"{here.rank + 1} of {here.size}: {line}"))
     else:
         raise ConfigError(
-            f"{here.size} processes were started for a {type(run).__name__} run, which is made by one: several can share "
-            "a generator's training and the making of data; start this one without torchrun."
+            f"{here.size} processes were started for a {type(run).__name__} run, which is made by one: several can "
+            "share a generator's training and the making of data; start this one without torchrun."
         )
 
 

@@ -87,7 +87,7 @@ class Keeper:
             torch._foreach_lerp_(averages, weights, share)
 
     def save(self, folder: Path, step: int, stage: Stage) -> None:
-        """Write the state, as one process; the folder appears whole or not at all, and not before all have come here."""
+        """Write the state, the first process alone; the folder appears whole or not at all."""
         tensors: dict[str, Tensor] = {}
         leads = company().leads
         for name, part in self._parts():

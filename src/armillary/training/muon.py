@@ -4,8 +4,8 @@
 
 A gradient of a convolution has a few strong directions and many weak ones; making them equally strong learns small
 convolutional networks in fewer steps. The step is scaled to the size AdamW's would have, so one learning
-rate serves both. Directions are of whole matrices: of a matrix whose parts lie on several processes the gradient is
-gathered, and each keeps its part of the step. Source: Jordan et al. 2024; the scale is that of Liu et al. 2025 (arXiv 2502.16982).
+rate serves both. Where parts of a matrix lie on several processes, its direction is gathered and each keeps its part
+of the step. Source: Jordan et al. 2024; the scale is that of Liu et al. 2025 (arXiv 2502.16982).
 """
 
 from collections.abc import Iterable

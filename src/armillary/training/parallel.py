@@ -3,11 +3,11 @@
     torchrun --nproc-per-node 2 -m armillary train NAME      the same run as      armillary train NAME
 
     company()     which of how many processes this is; alone it is 0 of 1, and everything here does nothing
-    spread        puts the generator's weights on all of them, layer by layer (torch's FSDP2); the model's files do not know
+    spread        puts the generator's weights on all of them, layer by layer (torch's FSDP2); the model does not know
     gathered      whole numbers from everybody's parts      part_like      one's own part of whole numbers
 
-Every process draws the whole batch, which is a function of (seed, step), and asks about its own rows. What it reports is
-the mean over all rows, with its own rows' gradient, so losses and gradients are those of one process up to rounding.
+Every process draws the whole batch, which is a function of (seed, step), and asks about its own rows. Its losses are
+means over all rows with the gradient of its own, so losses and gradients are those of one process up to rounding.
 The reasoner, which does not learn meanwhile, is whole on every process.
 """
 
@@ -100,7 +100,7 @@ def company() -> Company:
 
 
 def launched() -> Company:
-    """As which of how many processes torchrun has started this one, by its environment. ``ConfigError`` for half of it."""
+    """What torchrun's environment says of this process; ``ConfigError`` where it says but half of it."""
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1":
         return Company()
@@ -151,7 +151,7 @@ def spread(model: TwoTowers, here: Company) -> None:
 
 
 def joined(model: TwoTowers) -> TwoTowers:
-    """The same model, whole on this process; a model that was never spread is handed back. Everybody must ask for it."""
+    """The same model, whole on each process; one that was never spread is handed back. Everybody must ask."""
     if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return model
     with torch.device("meta"):
