@@ -119,7 +119,7 @@ def test_one_writes_and_one_reports(done):
 
 
 def test_the_tolerance_would_catch_one_per_cent(done, monkeypatch):
-    """Of every third number: as much as one row counted twice in a hundred. Films that were lived on are met as well."""
+    """Of every third number: as much as one row counted twice in a hundred. Films that were lived on are met, too."""
     root, _ = done
     true, asked, said, lived = Company.mean, itertools.count(), FlowSource._said, []
 

@@ -96,9 +96,7 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     if laid is not None:
         report(f"{len(laid)} pictures of tables as they are laid")
     source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard, laid)
-    if run.stage.compile and here.size > 1:
-        report("layers are not compiled where several processes share them: that takes longer than it saves")
-    elif run.stage.compile:
+    if run.stage.compile:
         compile_layers(model, "generate")
     spread(model, here)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
