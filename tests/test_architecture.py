@@ -40,6 +40,7 @@ EVERYTHING = {
     "cli_plan",
 }
 TOP = {
+    "__main__": {"cli"},
     "plan": {"model", "tokenizers"},
     "doctor": set(),
     "run_kinds": {"training", "model"},

@@ -50,19 +50,20 @@ def train(run: str, /, *settings: str) -> None:
     """Make a model, or go on from one. `armillary train RUN --help` shows every setting of a run, each a flag.
 
     A run that was stopped goes on where it was. Example: armillary train finetune --from pico --data PATH
-    --embodiment FILE.toml --out runs/mine
+    --embodiment FILE.toml --out runs/mine. On N processes: torchrun --nproc-per-node N -m armillary train RUN
 
     Args:
         run: A name from runs.py (a wrong one lists them), or FILE.py:function for a run of your own.
         settings: Flags that change the run's settings.
     """
+    from armillary.run_kinds import start
     from armillary.runs import find_run
 
     chosen = find_run(run)()
     settled = tyro.cli(
         type(chosen), default=chosen, args=settings, prog=f"armillary train {run}", config=(tyro.conf.AvoidSubcommands,)
     )
-    settled.start(report=lambda line: print(line, flush=True))
+    start(settled, report=lambda line: print(line, flush=True))
 
 
 def imagine(

@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from armillary.errors import ConfigError
 from armillary.model import ModelConfig
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.generator import GeneratorRun, train_generator
 from armillary.training.loop import Report, Stage
+from armillary.training.parallel import launched, together
 from armillary.training.reasoner import ReasonerRun, learn_tokenizer, train_reasoner
 from armillary.training.vae import VAERun, train_vae
 
@@ -17,6 +19,37 @@ class Run(Protocol):
     """Settings that know what they are for: ``start`` does the work and writes into their folder."""
 
     def start(self, report: Report = print) -> None: ...
+
+
+@runtime_checkable
+class Shared(Run, Protocol):
+    """A run of many pieces, each made by itself: the i-th of n processes makes every n-th piece, ``share`` (i, n)."""
+
+    @property
+    def share(self) -> tuple[int, int]: ...
+
+
+def start(run: Run, report: Report = print) -> None:
+    """Do a run, together with the other processes that torchrun has started, if it has.
+
+    A generator's weights and batches are spread over all of them, of a ``Shared`` run each does its share. What else
+    there is wants to be alone: ``ConfigError``.
+    """
+    here = launched()
+    if here.size == 1:
+        run.start(report)
+    elif isinstance(run, GeneratorRun):
+        with together():
+            run.start(report if here.leads else lambda line: None)
+    elif isinstance(run, Shared):
+        number, of = run.share
+        mine = replace(run, share=(number + of * here.rank, of * here.size))  # type: ignore[type-var]
+        mine.start(lambda line: report(f"{here.rank + 1} of {here.size}: {line}"))
+    else:
+        raise ConfigError(
+            f"{here.size} processes were started for a {type(run).__name__} run, which is made by one: several can "
+            "share a generator's training and the making of data; start this one without torchrun."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,3 +57,11 @@ def flow_loss(
     error = (velocity.float() - target.float()).square() * weight * hidden[..., None]
     size = (weight > 0).float().sum(dim=(1, 2)).clamp(min=1)
     return (error.sum(dim=(1, 2)) / size).mean()
+
+
+def stretch(whole: Tensor, begins: Tensor, length: int) -> Tensor:
+    """Of every sample ``length`` of its numbers b n ..., each from its own beginning on."""
+    if not begins.any():
+        return whole[:, :length]
+    at = begins[:, None] + torch.arange(length)
+    return whole[torch.arange(len(whole))[:, None], at]

@@ -27,6 +27,7 @@ from armillary.training.held import load_held
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, Windows, load_cache
 from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.parallel import company, joined, spread
 from armillary.training.talk import PLACES
 
 EMBODIMENTS = ("tabletop", "pusht", "umi", "av", "droid")
@@ -66,6 +67,8 @@ class GeneratorRun:
 
 def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
+    here = company()
+    here.check_batch(run.stage.batch)
     torch.manual_seed(run.stage.seed)
     model = load_model(run.origin, dtype=torch.float32)
     if run.sounds:
@@ -93,20 +96,23 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     if laid is not None:
         report(f"{len(laid)} pictures of tables as they are laid")
     source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard, laid)
-    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
-
     if run.stage.compile:
         compile_layers(model, "generate")
+    spread(model, here)
+    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     def losses(step: int) -> Mapping[str, Tensor]:
         return source.losses(np.random.default_rng([run.stage.seed, step]), run.stage.batch)
 
     finished = train_stage(run.stage, run.out, parameters, losses, report)
-    write_checkpoint(
-        run.out / "checkpoint", model, vae=run.vae, words=run.origin / "text_tokenizer",
-        defaults=abilities_of(run), embodiments=_bodies(windows),
-        sound=run.sound_tokenizer or sound_tokenizer_of(run.origin),
-    )  # fmt: skip
+    model = joined(model)
+    if here.leads:
+        write_checkpoint(
+            run.out / "checkpoint", model, vae=run.vae, words=run.origin / "text_tokenizer",
+            defaults=abilities_of(run), embodiments=_bodies(windows),
+            sound=run.sound_tokenizer or sound_tokenizer_of(run.origin),
+        )  # fmt: skip
+    here.wait()
     return finished
 
 

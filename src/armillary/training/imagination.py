@@ -24,11 +24,12 @@ from armillary.prompts import action_prompt
 from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
-from armillary.training.flow import flow_loss, mix, sample_levels
+from armillary.training.flow import flow_loss, mix, sample_levels, stretch
 from armillary.training.heard import GIVEN, TO_FILM, Heard, HeardConfig
 from armillary.training.held import HELD, Held, HeldConfig
 from armillary.training.latents import ANY_TASK, FRAMES, Windows
 from armillary.training.painting import Laid
+from armillary.training.parallel import company, rows_of
 
 PICTURES = 4  # as many pictures as this cost no more than one film
 ONWARDS = 3  # latent frames after which the next one is said
@@ -126,7 +127,7 @@ class FlowSource:
         stills: Windows | None = None, held: Held | None = None, heard: Heard | None = None,
         laid: Windows | None = None,
     ) -> None:  # fmt: skip
-        self._model, self._config, self._heard = model, config, heard
+        self._model, self._config, self._heard, self._here = model, config, heard, company()
         self.shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
         self._laid = laid and (Laid.among(laid), Pool(laid, config))
@@ -210,13 +211,15 @@ class FlowSource:
         """The film of an exercise as the model says it is, in one step from noise: b n d."""
         segments, _, _ = exercise.made(rng)
         velocity = self._velocity(exercise.prompts, segments, exercise.fps)[1]
-        film = segments[1]  # after the episode's first frame
-        return film.tokens - film.level[..., None] * velocity.float()
+        film, own = segments[1], self._here.rows(len(exercise.rows))  # after the episode's first frame
+        film.tokens[own] -= film.level[own][..., None] * velocity.float()  # other rows stay noise: nobody asks here
+        return film.tokens
 
     def _velocity(self, prompts: Sequence[str], segments: list[Segment], fps: Tensor) -> list[Tensor]:
-        ids = [self._ids(prompt) for prompt in prompts]
+        own = self._here.rows(len(prompts))
+        ids = [self._ids(prompt) for prompt in prompts[own]]
         self.shelf.read_ahead(ids)
-        return self._model.velocity(self.shelf.batch(ids), segments, fps=fps)
+        return self._model.velocity(self.shelf.batch(ids), [rows_of(part, own) for part in segments], fps=fps[own])
 
     def _told(self, pool: Pool, rng: np.random.Generator, samples: int, mode: str) -> dict[str, Tensor]:
         windows, config = pool.windows, self._config
@@ -304,14 +307,18 @@ class FlowSource:
 
     def _marked(self, exercise: "Exercise", rng: torch.Generator) -> dict[str, Tensor]:
         """Ask the model and mark what it says; where it is listened to, a second time with exchanged prompts."""
-        config, prompts = self._config, exercise.prompts
+        config, prompts, here = self._config, exercise.prompts, self._here
         segments, targets, weights = exercise.made(rng)
+        own = here.rows(len(prompts))
 
         def errors(prompts: Sequence[str]) -> dict[str, Tensor]:
             said = self._velocity(prompts, segments, exercise.fps)
             # the film's loss comes after its control's, which is 0
             marks = zip(segments, said, targets, weights, strict=True)
-            return {part.modality: flow_loss(one, true, part.level > 0, weight) for part, one, true, weight in marks}
+            return {
+                part.modality: here.mean(flow_loss(one, true[own], part.level[own] > 0, weight[own]), len(prompts))
+                for part, one, true, weight in marks
+            }
 
         losses = errors(prompts)
         loss = config.video_weight * losses["video"]
@@ -357,13 +364,13 @@ class Exercise:
         pool, windows, rows, level = self.pool, self.pool.windows, self.rows, self.video_level
         grid = (level.shape[1] // pool.cells, *pool.plane)
         begins = torch.zeros(len(rows), dtype=torch.long) if self.begins is None else self.begins
-        video = _part(windows.video[rows], begins * pool.cells, level.shape[1]).float()
+        video = stretch(windows.video[rows], begins * pool.cells, level.shape[1]).float()
         noise = torch.randn(video.shape, generator=rng)
         seen = video if self.lived is None else torch.cat([self.lived, video[:, self.lived.shape[1] :]], dim=1)
         places = torch.stack([video_positions(grid, fps=float(f)) for f in self.fps])
         segments = [Segment(modality="video", tokens=mix(seen, noise, level), positions=places, level=level)]
         targets = [noise - video]
-        counts = _part(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None]
+        counts = stretch(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None]
         weights = [counts * self.film_weight[:, None, None]]
         if self.control is not None:
             given = self.control.float()
@@ -377,21 +384,13 @@ class Exercise:
         if self.action_level is None:
             return segments, targets, weights
         level = self.action_level
-        actions = _part(windows.actions[rows], begins * 4, level.shape[1])
+        actions = stretch(windows.actions[rows], begins * 4, level.shape[1])
         channels = (torch.arange(64) < torch.tensor(windows.width[rows])[:, None]).float()[:, None]
         noise = torch.randn(actions.shape, generator=rng) * channels
         places = torch.stack([action_positions(level.shape[1], fps=float(f)) for f in self.fps])
         segments.append(Segment(modality="action", tokens=mix(actions, noise, level), positions=places, level=level,
                                 domain=torch.tensor(windows.domain[rows])))  # fmt: skip
         return segments, [*targets, noise - actions], [*weights, channels.expand(actions.shape)]
-
-
-def _part(whole: Tensor, begins: Tensor, length: int) -> Tensor:
-    """Of every sample ``length`` of its numbers b n ..., each from its own beginning on."""
-    if not begins.any():
-        return whole[:, :length]
-    at = begins[:, None] + torch.arange(length)
-    return whole[torch.arange(len(whole))[:, None], at]
 
 
 def _still_prompt(prompt: str) -> str:

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 from armillary.errors import CheckpointError, ConfigError
 from armillary.model.arithmetic import fast_dtype
 from armillary.training.muon import Muon
+from armillary.training.parallel import company, gathered, own_part, part_like
 
 Losses = Callable[[int], Mapping[str, Tensor]]  # of a step; "loss" is what is learnt from
 Report = Callable[[str], None]
@@ -81,27 +82,29 @@ class Keeper:
     def follow(self, decay: float, step: int) -> None:
         """Move the average a little towards the weights; faster in the beginning."""
         share = 1 - min(decay, (1 + step) / (10 + step))
+        averages, weights = ([own_part(x) for x in which.values()] for which in (self.average, self.parameters))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], share)
+            torch._foreach_lerp_(averages, weights, share)
 
     def save(self, folder: Path, step: int, stage: Stage) -> None:
-        """Write the state; the folder appears whole or not at all."""
-        tensors = {f"weights/{name}": p.detach().contiguous() for name, p in self.parameters.items()}
-        tensors |= {f"average/{name}": p.contiguous() for name, p in self.average.items()}
+        """Write the state, the first process alone; the folder appears whole or not at all."""
+        tensors: dict[str, Tensor] = {}
+        leads = company().leads
+        for name, part in self._parts():
+            whole = gathered(part).contiguous()
+            if leads:
+                tensors[name] = whole
+        if leads:
+            _keep(tensors, folder, step, stage)
+
+    def _parts(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything that a state holds, under its name; of what is spread over several processes, one's own part."""
+        yield from ((f"weights/{name}", parameter) for name, parameter in self.parameters.items())
+        yield from ((f"average/{name}", average) for name, average in self.average.items())
         for name, parameter in self.parameters.items():
             for optimizer in self.optimizers:
                 for key, value in optimizer.state.get(parameter, {}).items():
-                    tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value).contiguous()
-        draft, old = folder.with_name(folder.name + ".draft"), folder.with_name(folder.name + ".old")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        save_file(tensors, draft / "state.safetensors")
-        (draft / "state.json").write_text(json.dumps({"step": step, "stage": asdict(stage)}))
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(draft, folder)
-        shutil.rmtree(old, ignore_errors=True)
+                    yield f"optimizer/{name}/{key}", torch.as_tensor(value)
 
     def load(self, folder: Path) -> int:
         """Take the state back; returns the next step. ``CheckpointError`` if it belongs to another model."""
@@ -111,10 +114,10 @@ class Keeper:
             raise CheckpointError(f"{folder} keeps another model's state: start in a new folder, or delete it.")
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[f"weights/{name}"])
-                self.average[name].copy_(tensors[f"average/{name}"])
-                kept = {key.rsplit("/", 1)[1]: value for key, value in tensors.items()
-                        if key.startswith(f"optimizer/{name}/")}  # fmt: skip
+                for mine, kind in ((parameter, "weights"), (self.average[name], "average")):
+                    own_part(mine).copy_(own_part(part_like(tensors[f"{kind}/{name}"], mine)))
+                kept = {key.rsplit("/", 1)[1]: part_like(value, parameter) if value.ndim else value
+                        for key, value in tensors.items() if key.startswith(f"optimizer/{name}/")}  # fmt: skip
                 for optimizer in self.optimizers:
                     if kept and any(parameter is own for group in optimizer.param_groups for own in group["params"]):
                         optimizer.state[parameter] = kept  # type: ignore[assignment]
@@ -124,7 +127,20 @@ class Keeper:
         """Put the averaged weights into the model."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(self.average[name])
+                own_part(parameter).copy_(own_part(self.average[name]))
+
+
+def _keep(tensors: dict[str, Tensor], folder: Path, step: int, stage: Stage) -> None:
+    draft, old = folder.with_name(folder.name + ".draft"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    save_file(tensors, draft / "state.safetensors")
+    (draft / "state.json").write_text(json.dumps({"step": step, "stage": asdict(stage)}))
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(draft, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def train_stage(
@@ -133,16 +149,21 @@ def train_stage(
     """Train until the steps are done (True) or the minutes are over (False, state kept). Goes on where it stopped.
 
     ``losses(step)`` returns means still attached to the graph. At the end the model holds the averaged weights.
+    Of several processes (``parallel.py``) the first reads the clock, writes and reports; all of them learn.
     """
     torch.set_num_threads(stage.threads)
-    folder.mkdir(parents=True, exist_ok=True)
+    here = company()
     named = dict(parameters)
     optimizers = _optimizers(stage, named)
     keeper = Keeper(named, optimizers)
-    state = kept_state(folder)
+    state = folder / "state"
+    if here.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1))
+        kept_state(folder)
+    here.wait()
     first = keeper.load(state) if state.exists() else 0
     began = saved = time.monotonic()
-    (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1))
     heard: dict[str, list[float]] = {}
     window = time.monotonic()
     for step in range(first, stage.steps):
@@ -153,14 +174,14 @@ def train_stage(
         if (step + 1) % stage.log_every == 0:
             means = {name: sum(values) / len(values) for name, values in heard.items()}
             speed = stage.log_every * stage.batch / (time.monotonic() - window)
-            _write(
-                folder, {"step": step + 1, **means, "rate": stage.rate_at(step), "samples_per_second": speed}, report
-            )
+            line = {"step": step + 1, **means, "rate": stage.rate_at(step), "samples_per_second": speed}
+            if here.leads:
+                _write(folder, line, report)
             heard, window = {}, time.monotonic()
-        if time.monotonic() - saved > stage.save_seconds:
+        if here.leader_says(time.monotonic() - saved > stage.save_seconds):
             keeper.save(state, step + 1, stage)
             saved = time.monotonic()
-        if time.monotonic() - began > stage.minutes * 60 and step + 1 < stage.steps:
+        if here.leader_says(time.monotonic() - began > stage.minutes * 60) and step + 1 < stage.steps:
             keeper.save(state, step + 1, stage)
             keeper.use_average()
             return False
@@ -205,7 +226,7 @@ def learn(
     for parameter in parameters:
         parameter.grad = None
     values["loss"].backward()
-    norm = clip_grad_norm_(parameters, stage.max_grad_norm)
+    norm = gathered(clip_grad_norm_(parameters, stage.max_grad_norm))
 
     for optimizer in optimizers:
         for group in optimizer.param_groups:

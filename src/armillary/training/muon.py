@@ -4,7 +4,8 @@
 
 A gradient of a convolution has a few strong directions and many weak ones; making them equally strong learns small
 convolutional networks in fewer steps. The step is scaled to the size AdamW's would have, so one learning
-rate serves both. Source: Jordan et al. 2024; the scale is that of Liu et al. 2025 (arXiv 2502.16982).
+rate serves both. Where parts of a matrix lie on several processes, its direction is gathered and each keeps its part
+of the step. Source: Jordan et al. 2024; the scale is that of Liu et al. 2025 (arXiv 2502.16982).
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from armillary.model.arithmetic import fast_dtype
+from armillary.training.parallel import gathered, own_part, part_like
 
 _ROUNDS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -49,14 +51,15 @@ class Muon(torch.optim.Optimizer):
             if "average" not in self.state[part]:
                 self.state[part]["average"] = torch.zeros_like(part)
             average = self.state[part]["average"]
-            average.lerp_(part.grad, 1.0 - group["momentum"])
             assert part.grad is not None
-            directions.append(part.grad.lerp(average, group["momentum"]).flatten(1))
+            own_part(average).lerp_(own_part(part.grad), 1.0 - group["momentum"])
+            directions.append(gathered(part.grad.lerp(average, group["momentum"])).flatten(1))
         updates = orthogonal(torch.stack(directions))
         size = group["lr"] * 0.2 * max(updates.shape[1:]) ** 0.5
         for part, update in zip(parts, updates, strict=True):
-            part.mul_(1.0 - group["weight_decay"] * group["lr"])
-            part.sub_(update.view_as(part), alpha=size)
+            here = own_part(part)
+            here.mul_(1.0 - group["weight_decay"] * group["lr"])
+            here.sub_(own_part(part_like(update.view(part.shape), part)), alpha=size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
