@@ -73,7 +73,10 @@ class Normaliser:
 
 @dataclass(frozen=True, kw_only=True)
 class Embodiment:
-    """A body with its action spec. Action i leads from frame i to frame i+1, ``rate_hz`` of them a second."""
+    """A body with its action spec. Action i leads from frame i to frame i+1, ``rate_hz`` of them a second.
+
+    ``stands_for``, ``seen_from``: whose absolute actions these are, less which of its states (``steps.py``).
+    """
 
     name: str
     about: str
@@ -85,6 +88,8 @@ class Embodiment:
     normaliser: Normaliser
     gripper: Gripper | None = None
     cameras: tuple[Camera, ...] = ()
+    stands_for: str = ""
+    seen_from: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= MODEL_CHANNELS:
@@ -256,7 +261,7 @@ def save_embodiments(folder: Path, embodiments: Sequence[Embodiment]) -> None:
 
 def check_same_meaning(one: Embodiment, other: Embodiment) -> None:
     """Raise ``RequestError`` if two embodiments of one name differ in what the model would see."""
-    for field in ("domain", "domain_id", "rate_hz", "rotation", "channels", "gripper", "normaliser"):
+    for field in ("domain", "domain_id", "rate_hz", "rotation", "channels", "gripper", "normaliser", "seen_from"):
         ours, theirs = one.to_dict()[field], other.to_dict()[field]
         if ours != theirs:
             raise RequestError(

@@ -46,8 +46,8 @@ class Taught:
 
 TAUGHT: Mapping[str, Taught] = {
     "physics": Taught(controllers=("still",), embodiment="camera_pose", camera="main", clips=2, windows=4),
-    "pusht": Taught(controllers=("expert", "expert", "clumsy", "expert", "random"), embodiment="pusht", camera="top",
-                    clips=4, windows=12, stills=40),
+    "pusht": Taught(controllers=("expert", "expert", "clumsy", "expert", "random"), embodiment="pusht_steps",
+                    camera="top", clips=4, windows=12, stills=40),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 from tiny import Identity, small_checkpoint
 
 import armillary
+from armillary.embodiments import load_embodiment, save_embodiments
 from armillary.evaluation import elsewhere, pushing
 from armillary.evaluation.gallery import gather
 from armillary.evaluation.paired import paired
@@ -104,6 +105,19 @@ def test_clips_are_of_two_experts_to_a_clumsy_one_a_few_of_each_life_and_kept(bo
     assert all((clip.moved == "T") == (clip.start % 32 == 0) for clip in found)
     next(elsewhere.moving(tmp_path, "pusht", 1_000_000))
     assert len(boards) == 3
+
+
+def test_a_checkpoint_that_knows_steps_is_asked_in_steps(boards, tmp_path):
+    save_embodiments(tmp_path, [load_embodiment(name) for name in ("pusht", "pusht_steps")])
+    bench = bench_of(tmp_path, knows=False)
+    elsewhere.forward("pusht", bench)
+    elsewhere.drift_pusht(replace(bench, plan=replace(PLAN, clips=1)))
+    assert {request["embodiment"] for request in bench.omni.asked} == {"pusht_steps"}
+    assert np.median(np.abs(np.concatenate([request["actions"] for request in bench.omni.asked]))) < 20
+    life = elsewhere.pusht_life(tmp_path, "expert", 7, load_embodiment("pusht_steps"))
+    np.testing.assert_allclose(elsewhere.disc_after(life, 0), [[8.0, 0.0]] * 16)
+    places = elsewhere.pusht_life(tmp_path, "expert", 7)
+    np.testing.assert_allclose(elsewhere.disc_after(places, 0)[:2], [[28.0, 40.0], [36.0, 40.0]])
 
 
 def test_targets_read_off_are_marked_beside_the_place_of_the_disc(boards, tmp_path):

@@ -80,10 +80,14 @@ def test_widths_and_slots_are_the_published_ones():
     assert slots["droid"] == ("droid_lerobot", 8)
     assert slots["av"] == ("av", 1)
     assert slots["camera_pose"] == ("camera_pose", 2)
-    own = {"metaworld": ("metaworld", 24), "highway": ("highway", 25)}  # of ids that nobody has published
+    own = {
+        "metaworld": ("metaworld", 24),
+        "highway": ("highway", 25),
+        "pusht_steps": ("pusht_steps", 26),
+    }  # of ids that nobody has published
     assert {name: slots[name] for name in own} == own
     published = {"tabletop": 10, "umi": 10, "pusht": 2, "droid": 10, "av": 9, "camera_pose": 9}
-    assert widths == published | {"metaworld": 4, "highway": 2}
+    assert widths == published | {"metaworld": 4, "highway": 2, "pusht_steps": 2}
 
 
 def test_droid_maps_the_published_quantiles_to_one():

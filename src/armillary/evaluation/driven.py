@@ -21,6 +21,7 @@ from armillary.closed_loop.drive import Planner, drive_together
 from armillary.closed_loop.imagined import Doubt, Imagined
 from armillary.closed_loop.policies import Chunks
 from armillary.closed_loop.remote import Remote
+from armillary.embodiments import Embodiment, load_embodiments
 from armillary.errors import ConfigError, RequestError
 from armillary.evaluation.bootstrap import mean
 from armillary.evaluation.success import judge_tabletop
@@ -28,6 +29,8 @@ from armillary.media import write_video, write_whole
 from armillary.records import Array, World, WorldSpec
 from armillary.sampling.defaults import EXECUTE
 from armillary.sampling.omni import Omni, load
+from armillary.sampling.parts import find_checkpoint
+from armillary.steps import acting_in, body_in
 from armillary.worlds import make_world
 from armillary.worlds.catalogue import ENTRIES, found
 
@@ -136,7 +139,14 @@ def _planner(plan: Driven) -> Iterator[Planner]:
         with Remote(plan.policy, camera=camera, execute=plan.execute or EXECUTE) as remote:
             yield remote
         return
-    yield Chunks(omni=load(plan.policy), embodiment=spec.embodiment, camera=camera, execute=plan.execute)
+    body = body_in(spec.embodiment, _bodies(plan))
+    name = spec.embodiment if body is None else body.name
+    yield Chunks(omni=load(plan.policy), embodiment=name, camera=camera, execute=plan.execute)
+
+
+def _bodies(plan: Driven) -> dict[str, Embodiment]:
+    """Those of the policy's checkpoint; none where it runs elsewhere."""
+    return {} if plan.policy.startswith(("ws://", "wss://")) else load_embodiments(find_checkpoint(plan.policy))
 
 
 def _spec(world: str) -> WorldSpec:
@@ -170,7 +180,7 @@ def _lived(plan: Driven, planner: Planner, dreams: Omni | None, seeds: Sequence[
 
 
 def _world(plan: Driven, dreams: Omni | None) -> World:
-    world = make_world(plan.world)
+    world = acting_in(make_world(plan.world), _bodies(plan))
     if dreams is None:
         return world
     doubt = None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from armillary.closed_loop.drive import drive
+from armillary.embodiments import Embodiment
 from armillary.evaluation.bootstrap import Figure, mean
 from armillary.evaluation.drift import FRAMES as LONG
 from armillary.evaluation.drift import KINDS, drift_figures, measure_drift
@@ -33,8 +34,9 @@ from armillary.evaluation.dynamics import (
 )
 from armillary.evaluation.held_out import FRAMES, HELD_OUT, MOVED_SHARE, HeldClip, kept
 from armillary.evaluation.other_worlds import fingerprint
-from armillary.evaluation.pushing import SPECS, UNSEEN, Resting, policy_pusht, unknown_body
+from armillary.evaluation.pushing import SPECS, UNSEEN, Resting, body_of, policy_pusht, unknown_body
 from armillary.records import Array, Episode
+from armillary.steps import in_steps
 from armillary.worlds import pusht
 from armillary.worlds.labels import project
 from armillary.worlds.physics import STILL, Physics
@@ -60,10 +62,10 @@ class Aimed(InverseScore):
 def forward(world: str, bench: "Bench") -> "Result":
     """The section ``forward-dynamics-WORLD``: ``pusht`` or ``physics``."""
     count, acted = bench.plan.clips, world == "pusht"
-    found = moving(lives_folder(bench.folder, world), world, bench.plan.seed)
+    body, told = body_of(bench, world), bench.told(f"forward dynamics, {world}", count)
+    found = moving(lives_folder(bench.folder, world), world, bench.plan.seed, body)
     clips = bench.first(f"moving clips of {world}", count, found)
-    body, told = SPECS[world].embodiment, bench.told(f"forward dynamics, {world}", count)
-    scores = measure_forward(bench.omni, clips, embodiment=body, shuffled=acted, on_done=told)
+    scores = measure_forward(bench.omni, clips, embodiment=body.name, shuffled=acted, on_done=told)
     if acted:
         return scores, pusht_figures(scores), [
             f"Clips: {FRAMES} frames of PushT, two expert lives to each clumsy one, at most {WINDOWS} of a life; the "
@@ -80,7 +82,8 @@ def forward(world: str, bench: "Bench") -> "Result":
 def drift_pusht(bench: "Bench") -> "Result":
     """The section ``drift-pusht``."""
     count = bench.plan.clips
-    lives = bench.first("long lives of PushT", count, long_pushes(bench.folder, bench.held.seed_of("drift", 0)))
+    found = long_pushes(bench.folder, bench.held.seed_of("drift", 0), body_of(bench, "pusht"))
+    lives = bench.first("long lives of PushT", count, found)
     scores = measure_drift(bench.omni, lives, on_done=bench.told("drift in PushT", count))
     return scores, drift_figures(scores), [
         f"The first {LONG} frames of lives of PushT, two of the expert to a clumsy and a random one; those in which "
@@ -91,15 +94,15 @@ def drift_pusht(bench: "Bench") -> "Result":
 
 def inverse_pusht(bench: "Bench") -> "Result":
     """The section ``inverse-dynamics-pusht``."""
-    share = -(-bench.plan.clips // len(pusht.KINDS))
+    share, body = -(-bench.plan.clips // len(pusht.KINDS)), body_of(bench, "pusht")
     clips, lives = [], []
     for kind in pusht.KINDS:
         for number in range(share):
-            life = pusht_life(lives_folder(bench.folder, "pusht"), kind, bench.held.seed_of(kind, number))
+            life = pusht_life(lives_folder(bench.folder, "pusht"), kind, bench.held.seed_of(kind, number), body)
             lives.append(life)
             clips.append(drawn_clip(life))
             bench.tell("lives of PushT", len(clips), share * len(pusht.KINDS))
-    read = measure_inverse(bench.omni, clips, embodiment="pusht", on_done=bench.told("targets read off", len(clips)))
+    read = measure_inverse(bench.omni, clips, embodiment=body.name, on_done=bench.told("targets read off", len(clips)))
     scores = [Aimed(**asdict(score), disc_steps=rounded(disc_after(life, score.start)))
               for score, life in zip(read, lives, strict=True)]  # fmt: skip
     return scores, aimed_figures(scores), [
@@ -137,16 +140,19 @@ def clip_again(bench: "Bench", section: str, score: ForwardScore | InverseScore)
     world = section.rpartition("-")[2]
     folder = lives_folder(bench.folder, world)
     if world == "pusht":
-        return pusht_clip(pusht_life(folder, score.kind, score.seed), score.start)
+        return pusht_clip(pusht_life(folder, score.kind, score.seed, body_of(bench, world)), score.start)
     return physics_clip(physics_life(folder, score.seed), score.start)
 
 
-def moving(folder: Path, world: str, seed: int) -> Iterator[HeldClip]:
-    """Clips in which something moves, of lives kept in ``folder``, without end; ``seed``: the first life's."""
+def moving(folder: Path, world: str, seed: int, body: Embodiment | None = None) -> Iterator[HeldClip]:
+    """Clips in which something moves, of lives kept in ``folder``, without end; ``seed``: the first life's.
+
+    ``body``: whose actions those of PushT are to be.
+    """
     for number in numbers():
         if world == "pusht":
             kind = TURN[number % len(TURN)]
-            yield from moving_pushes(pusht_life(folder, kind, seed + number))
+            yield from moving_pushes(pusht_life(folder, kind, seed + number, body))
         else:
             life = physics_life(folder, seed + number)
             starts = [i for i in range(len(life.actions) + 2 - FRAMES) if physics_clip(life, i).moved]
@@ -154,23 +160,24 @@ def moving(folder: Path, world: str, seed: int) -> Iterator[HeldClip]:
                 yield physics_clip(life, int(np.random.default_rng([life.seed, 53]).choice(starts)))
 
 
-def pusht_life(folder: Path, kind: str, seed: int) -> Episode:
-    """One life of PushT of at most ``STEPS`` steps, kept in ``folder``."""
-    return kept(folder / f"{kind}_{seed:07d}_of_{STEPS}.npz",
+def pusht_life(folder: Path, kind: str, seed: int, body: Embodiment | None = None) -> Episode:
+    """One life of PushT of at most ``STEPS`` steps, kept in ``folder``; its actions are those of ``body``."""
+    life = kept(folder / f"{kind}_{seed:07d}_of_{STEPS}.npz",
                 lambda: replace(record_pusht(seed, kind, max_steps=STEPS), events=()))  # fmt: skip
+    return life if body is None else in_steps(life, body)
 
 
-def long_pushes(folder: Path, seed: int) -> Iterator[Episode]:
+def long_pushes(folder: Path, seed: int, body: Embodiment | None = None) -> Iterator[Episode]:
     """Lives of PushT that are so long, of seeds from there on, two of the expert to a clumsy and a random one."""
     for number in numbers():
-        life = long_push(folder, KINDS[number % len(KINDS)], seed + number)
+        life = long_push(folder, KINDS[number % len(KINDS)], seed + number, body)
         if len(life.actions) == LONG - 1:
             yield life
 
 
-def long_push(folder: Path, kind: str, seed: int) -> Episode:
+def long_push(folder: Path, kind: str, seed: int, body: Embodiment | None = None) -> Episode:
     """The first ``LONG`` frames of a life of PushT, fewer where it ends before; kept in a measurement's folder."""
-    life = pusht_life(lives_folder(folder, "pusht"), kind, seed)
+    life = pusht_life(lives_folder(folder, "pusht"), kind, seed, body)
     films = {camera: film[:LONG] for camera, film in life.frames.items()}
     return replace(life, frames=films, actions=life.actions[: LONG - 1])
 
@@ -197,8 +204,9 @@ def drawn_clip(life: Episode) -> HeldClip:
 
 
 def disc_after(life: Episode, start: int) -> Array:
-    """Where the disc is a step after each action of the window, t 2."""
-    return np.asarray(life.states["disc"][start + 1 : start + FRAMES])
+    """Where the disc is a step after each action of the window, t 2: told as the life's actions are."""
+    disc = np.asarray(life.states["disc"][start : start + FRAMES])
+    return disc[1:] if life.embodiment == SPECS["pusht"].embodiment else np.diff(disc, axis=0)
 
 
 def physics_life(folder: Path, seed: int) -> Episode:

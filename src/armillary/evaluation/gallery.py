@@ -28,6 +28,7 @@ from armillary.evaluation.held_out import CAMERA, HeldClip, clip_at, long_life, 
 from armillary.evaluation.looks import LOOKS, LookScore, relived
 from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Section
 from armillary.evaluation.paired import HEADS, Pair, cells_of
+from armillary.evaluation.pushing import body_of
 from armillary.evaluation.report import ROWS, said, span, worded
 from armillary.evaluation.samples import samples_of
 from armillary.evaluation.suite import OTHERS, Bench
@@ -193,7 +194,7 @@ def picked(marks: Sequence[float]) -> dict[str, int]:
 
 def _forward(bench: Bench, scores: Sequence[ForwardScore], *, elsewhere: str = "") -> Parts:
     """``elsewhere``: the section's name where it is not about the tabletop."""
-    body = SPECS[elsewhere.rpartition("-")[2]].embodiment if elsewhere else EMBODIMENT
+    body = body_of(bench, elsewhere.rpartition("-")[2]).name if elsewhere else EMBODIMENT
     films = []
     for place, i in picked([score.psnr - score.psnr_still for score in scores]).items():
         score = scores[i]
@@ -214,7 +215,7 @@ def _drift(bench: Bench, scores: Sequence[DriftScore], *, pushed: bool = False) 
     for place, i in picked(gains.tolist()).items():
         score = scores[i]
         life = (
-            long_push(bench.folder, score.kind, score.seed) if pushed
+            long_push(bench.folder, score.kind, score.seed, body_of(bench, "pusht")) if pushed
             else long_life(bench.episodes, score.kind, score.seed, frames=LONG)
         )  # fmt: skip
         (film,) = chained(bench.omni, [life], [life.actions], seed=i)

@@ -15,9 +15,10 @@ import numpy as np
 
 from armillary.closed_loop.drive import Planner, drive, drive_together
 from armillary.closed_loop.policies import Chunks
-from armillary.embodiments import load_embodiments
+from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
 from armillary.evaluation.bootstrap import Figure, difference, mean
-from armillary.records import Array, Moment, Policy, WorldSpec
+from armillary.records import Array, Moment, Policy, World, WorldSpec
+from armillary.steps import Stepped, body_in
 from armillary.worlds import physics, pusht
 from armillary.worlds.pusht import PushT, pusht_controller
 
@@ -47,8 +48,9 @@ def policy_pusht(bench: "Bench") -> "Result":
     """The section ``policy-pusht``."""
     count, spec = bench.plan.episodes, SPECS["pusht"]
     seeds = [bench.held.seed_of("policy", i) for i in range(count)]
-    planner = Chunks(omni=bench.omni, embodiment=spec.embodiment, camera=spec.cameras[0])
-    lives = pushed_by_model(planner, seeds, max_steps=spec.max_steps, on_done=bench.told("policy in PushT", count))
+    body, told = body_of(bench, "pusht"), bench.told("policy in PushT", count)
+    planner = Chunks(omni=bench.omni, embodiment=body.name, camera=spec.cameras[0])
+    lives = pushed_by_model(planner, seeds, max_steps=spec.max_steps, body=body, on_done=told)
     wanderer, told = partial(pusht_controller, CHANCE), bench.told("random in PushT", count)
     lives += pushed_by(CHANCE, wanderer, seeds, max_steps=spec.max_steps, on_done=told)
     lives += pushed_by(NOBODY, lambda seed: Resting(), seeds, max_steps=RESTING)
@@ -59,11 +61,17 @@ def policy_pusht(bench: "Bench") -> "Result":
     ]  # fmt: skip
 
 
+def body_of(bench: "Bench", world: str) -> Embodiment:
+    """The body by which a checkpoint acts in that world; the world's own where it names none."""
+    body = SPECS[world].embodiment
+    return body_in(body, load_embodiments(bench.omni.parts.folder)) or load_embodiment(body)
+
+
 def unknown_body(bench: "Bench", world: str) -> str:
     """Why a checkpoint cannot be measured in that world: it was trained with other bodies; empty if it can."""
     body, folder = SPECS[world].embodiment, bench.omni.parts.folder
     inside = load_embodiments(folder)
-    if not inside or body in inside:
+    if not inside or body_in(body, inside):
         return ""
     return f"Not measured: {folder.name} was not trained with the body {body}, it knows {', '.join(sorted(inside))}."
 
@@ -84,15 +92,17 @@ class Resting:
 
 
 def pushed_by_model(
-    planner: Planner, seeds: Sequence[int], *, max_steps: int,
+    planner: Planner, seeds: Sequence[int], *, max_steps: int, body: Embodiment | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Pushed]:  # fmt: skip
-    """Let the planner push on the board of every seed, many boards side by side."""
+    """Let the planner push on the board of every seed, many boards side by side, with actions of ``body``."""
     lives: list[Pushed] = []
     for first in range(0, len(seeds), TOGETHER):
         batch = seeds[first : first + TOGETHER]
         with ExitStack() as stack:
-            boards = [stack.enter_context(closing(PushT())) for _ in batch]
+            boards: list[World] = [stack.enter_context(closing(PushT())) for _ in batch]
+            if body is not None and body.seen_from:
+                boards = [Stepped(board, body) for board in boards]
             covered: list[list[float]] = [[] for _ in batch]
             success = [False] * len(batch)
             for i, moment in drive_together(boards, planner, seeds=batch, max_steps=max_steps):

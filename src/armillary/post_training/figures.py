@@ -23,6 +23,7 @@ from armillary.post_training.recordings import HeldClip, told
 from armillary.records import Array
 from armillary.sampling.omni import Omni
 from armillary.sampling.pictures import to_numbers, to_pixels
+from armillary.steps import acting_in
 from armillary.worlds import make_world
 
 Floats = NDArray[np.float64]
@@ -138,7 +139,7 @@ def drive_figures(
     omni: Omni, body: Embodiment, world: str, camera: str, *, lives: int, steps: int | None = None
 ) -> dict[str, Figure]:
     """Success and best reward of the policy in a world of ``armillary.worlds``, mean of ``lives`` seeds."""
-    worlds = [make_world(world) for _ in range(lives)]
+    worlds = [acting_in(make_world(world), {body.name: body}) for _ in range(lives)]
     planner = Chunks(omni=omni, embodiment=body.name, steps=steps, camera=camera)
     best, done = np.full(lives, -np.inf), np.zeros(lives)
     try:

@@ -25,6 +25,7 @@ from armillary.embodiments import Embodiment
 from armillary.errors import DataError
 from armillary.records import Array, Episode
 from armillary.sampling.pictures import fit_film
+from armillary.steps import in_steps
 from armillary.training.latents import ANY_TASK, FRAMES, PICTURE
 
 UNIT = 32  # pixels: both sides of a picture are multiples of it
@@ -62,7 +63,8 @@ def open_recordings(
     ``DataError`` for a folder that is neither, a camera that is not there, or actions that are not the body's.
     """
     found = []
-    for episode in _episodes(path, body, camera, size):
+    for recorded in _episodes(path, body.stands_for or body.name, camera, size):
+        episode = in_steps(recorded, body)
         name = _chosen(episode.frames, camera)
         frames = episode.frames[name]
         wanted = fitting_size(*frames.shape[1:3]) if size is None else size
@@ -74,12 +76,12 @@ def open_recordings(
     return found
 
 
-def _episodes(path: Path, body: Embodiment, camera: str, size: tuple[int, int] | None) -> Iterator[Episode]:
+def _episodes(path: Path, body: str, camera: str, size: tuple[int, int] | None) -> Iterator[Episode]:
     if not (path / "meta/info.json").is_file():
         if not path.exists():
             raise DataError(f"there is no folder {str(path)!r}: give a data set, or a folder of raw episodes.")
         raw = path.is_dir() and any(path.glob("episode_*.npz"))
-        yield from map(load_raw, raw_files(path)) if raw else episodes_of(path, embodiment=body.name)
+        yield from map(load_raw, raw_files(path)) if raw else episodes_of(path, embodiment=body)
         return
     reader = open_reader(path)
     key = _chosen({key.split(".")[-1]: key for key in reader.playable}, camera)
@@ -89,7 +91,7 @@ def _episodes(path: Path, body: Embodiment, camera: str, size: tuple[int, int] |
         for row in reader.episodes:
             yield droid_episode(reader, index=row.index, camera=key, size=smaller)
     else:
-        yield from read_episodes(path, embodiment=body.name, size=smaller)
+        yield from read_episodes(path, embodiment=body, size=smaller)
 
 
 def covering(shape: Sequence[int], size: tuple[int, int] | None) -> tuple[int, int]:

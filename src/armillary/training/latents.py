@@ -30,6 +30,7 @@ from armillary.errors import DataError
 from armillary.model import patchify
 from armillary.prompts import action_prompt, placed_caption, video_prompt
 from armillary.records import Episode
+from armillary.steps import in_steps
 from armillary.tokenizers.video import SPACE, TIER, VideoVAE, near_canvas, on_canvas
 
 FRAMES, STRIDE, PICTURE = 17, 4, (128, 128)
@@ -108,7 +109,7 @@ def windows_of(
     ``canvas``: whether clips are encoded on it, as sampling does it where there are actions.
     """
     detour = int(episode.recipe.get("detour", 0))
-    expert = _acts_well(episode)
+    episode, expert = in_steps(episode, embodiment), _acts_well(episode)
     starts = window_starts(episode, offset=detour % STRIDE)
     if len(starts) > most:
         starts = [starts[i] for i in np.linspace(0, len(starts) - 1, most).round().astype(int)]
@@ -140,6 +141,7 @@ def stills_of(
     that follow (at least eight, the last one repeated); and a still once for each of its plans.
     """
     shown, follow, told = [], [], []
+    episodes = [in_steps(episode, embodiment) for episode in episodes]
     for episode in episodes:
         acting = _acting(episode, most)
         for s in sorted({0, *acting}):
