@@ -175,7 +175,7 @@ def pico_worlds_lesson() -> Run:
     )
     return Generator(
         origin=Path("runs/pico/generator/checkpoint"), fresh=False, cache=BASE / "cache/pusht",
-        vae=BASE / "decoder/vae", out=BASE / "lesson", stage=stage, flow=flow,
+        vae=BASE / "decoder/vae", out=BASE / "lesson", stage=stage, flow=flow, like={"pusht_steps": "tabletop"},
     )  # fmt: skip
 
 

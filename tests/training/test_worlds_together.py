@@ -15,6 +15,7 @@ from armillary.datasets.raw import load_raw, raw_files, save_raw, simulate_world
 from armillary.datasets.told import told_of
 from armillary.embodiments import load_embodiment, load_embodiments
 from armillary.errors import ConfigError, DataError, RequestError
+from armillary.model.weights import load_model
 from armillary.runs import RUNS
 from armillary.runs_worlds import TAUGHT
 from armillary.tokenizers.video import VideoVAE
@@ -231,7 +232,11 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
         RUNS["pico-worlds-lesson"](), origin=start, cache=base / "cache/pusht", vae=base / "decoder/vae",
         out=base / "lesson", stage=replace(stage, steps=2),
     )  # fmt: skip
+    assert lesson.like == {"pusht_steps": "tabletop"}
     lesson.start(quiet)
+    begun, learnt = (load_model(folder).transformer.action_proj_in.fc.weight for folder in (
+        start, lesson.out / "checkpoint"))  # fmt: skip
+    assert (learnt[26] - begun[6]).norm() < 0.1 * (begun[26] - begun[6]).norm()
     way = RUNS["pico-worlds-between"]()
     replace(way, before=start, after=lesson.out / "checkpoint", out=base / "between").start(quiet)
     assert (way.before, way.after.parts[-2:], last.origin.name) == (
@@ -244,8 +249,8 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
         controls=None, laid=None, sounds=None, sound_tokenizer=None, out=base / "generator", stage=stage,
     ).start(quiet)  # fmt: skip
     together = load_cache(base / "table", *(base / "cache" / folder.name for folder in last.more[:2]))
-    assert sorted(set(together.domain.tolist())) == [2, 4, 6]
-    assert [together.domain.tolist().count(domain) for domain in (2, 4)] == [4, 4]
+    assert sorted(set(together.domain.tolist())) == [2, 6, 26]
+    assert [together.domain.tolist().count(domain) for domain in (2, 26)] == [4, 4]
     assert "camera_pose" in load_embodiments(base / "generator/checkpoint")
     abilities = json.loads((base / "generator/checkpoint/defaults.json").read_text())
     assert abilities["filmless"] == ["policy"]  # from the frames of PushT's expert

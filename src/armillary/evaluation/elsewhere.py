@@ -106,9 +106,9 @@ def inverse_pusht(bench: "Bench") -> "Result":
     scores = [Aimed(**asdict(score), disc_steps=rounded(disc_after(life, score.start)))
               for score, life in zip(read, lives, strict=True)]  # fmt: skip
     return scores, aimed_figures(scores), [
-        "R2 of the disc's two target coordinates; one window of each life, its start drawn by the life's seed. "
-        + UNSEEN,
-        "disc: the R2 of who sees where the disc really is a step later, and takes that for the target.",
+        f"R2 of the disc's two numbers, told as {body.name}; one window of each life, its start drawn by the life's "
+        f"seed. {UNSEEN}",
+        "disc: the R2 of who sees where the disc really is a step later, and takes that for where it was sent.",
     ]  # fmt: skip
 
 

@@ -246,7 +246,7 @@ def _inverse(bench: Bench, scores: Sequence[InverseScore], *, elsewhere: str = "
 
 def _targets(score: InverseScore) -> list[Chart]:
     return [
-        Chart(title=f"Target of the disc, {name}", unit="pixels of the board", seconds=SPECS["pusht"].step_seconds,
+        Chart(title=f"Where the disc is sent, {name}", unit="pixels of the board", seconds=SPECS["pusht"].step_seconds,
               true=[step[i] for step in score.true_steps], found=[step[i] for step in score.found_steps])
         for i, name in enumerate("xy")
     ]  # fmt: skip

@@ -168,7 +168,7 @@ ROWS = (
         row
         for kind in ("expert", "clumsy", "random")
         for row in (
-            Row(key=f"inverse-dynamics-pusht/r2_target_{kind}", words=f"Inverse dynamics, PushT: R² of targets, {kind}",
+            Row(key=f"inverse-dynamics-pusht/r2_target_{kind}", words=f"Inverse dynamics, PushT: R² of actions, {kind}",
                 unit=""),
             Row(key=f"inverse-dynamics-pusht/r2_disc_{kind}", words="  where the disc is a step later", unit=""),
         )

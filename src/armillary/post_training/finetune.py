@@ -45,7 +45,7 @@ from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import SPACE, TIER, VideoVAE
 from armillary.training.compiling import compile_layers
-from armillary.training.generator import sound_tokenizer_of, write_checkpoint
+from armillary.training.generator import begin_like, sound_tokenizer_of, write_checkpoint
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import FRAMES, Windows, encode_windows
 from armillary.training.loop import Report, Stage, in_bf16, train_stage
@@ -200,11 +200,7 @@ def _begun(base: Path, body: Embodiment, run: FinetuneRun) -> TwoTowers:
     for parameter in model.reasoner_parameters():
         parameter.requires_grad_(False)
     if run.like:
-        source = load_embodiment(run.like, base)
-        with torch.no_grad():
-            for name, tensor in model.named_parameters():
-                if "action_proj" in name:
-                    tensor[body.domain_id] = tensor[source.domain_id]
+        begin_like(model, body, load_embodiment(run.like, base))
     return model
 
 

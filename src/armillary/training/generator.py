@@ -42,7 +42,8 @@ class GeneratorRun:
     ``laid``: a fourth, of tables as they are laid. ``more`` and ``more_stills``: caches of other worlds, made with the
     same tokenizer, whose windows join those of ``cache`` and of ``stills``; every window is drawn as often as another.
     ``sounds``: the sounds of the windows of ``cache`` (``heard.py``), and of these alone,
-    made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one.
+    made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one. ``like``: bodies that begin
+    as others are, for actions of much the same meaning.
     """
 
     origin: Path
@@ -59,6 +60,7 @@ class GeneratorRun:
     sound_tokenizer: Path | None = None
     more: tuple[Path, ...] = ()
     more_stills: tuple[Path, ...] = ()
+    like: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.sounds is not None and self.sound_tokenizer is None:
@@ -75,6 +77,8 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
         model = with_ears(model)
     if run.fresh:
         model.init_generator_from_reasoner()
+    for body, other in run.like.items():
+        begin_like(model, load_embodiment(body), load_embodiment(other, run.origin))
     for parameter in model.reasoner_parameters():
         parameter.requires_grad_(False)
     tokenizer = TextTokenizer.load(run.origin / "text_tokenizer")
@@ -114,6 +118,14 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
         )  # fmt: skip
     here.wait()
     return finished
+
+
+@torch.no_grad()
+def begin_like(model: TwoTowers, body: Embodiment, other: Embodiment) -> None:
+    """Give a body's slot of the action port the weights of another's."""
+    for name, weights in model.named_parameters():
+        if "action_proj" in name:
+            weights[body.domain_id] = weights[other.domain_id]
 
 
 def _stills(run: GeneratorRun) -> list[Path]:
