@@ -8,8 +8,8 @@
     +--> pico-sounds -> pico-sound -> pico-heard ---------+   what is heard in them
     pico-laid -> pico-paintings --------------------------+   tables as they are laid, thing by thing
     pico-stills -> pico-glances --------------------------+   single frames of many more tables, talked about as well
-    pico-worlds -+-> pico-worlds-clips -> pico-worlds-vae -+   the bundled tokenizer and then the generator learn two
-                 +-> pico-worlds-windows <-----------------+-> pico-worlds-lesson, -between, -generator  worlds more
+    pico-worlds -+-> pico-worlds-clips -> pico-worlds-vae -+   the bundled tokenizer and then the generator learn more
+                 +-> pico-worlds-windows <-----------------+-> pico-worlds-lesson, -between, -generator, -back, -settled
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -55,11 +55,13 @@ from armillary.runs_pico import (
 )
 from armillary.runs_worlds import (
     pico_worlds,
+    pico_worlds_back,
     pico_worlds_between,
     pico_worlds_clips,
     pico_worlds_decoder,
     pico_worlds_generator,
     pico_worlds_lesson,
+    pico_worlds_settled,
     pico_worlds_vae,
     pico_worlds_windows,
 )
@@ -91,9 +93,8 @@ def pusht_recordings() -> Run:
 def pusht() -> Run:
     """The bundled model learns to push the T from recordings, and is driven in the world it came from."""
     return FinetuneRun(
-        origin="pico", data=Path("runs/pusht/recordings"), out=Path("runs/pusht/finetune"), embodiment="pusht_steps",
-        refit=False, minutes=7.0, vae_minutes=0.0, windows=600, clips=48, rate=1e-3, world="pusht", lives=10,
-        compile=True,
+        origin="pico", data=Path("runs/pusht/recordings"), out=Path("runs/pusht/finetune"), embodiment="pusht",
+        minutes=7.0, vae_minutes=3.0, windows=600, clips=48, rate=1e-3, world="pusht", lives=10, compile=True,
     )  # fmt: skip
 
 
@@ -111,8 +112,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_data, pico_clips, pico_vae, pico_decoder, pico_words, pico_reasoner, pico_cache, pico_stills, pico_glances,
         pico_moments, pico_controls, pico_sounds, pico_sound, pico_heard, pico_laid, pico_paintings, pico_corrections,
         pico_amends, pico_generator, pico_cloning, pico_worlds, pico_worlds_clips, pico_worlds_vae,
-        pico_worlds_decoder, pico_worlds_windows, pico_worlds_lesson, pico_worlds_between, pico_worlds_generator, tiny,
-        finetune, pusht_recordings, pusht, droid,
+        pico_worlds_decoder, pico_worlds_windows, pico_worlds_lesson, pico_worlds_between, pico_worlds_generator,
+        pico_worlds_back, pico_worlds_settled, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

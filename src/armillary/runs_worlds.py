@@ -8,6 +8,8 @@
     pico-worlds-lesson     the generator learns PushT alone, and forgets the tabletop
     pico-worlds-between    half of the way there: it knows both, each in part
     pico-worlds-generator  from there it goes on with the tabletop and PushT together
+    pico-worlds-back       half of the way back to the weights before all that, whose policy is better
+    pico-worlds-settled    a few minutes more of everything from there, half of it films, a third the policy
 
 Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
 more entry of ``TAUGHT``.
@@ -179,14 +181,14 @@ def pico_worlds_lesson() -> Run:
     )  # fmt: skip
 
 
-def pico_worlds_between() -> Run:
+def pico_worlds_between() -> BetweenRun:
     """Half of the way from the weights before that lesson to those after it."""
     return BetweenRun(
         before=Path("runs/pico/generator/checkpoint"), after=BASE / "lesson/checkpoint", out=BASE / "between"
     )
 
 
-def pico_worlds_generator() -> Run:
+def pico_worlds_generator() -> Generator:
     """From there on everything, the tabletop's windows and PushT's about as often: an hour of one core."""
     stage = Stage(
         name="generator", steps=1600, batch=32, rate=2.2e-3, muon=True, warmup=40, decay=0.6, ema=0.998, threads=2,
@@ -204,4 +206,23 @@ def pico_worlds_generator() -> Run:
         more=tuple(BASE / "cache" / world for world in LEARNT),
         more_stills=tuple(BASE / "frames" / world for world in LEARNT) * 2,
         out=BASE / "generator", stage=stage, flow=flow,
+    )  # fmt: skip
+
+
+def pico_worlds_back() -> Run:
+    """Half of the way from the weights before PushT to those after it: the policy comes back."""
+    return replace(pico_worlds_between(), after=BASE / "generator/checkpoint", out=BASE / "back")
+
+
+def pico_worlds_settled() -> Run:
+    """What the bundled generator was last learnt by: five minutes of two threads, the rate falling from the start."""
+    before = pico_worlds_generator()
+    stage = replace(before.stage, name="settled", steps=270, rate=1.1e-3, warmup=15, decay=0.9, ema=0.98)
+    flow = replace(
+        before.flow, stills_share=0.36, still_policy=0.97, painting=0.08, action_share=1.0, onwards=0.08,
+        modes={"forward-dynamics": 0.72, "inverse-dynamics": 0.28}, held=replace(before.flow.held, share=0.04),
+        heard=replace(before.flow.heard, share=0.05),
+    )  # fmt: skip
+    return replace(
+        before, origin=BASE / "back", more_stills=(), out=BASE / "settled", stage=stage, flow=flow,
     )  # fmt: skip

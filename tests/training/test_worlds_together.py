@@ -248,6 +248,15 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
         more_stills=tuple(base / "frames" / folder.name for folder in last.more_stills if folder.name == "pusht"),
         controls=None, laid=None, sounds=None, sound_tokenizer=None, out=base / "generator", stage=stage,
     ).start(quiet)  # fmt: skip
+    back, settled = RUNS["pico-worlds-back"](), RUNS["pico-worlds-settled"]()
+    replace(back, before=start, after=base / "generator/checkpoint", out=base / "back").start(quiet)
+    assert (back.before, back.after, settled.origin) == (way.before, last.out / "checkpoint", back.out)
+    replace(
+        settled, origin=base / "back", cache=base / "table", vae=base / "decoder/vae", out=base / "settled",
+        stills=base / "frames/pusht", controls=None, laid=None, sounds=None, sound_tokenizer=None, stage=stage,
+        more=tuple(base / "cache" / folder.name for folder in settled.more),
+    ).start(quiet)  # fmt: skip
+    assert (base / "settled/checkpoint/model_index.json").exists()
     together = load_cache(base / "table", *(base / "cache" / folder.name for folder in last.more[:2]))
     assert sorted(set(together.domain.tolist())) == [2, 6, 26]
     assert [together.domain.tolist().count(domain) for domain in (2, 26)] == [4, 4]
