@@ -1,11 +1,15 @@
 """No named run rots: each can be made, each model it names can be built, and a wrong name says what there is."""
 
+import json
+import sys
+import warnings
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from armillary import cli
 from armillary.errors import ConfigError
 from armillary.model import ModelConfig, TwoTowers
 from armillary.post_training.finetune import FinetuneRun
@@ -62,6 +66,33 @@ def test_a_run_of_ones_own_is_found_in_its_file(tmp_path):
         find_run(f"{path}:nine")
     with pytest.raises(ConfigError, match=r"no file"):
         find_run(f"{tmp_path}/absent.py:mine")
+
+
+def test_a_run_of_ones_own_may_have_settings_of_its_own_and_late_annotations(tmp_path, monkeypatch):
+    path = tmp_path / "json.py"  # the name of a module that must stay what it is
+    path.write_text("""from __future__ import annotations
+from dataclasses import dataclass
+from pathlib import Path
+
+@dataclass(frozen=True, kw_only=True)
+class Greeting:
+    out: Path
+    words: str = "hello"
+
+    def start(self, report=print) -> None:
+        self.out.write_text(self.words)
+
+def greet() -> Greeting:
+    return Greeting(out=Path("greeting.txt"))
+""")
+    monkeypatch.setattr(
+        sys, "argv", ["armillary", "train", f"{path}:greet", "--words", "hi", "--out", str(tmp_path / "x")]
+    )
+    for owner, name in ((sys, "excepthook"), (warnings, "formatwarning")):  # what the command line sets for its process
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    cli.main()
+    assert (tmp_path / "x").read_text() == "hi"
+    assert json.loads("[1]") == [1]
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():

@@ -21,6 +21,7 @@ Folders of one run are found by the next under ``runs/``. Every field is also a 
 
 import difflib
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,9 +135,10 @@ def find_run(name: str) -> Callable[[], Run]:
 def _from_file(path: Path, function: str) -> Callable[[], Run]:
     if path.suffix != ".py" or not path.is_file():
         raise ConfigError(f"there is no file {str(path)!r} ending in .py: give FILE.py:function.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"a_run_of_ones_own.{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # whoever looks up the types of its classes' fields looks there
     spec.loader.exec_module(module)
     found = vars(module).get(function)
     if not callable(found):
