@@ -30,7 +30,7 @@ from armillary.records import Array, World, WorldSpec
 from armillary.sampling.defaults import EXECUTE
 from armillary.sampling.omni import Omni, load
 from armillary.sampling.parts import find_checkpoint
-from armillary.steps import acting_in, body_in
+from armillary.steps import acting_in
 from armillary.worlds import make_world
 from armillary.worlds.catalogue import ENTRIES, found
 
@@ -133,15 +133,13 @@ def _begun(plan: Driven, out: Path) -> dict[int, Ride]:
 
 @contextmanager
 def _planner(plan: Driven) -> Iterator[Planner]:
-    spec = _spec(plan.world)
+    spec = _spec(plan)
     camera = spec.cameras[0]
     if plan.policy.startswith(("ws://", "wss://")):
         with Remote(plan.policy, camera=camera, execute=plan.execute or EXECUTE) as remote:
             yield remote
         return
-    body = body_in(spec.embodiment, _bodies(plan))
-    name = spec.embodiment if body is None else body.name
-    yield Chunks(omni=load(plan.policy), embodiment=name, camera=camera, execute=plan.execute)
+    yield Chunks(omni=load(plan.policy), embodiment=spec.embodiment, camera=camera, execute=plan.execute)
 
 
 def _bodies(plan: Driven) -> dict[str, Embodiment]:
@@ -149,8 +147,8 @@ def _bodies(plan: Driven) -> dict[str, Embodiment]:
     return {} if plan.policy.startswith(("ws://", "wss://")) else load_embodiments(find_checkpoint(plan.policy))
 
 
-def _spec(world: str) -> WorldSpec:
-    made = make_world(world)
+def _spec(plan: Driven) -> WorldSpec:
+    made = acting_in(make_world(plan.world), _bodies(plan))
     made.close()
     return made.spec
 

@@ -17,8 +17,8 @@ from armillary.closed_loop.drive import Planner, drive, drive_together
 from armillary.closed_loop.policies import Chunks
 from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
 from armillary.evaluation.bootstrap import Figure, difference, mean
-from armillary.records import Array, Moment, Policy, World, WorldSpec
-from armillary.steps import Stepped, body_in
+from armillary.records import Array, Moment, Policy, WorldSpec
+from armillary.steps import acting_in, body_in
 from armillary.worlds import physics, pusht
 from armillary.worlds.pusht import PushT, pusht_controller
 
@@ -97,12 +97,11 @@ def pushed_by_model(
 ) -> list[Pushed]:  # fmt: skip
     """Let the planner push on the board of every seed, many boards side by side, with actions of ``body``."""
     lives: list[Pushed] = []
+    bodies = {} if body is None else {body.name: body}
     for first in range(0, len(seeds), TOGETHER):
         batch = seeds[first : first + TOGETHER]
         with ExitStack() as stack:
-            boards: list[World] = [stack.enter_context(closing(PushT())) for _ in batch]
-            if body is not None and body.seen_from:
-                boards = [Stepped(board, body) for board in boards]
+            boards = [acting_in(stack.enter_context(closing(PushT())), bodies) for _ in batch]
             covered: list[list[float]] = [[] for _ in batch]
             success = [False] * len(batch)
             for i, moment in drive_together(boards, planner, seeds=batch, max_steps=max_steps):
