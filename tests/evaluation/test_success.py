@@ -5,7 +5,15 @@ import pytest
 
 from armillary.closed_loop.drive import drive
 from armillary.errors import RequestError
-from armillary.evaluation.success import judge_tabletop, judgeable, look, on_table, patch_of, task_of
+from armillary.evaluation.success import (
+    judge_tabletop,
+    judgeable,
+    look,
+    on_table,
+    patch_of,
+    progress_tabletop,
+    task_of,
+)
 from armillary.worlds.experts import tabletop_controller
 from armillary.worlds.tabletop import Tabletop
 
@@ -37,6 +45,9 @@ def test_what_the_expert_does_is_seen_to_be_done_and_not_before(kind):
     pictures += [world.step(stay).frames["front"] for _ in range(4)]
     world.close()
     assert judge_tabletop(pictures, words)
+    assert progress_tabletop(pictures[:1], words) == 0 and progress_tabletop(pictures, words) == 1
+    gone = [progress_tabletop(pictures[: i + 1], words) for i in range(4, len(pictures), 4)]
+    assert max(gone[: len(gone) // 2]) <= max(gone[len(gone) // 2 :]) and any(0 < one < 1 for one in gone)
     other = next(name for name in world.names if name not in words)
     assert not judge_tabletop(pictures, f"Lift the {other}.")
 
@@ -45,6 +56,7 @@ def test_a_thing_that_is_nowhere_to_be_seen_is_not_done():
     blank = np.full((128, 128, 3), 150, np.uint8)
     assert look([blank, blank], task_of("Lift the red cube.")) == {}
     assert not judge_tabletop([blank, blank], "Lift the red cube.")
+    assert progress_tabletop([blank, blank], "Lift the red cube.") == 0
 
 
 def test_colour_must_tell_the_things_apart():

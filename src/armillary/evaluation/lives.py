@@ -20,7 +20,7 @@ from armillary.closed_loop.doubt import CycleError, spread
 from armillary.closed_loop.drive import Planner, drive, drive_together
 from armillary.closed_loop.imagined import CHUNK, Imagined, foresee
 from armillary.closed_loop.policies import Chunks
-from armillary.evaluation.success import judge_tabletop
+from armillary.evaluation.success import judge_tabletop, progress_tabletop
 from armillary.records import Array, Moment, Policy
 from armillary.worlds.experts import tabletop_controller
 from armillary.worlds.tabletop import Tabletop
@@ -158,8 +158,16 @@ def live_planned(planner: Planner, seeds: Sequence[int]) -> list[Life]:
 
 def judged(pictures: Sequence[Array], instruction: str) -> bool:
     """Whether the judge, who looks at every fourth picture, sees the instruction done at any of them."""
-    looks = range(LOOKS, len(pictures), LOOKS)
-    return any(judge_tabletop(pictures[: i + 1], instruction) for i in looks)
+    return any(judge_tabletop(pictures[: i + 1], instruction) for i in _looks(pictures))
+
+
+def progressed(pictures: Sequence[Array], instruction: str) -> float:
+    """How much of the way the same judge sees gone at best, 0 to 1."""
+    return max((progress_tabletop(pictures[: i + 1], instruction) for i in _looks(pictures)), default=0.0)
+
+
+def _looks(pictures: Sequence[Array]) -> range:
+    return range(LOOKS, len(pictures), LOOKS)
 
 
 @runtime_checkable
@@ -172,8 +180,8 @@ class Dreamer(Protocol):
         """What the same actions lead to, from each life's first picture: films t+1 h w 3."""
         ...
 
-    def act(self, seeds: Sequence[int]) -> list[bool]:
-        """Whether the model's own policy is seen to succeed where everything it sees is imagined."""
+    def act(self, seeds: Sequence[int]) -> list[Array]:
+        """What the model's own policy sees where everything it sees is imagined: films t+1 h w 3."""
         ...
 
     def doubts(self, films: Sequence[Array], actions: Sequence[Array]) -> list[tuple[float, float]]:
@@ -200,7 +208,7 @@ class Dream:
                 world.step(action)
         return [np.stack(world.pictures) for world in worlds]
 
-    def act(self, seeds: Sequence[int]) -> list[bool]:
+    def act(self, seeds: Sequence[int]) -> list[Array]:
         self._told(f"acting in imagination at {len(seeds)} tables")
         assert self.planner is not None
         with ExitStack() as stack:
@@ -209,10 +217,9 @@ class Dream:
                 table = Tabletop(views=(CAMERA,))
                 stack.callback(table.close)
                 worlds.append(Imagined(self._omni, table, judge=judge_tabletop, judge_every=LOOKS))
-            success = [False] * len(seeds)
-            for i, moment in drive_together(worlds, self.planner, seeds=seeds, max_steps=STEPS + LOOKS):
-                success[i] = moment.success
-        return success
+            for _ in drive_together(worlds, self.planner, seeds=seeds, max_steps=STEPS + LOOKS):
+                pass
+            return [np.stack(world.pictures) for world in worlds]
 
     def doubts(self, films: Sequence[Array], actions: Sequence[Array]) -> list[tuple[float, float]]:
         self._told(f"doubting {len(films)} films")

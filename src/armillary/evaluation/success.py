@@ -1,13 +1,15 @@
 """Whether a table's instruction has been carried out, judged from pictures alone, as one would who sees no state.
 
     first picture, the picture two steps ago, the picture now, the instruction   --judge_tabletop-->   done or not
+    the same                                                               --progress_tabletop-->   how much of the way
 
 Six colours are found by their hue. The middle of a patch, seen by the front camera, is a place on the table if the
 thing lies there; a thing that is lifted looks larger than at that place. What the gripper does is dark pixels that
 were not there at first. Success is a list of ranges for each kind of task: those of ``worlds.tabletop_tasks.done``
 where pictures show the same quantity, else ranges that successful pictures of training seeds keep to. How often that
 agrees with the world's own judgement is measured wherever it is used, kind by kind: no imagination can be judged
-better than true pictures are.
+better than true pictures are. How much of the way was gone is asked of the same ranges: a blurred picture seldom keeps
+to all of them, and still shows who went for the right thing.
 """
 
 import re
@@ -65,6 +67,29 @@ def judge_tabletop(pictures: Sequence[Array], instruction: str) -> bool:
     task = task_of(instruction)
     found = look(pictures, task)
     return bool(found) and all(low <= found[name] <= high for name, (low, high) in RULES[task.kind].items())
+
+
+def progress_tabletop(pictures: Sequence[Array], instruction: str) -> float:
+    """How much of the way from the first picture to the instruction done the last one shows, 0 to 1.
+
+    Of every quantity that the first picture shows outside its range, the share of the way into it; their mean. 0 where
+    a thing that is meant is hidden, 1 where the first picture already shows it done.
+    """
+    task = task_of(instruction)
+    first, now = look(pictures[:1], task), look(pictures, task)
+    if not first or not now:
+        return 0.0
+    missing = {name: _outside(first[name], ends) for name, ends in RULES[task.kind].items()}
+    shares = [
+        min(1.0, max(0.0, 1 - _outside(now[name], RULES[task.kind][name]) / far))
+        for name, far in missing.items() if far > 0
+    ]  # fmt: skip
+    return float(np.mean(shares)) if shares else 1.0
+
+
+def _outside(value: float, ends: Range) -> float:
+    """How far a value lies outside a range; 0 inside."""
+    return max(ends[0] - value, value - ends[1], 0.0)
 
 
 def judgeable(instruction: str, names: Sequence[str]) -> bool:

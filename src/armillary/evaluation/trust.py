@@ -2,9 +2,10 @@
 
     seeds x policies  ->  a life in physics, the same actions imagined  ->  lives.jsonl, trust.json, index.html
 
-Asked are: do the two rank policies alike; how often is a failure imagined as a success; does the model's own doubt
-(``closed_loop.doubt``) tell the imaginations that went wrong, and from where on should they be stopped? Success is
-seen in pictures (``success.py``), in both alike; the world's own verdict on physics says how good that judge is.
+Asked are: do the two rank policies alike, by success and by how much of the way they go; how often is a failure
+imagined as a success; does the model's own doubt (``closed_loop.doubt``) tell the imaginations that went wrong, and
+from where on should they be stopped? Success and progress are seen in pictures (``success.py``), in both alike; the
+world's own verdict on physics says how good that judge is.
 
 A line a life is kept as soon as its batch is done, and no life of the same weights, world and code is lived twice.
 """
@@ -32,6 +33,7 @@ from armillary.evaluation.lives import (
     judged,
     live_planned,
     live_scripted,
+    progressed,
 )
 from armillary.evaluation.success import judgeable, patch_of
 from armillary.evaluation.trust_figures import figures_of, table_of
@@ -44,7 +46,7 @@ from armillary.worlds.tabletop import Tabletop
 BATCH = 8  # tables side by side
 NEAR_SHARE = 0.05  # of the width: further from its true place, a thing is imagined wrong
 LEAST_SEEN = 30  # pixels of a thing's colour in the true picture, to ask where it is
-RULES = 1  # of judging and scoring: another number, and earlier lives are not used again
+RULES = 2  # of judging and scoring: another number, and earlier lives are not used again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class Sample:
     """One policy at one table. ``physics``: the world's verdict; ``seen``: the judge's on its true pictures.
 
     ``imagined``: the judge's on the same actions imagined. ``acted``: on the model's own policy acting in imagination.
+    ``progress_seen``, ``progress_imagined``, ``progress_acted``: of the same pictures, how much of the way was gone.
     ``off``: how far, in shares of the width, the worst placed thing of the last imagined picture is from its true
     place (1: nowhere), None if none can be told by its colour. ``cycle`` and ``spread``: the model's own doubt, None
     if it was not asked.
@@ -65,6 +68,9 @@ class Sample:
     seen: bool
     imagined: bool
     acted: bool | None
+    progress_seen: float
+    progress_imagined: float
+    progress_acted: float | None
     off: float | None
     cycle: float | None
     spread: float | None
@@ -195,7 +201,7 @@ def _lived(
     dreamer: Dreamer, policy: str, seeds: Sequence[int], *, plan: Plan, tables: Sequence[int], out: Path
 ) -> list[Sample]:
     """A policy at these tables, in physics and imagined."""
-    acted: list[bool | None] = [None] * len(seeds)
+    acted: list[Array | None] = [None] * len(seeds)
     if policy == MODEL:
         assert dreamer.planner is not None, "a dreamer without a planner has no policy of its own"
         lives = live_planned(dreamer.planner, seeds)
@@ -210,14 +216,24 @@ def _lived(
     samples = []
     for i, (life, film) in enumerate(zip(lives, films, strict=True)):
         cycle, apart = doubts.get(i, (None, None))
+        own = acted[i]
+        true, dreamt = _seen(life.pictures, life), _seen(film, life)
+        lived = None if own is None else _seen(own, life)
         samples.append(Sample(
             policy=policy, seed=life.seed, kind=life.kind, steps=life.steps, physics=life.success,
-            seen=judged(list(life.pictures), life.instruction), imagined=judged(list(film), life.instruction),
-            acted=acted[i], off=misplaced(life, film), cycle=cycle, spread=apart,
+            seen=true[0], imagined=dreamt[0], acted=lived and lived[0],
+            progress_seen=true[1], progress_imagined=dreamt[1], progress_acted=lived and lived[1],
+            off=misplaced(life, film), cycle=cycle, spread=apart,
         ))  # fmt: skip
         if life.seed in tables[: plan.shown]:
             _keep_film(life, film, out)
     return samples
+
+
+def _seen(film: Array, life: Life) -> tuple[bool, float]:
+    """What the judge says of a film of that life: whether it shows success, and how much of the way."""
+    pictures = list(film)
+    return judged(pictures, life.instruction), round(progressed(pictures, life.instruction), 4)
 
 
 def misplaced(life: Life, film: Array) -> float | None:

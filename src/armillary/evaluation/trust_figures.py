@@ -3,8 +3,8 @@
     figures_of(samples)   every figure, with n and an interval over whole tables
     table_of(found)       the same as a table in Markdown, made from ``trust.json`` alone
 
-Correlations are between policies' rates of success. An interval draws tables, all their policies with them, since
-a hard table is hard for all.
+Correlations are between policies: of their success in physics with what the imagination shows of them, success or
+progress. An interval draws tables, all their policies with them, since a hard table is hard for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 LEAST_RANK, MOST_OPTIMISM = 0.7, 0.2  # an imagination is trusted if both intervals keep to these
+LEAST_WON = 0.5  # of successes: where fewer look like one, rates of success mean nothing
 LEAST_EACH = 5  # right and wrong imaginations, below which no threshold is chosen
 
 
@@ -28,8 +29,8 @@ def figures_of(samples: "Sequence[Sample]") -> dict[str, Any]:
     figures = _agreement(samples) | _optimism(samples)
     doubt, marked = _doubt(samples)
     rates = {
-        name: {"physics": _plain(_mean(own, "physics")), "imagined": _plain(_mean(own, "imagined"))}
-        | ({"acted": _plain(_mean(own, "acted"))} if all(one.acted is not None for one in own) else {})
+        name: {field: _plain(_mean(own, field)) for field in ("physics", "imagined", "progress_imagined")}
+        | ({field: _plain(_mean(own, field)) for field in ("acted", "progress_acted")} if _acts(own) else {})
         for name, own in _by_policy(samples).items()
     }
     return {
@@ -75,19 +76,26 @@ def _by_policy(samples: "Sequence[Sample]") -> "dict[str, list[Sample]]":
     return {name: [one for one in samples if one.policy == name] for name in dict.fromkeys(s.policy for s in samples)}
 
 
+def _acts(samples: "Sequence[Sample]") -> bool:
+    return all(one.acted is not None for one in samples)
+
+
 def _mean(samples: "Sequence[Sample]", field: str) -> Figure:
     return mean([vars(one)[field] for one in samples], [one.seed for one in samples])
 
 
 def _agreement(samples: "Sequence[Sample]") -> dict[str, Figure]:
-    """Between the rates of the policies. Who can act in imagination is scored there; who cannot, by his actions."""
+    """Between the policies' means. Who can act in imagination is scored there; who cannot, by his actions."""
     policies = list(_by_policy(samples))
     tables = sorted({one.seed for one in samples})
-    rows: dict[str, Floats] = {name: np.zeros((len(policies), len(tables))) for name in ("physics", "seen", "imagined")}
+    fields = ("physics", "seen", "imagined", "progress_seen", "progress_imagined")
+    rows: dict[str, Floats] = {name: np.zeros((len(policies), len(tables))) for name in fields}
     for one in samples:
         place = policies.index(one.policy), tables.index(one.seed)
-        rows["physics"][place], rows["seen"][place] = one.physics, one.seen
-        rows["imagined"][place] = one.imagined if one.acted is None else one.acted
+        for name in fields:
+            rows[name][place] = vars(one)[name]
+        if one.acted is not None:
+            rows["imagined"][place], rows["progress_imagined"][place] = one.acted, one.progress_acted or 0.0
 
     def compare(way: Callable[[Floats, Floats], float], there: str) -> Callable[[NDArray[np.int64]], float]:
         return lambda which: way(rows["physics"][:, which].mean(axis=1), rows[there][:, which].mean(axis=1))
@@ -99,6 +107,9 @@ def _agreement(samples: "Sequence[Sample]") -> dict[str, Figure]:
     for name, way in (("spearman", spearman), ("pearson", pearson), ("mean_absolute_error", error)):
         found[name] = drawn(tables, compare(way, "imagined"), n=len(policies))
         found[f"{name}_judge_alone"] = drawn(tables, compare(way, "seen"), n=len(policies))
+    for name, way in (("spearman_progress", spearman), ("pearson_progress", pearson)):
+        found[name] = drawn(tables, compare(way, "progress_imagined"), n=len(policies))
+        found[f"{name}_judge_alone"] = drawn(tables, compare(way, "progress_seen"), n=len(policies))
     return found
 
 
@@ -113,8 +124,12 @@ def _optimism(samples: "Sequence[Sample]") -> dict[str, Figure]:
             found[name] = _mean(own, "imagined")
             found[f"{name}_judge_alone"] = _mean(own, "seen")
     truth = np.array([one.physics for one in samples])
-    for name, said in (("imagined", [s.imagined for s in samples]), ("judge_alone", [s.seen for s in samples])):
-        found[f"auroc_success_{name}"] = _auroc(samples, np.array(said, dtype=np.float64), truth)
+    for name, field in (
+        ("success_imagined", "imagined"), ("success_judge_alone", "seen"),
+        ("progress", "progress_imagined"), ("progress_judge_alone", "progress_seen"),
+    ):  # fmt: skip
+        said = np.array([vars(one)[field] for one in samples], dtype=np.float64)
+        found[f"auroc_{name}"] = _auroc(samples, said, truth)
     return found
 
 
@@ -180,12 +195,15 @@ def _judge(samples: "Sequence[Sample]") -> dict[str, Any]:
 
 
 _ROWS = (
+    ("spearman_progress", "rank correlation of success in physics with progress here (Spearman)", ""),
+    ("pearson_progress", "linear correlation of the same (Pearson)", ""),
     ("spearman", "rank correlation of the policies' success (Spearman)", ""),
     ("pearson", "linear correlation (Pearson)", ""),
     ("mean_absolute_error", "mean absolute error of a policy's success", "%"),
     ("optimism", "optimism: failures that look like successes when imagined", "%"),
     ("successes_imagined", "successes that look like successes when imagined", "%"),
     ("auroc_success_imagined", "AUROC, success against failure, of the imagined verdict", ""),
+    ("auroc_progress", "AUROC, success against failure, of a life's progress", ""),
     ("wrong", "imaginations that end wrong (a thing off by over 5 % of the width)", "%"),
     ("auroc_wrong_cycle", "AUROC of the cycle error for being wrong", ""),
     ("auroc_wrong_spread", "AUROC of the spread for being wrong", ""),
@@ -197,9 +215,11 @@ _ROWS = (
 
 def tables_of(found: Mapping[str, Any]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """Policies, figures and judge as three tables of words, their heads first."""
-    rates = [["policy", "in physics", "its actions imagined", "acting in imagination"]]
+    rates = [["policy", "success in physics", "its actions imagined: progress", "success", "acting in imagination: "
+              "progress", "success"]]  # fmt: skip
     for name, own in found["rates"].items():
-        cells = [_said(own[key], "%") if key in own else "" for key in ("physics", "imagined", "acted")]
+        shown = ("physics", "progress_imagined", "imagined", "progress_acted", "acted")
+        cells = [_said(own[key], "%") if key in own else "" for key in shown]
         rates.append([f"{name}: {found['policies'][name]}", *cells])
     figures = [["what", "in imagination", "the judge alone, on true pictures", "n"]]
     for key, words, unit in _ROWS:
@@ -217,9 +237,12 @@ def tables_of(found: Mapping[str, Any]) -> tuple[list[list[str]], list[list[str]
 def verdict_of(found: Mapping[str, Any]) -> str:
     """Whether the imagination can be trusted with policies, in one sentence.
 
-    It can if the rank correlation's interval begins at 0.7 or above and that of optimism ends at 0.2 or below.
+    It can if the interval of the rank correlation with progress begins at 0.7 or above and that of optimism ends at
+    0.2 or below. Where half of the successes or fewer look like some, a yes says that, too: rates are not to be read.
     """
-    rank, flattery = (found["figures"].get(name) for name in ("spearman", "optimism"))
+    rank, flattery, won = (
+        found["figures"].get(name) for name in ("spearman_progress", "optimism", "successes_imagined")
+    )
     doubts = []
     if rank is None or rank["low"] is None or rank["low"] < LEAST_RANK:
         doubts.append(f"it does not surely rank policies as physics does (rank correlation {_said(rank, '')}; the "
@@ -227,10 +250,15 @@ def verdict_of(found: Mapping[str, Any]) -> str:
     if flattery is None or flattery["high"] > MOST_OPTIMISM:
         doubts.append(f"failures may look like successes in it ({_said(flattery, '%')}; the interval must end at "
                       f"{100 * MOST_OPTIMISM:.0f} % or below)")  # fmt: skip
-    return f"Not yet: {' and '.join(doubts)}." if doubts else (
+    if doubts:
+        return f"Not yet: {' and '.join(doubts)}."
+    unseen = ""
+    if won is None or won["low"] <= LEAST_WON:
+        unseen = f", but how often each succeeds cannot be read off it (successes seen: {_said(won, '%')})"
+    return (
         f"Yes, for policies like these: it ranks them as physics does (rank correlation {_said(rank, '')}) and takes "
-        f"few failures for successes ({_said(flattery, '%')})."
-    )  # fmt: skip
+        f"few failures for successes ({_said(flattery, '%')}){unseen}."
+    )
 
 
 def table_of(found: Mapping[str, Any]) -> str:

@@ -40,8 +40,9 @@ def page_of_trust(found: Mapping[str, Any], shown: Sequence[Shown]) -> str:
         "what their actions do. If the imagination is to be trusted, it ranks "
         "them alike and takes no failure for a success.",
         sections=[
-            Section(key="policies", title="Success, imagined against real", drawing=scatter_of(found), table=rates,
-                    lead="Each point is a policy; on the line, imagination and physics agree. Bars: 95 % intervals."),
+            Section(key="policies", title="Imagined against real", drawing=scatter_of(found), table=rates,
+                    lead="Each number is a policy: how often it succeeds in physics, and how much of the way it is "
+                    "seen to go when imagined (hollow: how often it is seen to succeed). Bars: 95 % intervals."),
             Section(key="figures", title="How far to trust it", table=figures,
                     lead=f"{verdict_of(found)} {_advice(found)}"),
             Section(key="judge", title="How good the judge is", table=judge,
@@ -56,16 +57,22 @@ def page_of_trust(found: Mapping[str, Any], shown: Sequence[Shown]) -> str:
 
 
 def scatter_of(found: Mapping[str, Any]) -> str:
-    """Each policy's success in physics (across) against imagination (up), with intervals, as SVG."""
+    """Each policy's success in physics (across) against progress in imagination (up), with intervals, as SVG.
+
+    Beside each a hollow mark: what the imagination shows of its success.
+    """
     marks = []
     for number, (name, rates) in enumerate(found["rates"].items(), start=1):
-        real, imagined = rates["physics"], rates.get("acted", rates["imagined"])
-        x, y = _x(real["value"]), _y(imagined["value"])
+        real = rates["physics"]
+        went, won = (rates.get(acted, rates[replayed]) for acted, replayed in
+                     (("progress_acted", "progress_imagined"), ("acted", "imagined")))  # fmt: skip
+        x, y = _x(real["value"]), _y(went["value"])
         marks.append(
-            f'<g stroke="#b3420b" fill="#b3420b"><title>{escape(name)}: {real["value"]:.0%} in physics, '
-            f"{imagined['value']:.0%} imagined</title>"
-            f'<path d="M{_x(real["low"]):.1f} {y:.1f}H{_x(real["high"]):.1f}M{x:.1f} {_y(imagined["low"]):.1f}'
-            f'V{_y(imagined["high"]):.1f}" opacity=".35"/><circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+            f'<g stroke="#b3420b" fill="#b3420b"><title>{escape(name)}: succeeds in {real["value"]:.0%} in physics; '
+            f"imagined, it goes {went['value']:.0%} of the way and succeeds in {won['value']:.0%}</title>"
+            f'<path d="M{_x(real["low"]):.1f} {y:.1f}H{_x(real["high"]):.1f}M{x:.1f} {_y(went["low"]):.1f}'
+            f'V{_y(went["high"]):.1f}" opacity=".35"/><circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+            f'<circle cx="{x:.1f}" cy="{_y(won["value"]):.1f}" r="3" fill="none" opacity=".6"/>'
             f'<text x="{x + 6:.1f}" y="{y - 6:.1f}" stroke="none" fill="#1d2126">{number}</text></g>'
         )
     names = "".join(
@@ -74,7 +81,7 @@ def scatter_of(found: Mapping[str, Any]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE + EDGE + 150} {SIDE + 2 * EDGE}" role="img" '
-        'width="496" aria-label="Success of each policy: physics across, imagination up" '
+        'width="496" aria-label="Each policy: success in physics across, progress in imagination up" '
         f'font-family="system-ui, sans-serif" font-size="12">'
         f'<rect width="100%" height="100%" fill="#fff"/>'
         f'<path d="M{_x(0)} {_y(0)}H{_x(1)}V{_y(1)}H{_x(0)}Z" fill="none" stroke="#d9d6cf"/>'
@@ -83,7 +90,8 @@ def scatter_of(found: Mapping[str, Any]) -> str:
         f'text-anchor="end">100 %</text><text x="{_x(0.5)}" y="{_y(0) + 32}" text-anchor="middle">'
         f"success in physics</text>"
         f'<text x="{_x(0) - 6}" y="{_y(1) + 10}" text-anchor="end">100 %</text><text transform="translate({_x(0) - 14} '
-        f'{_y(0.5)}) rotate(-90)" text-anchor="middle">success as imagined</text></g>{"".join(marks)}{names}</svg>\n'
+        f'{_y(0.5)}) rotate(-90)" text-anchor="middle">as imagined: progress, success (hollow)</text></g>'
+        f"{''.join(marks)}{names}</svg>\n"
     )
 
 
