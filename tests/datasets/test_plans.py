@@ -98,6 +98,15 @@ def test_questions_are_few_spread_and_over_the_seeds_of_every_length(lives):
     assert met == {said(left) for _, left in known(put)} and len(met) == 8
 
 
+def test_more_questions_are_of_more_frames_and_as_true(lives):
+    life = lives[0]
+    asked = plans_of(life, most=12)
+    frames = [question.frames[0] for question in asked]
+    assert len(asked) == 12 and frames == sorted(set(frames))
+    assert all(question.answer == said(steps_left(life)[question.frames[0]]) for question in asked)
+    assert len(plans_of(life, most=1000)) == len(known(life))
+
+
 def test_no_two_moments_of_doubt_are_told_apart_by_a_hair(lives):
     """A gripper between at and away from a place is in doubt: moved there, the frame is asked about no more."""
     life = lives[0]

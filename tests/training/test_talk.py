@@ -136,17 +136,17 @@ def test_tasks_are_asked_by_their_shares_and_no_more_than_most(made, raw):
 def test_plans_are_samples_of_their_own_and_their_frame_is_the_one_they_speak_of(made, raw, tmp_path):
     lived = record_tabletop(1, views=("front",), extras=(), size=(64, 64))
     save_raw(tmp_path / "episode_000001.npz", lived)
-    shown = plan_pictures(lived)
+    shown = plan_pictures(lived, 4)
     assert len(shown) == 4 and len({one.turns[0].answer for one in shown}) == 4
     for one in shown:
         assert np.array_equal(one.frames, lived.frames["front"][one.turns[0].frames[0]]) and len(one.turns) == 1
-    source = TalkSource([tmp_path], made[1], plans=True)
+    source = TalkSource([tmp_path], made[1], plans=4)
     talk = source.batch(rng(8), 6, kind="plan")
     said = {made[1].decode(row[row != NO_LABEL].tolist()).strip() for row in talk.labels}
     assert len(said) > 1 and said <= {one.turns[0].answer for one in shown}
     assert TalkSource([tmp_path], made[1]).plans == []  # not kept where nobody learns them
     with pytest.raises(DataError, match="pico-data"):
-        TalkSource([raw], made[1], plans=True)
+        TalkSource([raw], made[1], plans=4)
 
 
 def test_eyes_that_learn_no_more_look_once_and_see_the_same(made, raw):

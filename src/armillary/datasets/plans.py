@@ -27,24 +27,37 @@ State = Mapping[str, NDArray[Any]]
 Steps = tuple[str, ...]
 
 
-def plans_of(episode: Episode) -> list[Question]:
-    """At most ``MOST`` questions about what is left, one for a number of steps left, spread over the episode.
+def plans_of(episode: Episode, *, most: int = MOST) -> list[Question]:
+    """At most ``most`` questions about what is left, spread over the episode.
 
-    Empty where no expert carried its instruction out. Which numbers and frames are asked follows from the seed; the
-    answer from the states alone.
+    Up to ``MOST`` each is of another number of steps left; more of them are of any frames that leave no doubt. Empty
+    where no expert carried its instruction out. Which frames are asked follows from the seed; the answer from the
+    states alone.
     """
+    if most > MOST:
+        return _anywhere(episode, most)
     by_count: dict[int, list[tuple[int, Steps]]] = {}
     for frame, left in enumerate(steps_left(episode)):
         if left is not None:
             by_count.setdefault(len(left), []).append((frame, left))
     counts = sorted(by_count)
-    turns = {(episode.seed + turn * len(counts) // MOST) % len(counts) for turn in range(MOST)} if counts else set()
+    turns = {(episode.seed + turn * len(counts) // most) % len(counts) for turn in range(most)} if counts else set()
     chosen = []
     for count in (counts[turn] for turn in sorted(turns)):
         fitting = by_count[count]
         chosen.append(fitting[episode.seed // len(counts) % len(fitting)])
+    return [_question(episode, frame, left) for frame, left in chosen]
+
+
+def _anywhere(episode: Episode, most: int) -> list[Question]:
+    told = [(frame, left) for frame, left in enumerate(steps_left(episode)) if left is not None]
+    chosen = np.random.default_rng(episode.seed).permutation(len(told))[:most]
+    return [_question(episode, *told[i]) for i in sorted(chosen.tolist())]
+
+
+def _question(episode: Episode, frame: int, left: Steps) -> Question:
     words = ASK.format(instruction=episode.instruction)
-    return [Question(task="plan", words=words, answer=said(left), frames=(frame,)) for frame, left in chosen]
+    return Question(task="plan", words=words, answer=said(left), frames=(frame,))
 
 
 def said(steps: Steps) -> str:

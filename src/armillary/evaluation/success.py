@@ -15,17 +15,14 @@ to all of them, and still shows who went for the right thing.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from armillary import worlds
 from armillary.evaluation.pixels import HUES, nearest_hue
 from armillary.records import Array
-from armillary.worlds.camera import calibration, mujoco
 from armillary.worlds.tabletop_tasks import PUSHED_METRES, SHAPES, TRAY_HALF, TRAY_ROW, TRAYS, Task, parse
+from armillary.worlds.usual_view import usual_camera
 
 CAMERA = "front"
 BEFORE = 2  # steps back to the picture that tells whether a thing rests
@@ -154,7 +151,7 @@ def patch_of(picture: Array, colour: str) -> Patch | None:
 
 def on_table(middle: Floats, height: int, width: int) -> tuple[Floats, float]:
     """Where the middle (column, row) of a thing that lies on the table is, x y in metres; and how far away, metres."""
-    intrinsics, pose = _camera(height, width)
+    intrinsics, pose = usual_camera(CAMERA, (height, width))
     ray = pose[:3, :3] @ np.linalg.solve(intrinsics, np.array([*middle, 1.0]))
     away = (RESTING - pose[2, 3]) / min(ray[2], -1e-6)  # no ray of this camera goes up
     return (pose[:3, 3] + away * ray)[:2], float(away)
@@ -181,13 +178,3 @@ def _dark(picture: Array) -> NDArray[np.bool_]:
     colour = picture.astype(np.float32) / 255
     high = colour.max(-1)
     return np.asarray((high < DARK) & (high - colour.min(-1) < GREY))
-
-
-@cache
-def _camera(height: int, width: int) -> tuple[Floats, Floats]:
-    """Intrinsics 3 3 and pose 4 4 of the table's front camera where no seed has moved it (each does, by 12 mm)."""
-    model = mujoco.MjModel.from_xml_path(str(Path(worlds.__file__).parent / "tabletop.xml"))
-    data = mujoco.MjData(model)
-    mujoco.mj_forward(model, data)
-    found = calibration(model, data, CAMERA, (height, width))
-    return np.array(found["intrinsics"]), np.array(found["camera_to_world"])

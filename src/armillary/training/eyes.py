@@ -98,7 +98,7 @@ class Sight:
 
     def at(self, places: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n d"]:
         """What says that something is at x, y, in cells from the middle of the picture."""
-        return _waves_of(places) @ self.waves
+        return waves_of(places) @ self.waves
 
     def tokens(self, present: Float[Tensor, "*c k"], places: Float[Tensor, "*c k 2"]) -> Float[Tensor, "*c d"]:
         """Of every cell: who is there, and where that is (of several things, the mean); nothing where nothing is."""
@@ -107,7 +107,8 @@ class Sight:
         return present @ self.words + self.at(middle) * (count > 0)
 
 
-def _waves_of(places: Tensor) -> Tensor:
+def waves_of(places: Tensor) -> Tensor:
+    """The sines and cosines that say where places *n 2 are, in cells: *n w."""
     turns = [places * (2 * math.pi / period) for period in PERIODS]
     return torch.cat([wave for turn in turns for wave in (turn.sin(), turn.cos())], dim=-1)
 

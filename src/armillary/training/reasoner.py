@@ -1,4 +1,4 @@
-"""Stage one: the reasoner learns to read, then to see, then what to look for, then to talk about what it sees.
+"""Stage one: the reasoner learns to read, to see, the hand as well, what to look for, and to talk about what it sees.
 
 in    raw episodes, a text tokenizer
 out   a checkpoint folder with the reasoner and its eyes; its generator is a copy of the reasoner, or the origin's
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from armillary.datasets.dreamt import NAMES
+from armillary.datasets.plans import MOST
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.errors import ConfigError
 from armillary.model import PICO, ModelConfig, Seen, TwoTowers, Visual
@@ -24,6 +25,7 @@ from armillary.tokenizers.text import TextTokenizer, train_tokenizer
 from armillary.training.compiling import compile_layers
 from armillary.training.dreams import DreamSource, Lesson
 from armillary.training.eyes import Sight, open_eyes
+from armillary.training.hand import notice_hand
 from armillary.training.loop import Report, Stage, kept_state, train_stage
 from armillary.training.talk import Talk, TalkSource, pictures_of, prompts_of, talk_loss
 
@@ -39,13 +41,15 @@ class ReasonerRun:
 
     ``origin``: a checkpoint whose words the reasoner already knows, in place of a fresh ``model``; its generator is
     kept as it is, ears included, and its eyes too if ``seeing``, else they begin anew. ``eyes``: the stage in which
-    they are taught to see before the talk begins.
+    they are taught to see before the talk begins; ``hand``: one in which they learn to see the gripper as well, from
+    what they say already.
     ``keep``: how strongly the memory of prompts is held as the origin has it, so that its generator, which has learnt
     to read that memory, goes on understanding it (0: not at all). ``lessons``: stages of dreamt tables between eyes
     and talk; ``taught``: the checkpoint whose words the eyes were taught to speak, where that is not the one to begin
     with. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
     ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
-    ``kinds``: of what the batches of the talk are, in turn: still, film, plan, prompt, layout.
+    ``kinds``: of what the batches of the talk are, in turn: still, film, plan, prompt, layout; ``moments``: of how many
+    frames of an expert's episode it is asked what is left to do.
     """
 
     data: Path
@@ -57,6 +61,7 @@ class ReasonerRun:
     origin: Path | None = None
     seeing: bool = False
     eyes: Stage | None = None
+    hand: Stage | None = None
     keep: float = 0.0
     lessons: tuple[Lesson, ...] = ()
     taught: Path | None = None
@@ -65,12 +70,17 @@ class ReasonerRun:
     shares: Mapping[str, float] = field(default_factory=dict)
     most: int | None = None
     kinds: tuple[str, ...] = KINDS
+    moments: int = MOST
 
     def __post_init__(self) -> None:
         if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "plan", "layout")]:
             raise ConfigError(f"kinds has {wrong[0]!r}: a batch is of stills, films, plans, prompts or layouts.")
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
+        if self.hand is not None and self.eyes is None and not self.seeing:
+            raise ConfigError(
+                "the hand is learnt by eyes that see: teach them first (eyes), or keep the origin's (seeing)."
+            )
 
 
 def learn_tokenizer(data: Path, folder: Path, *, episodes: int = 250, vocabulary: int = 2048) -> TextTokenizer:
@@ -113,10 +123,15 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
             report("the eyes are half taught and their minutes are over: start the run again, it goes on from here")
             return False
     folders = [run.data, *([run.stills] if run.stills else [])]
+    if run.hand is not None and (run.look_once or not begun):
+        noticed = notice_hand(model, tokenizer, [run.data], run.hand, run.out / "hand", report)
+        if not noticed:
+            report("the eyes half know the hand and their minutes are over: start the run again, it goes on from here")
+            return False
     eyes = model.visual if run.look_once else None
     source = TalkSource(
         folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes,
-        plans="plan" in run.kinds,
+        plans=run.moments if "plan" in run.kinds else 0,
     )  # fmt: skip
     report(
         f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.plans)} plans, "

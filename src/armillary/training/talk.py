@@ -76,10 +76,10 @@ def pictures_of(episode: Episode) -> list[Picture]:
     return found
 
 
-def plan_pictures(episode: Episode) -> list[Picture]:
-    """The moments of an episode at which it is asked what is left to do, each with that question alone."""
+def plan_pictures(episode: Episode, most: int) -> list[Picture]:
+    """At most so many moments of an episode at which it is asked what is left to do, each with that question alone."""
     film = episode.frames["front"]
-    return [Picture(frames=film[asked.frames[0]].copy(), turns=(asked,)) for asked in plans_of(episode)]
+    return [Picture(frames=film[asked.frames[0]].copy(), turns=(asked,)) for asked in plans_of(episode, most=most)]
 
 
 def prompts_of(episode: Episode) -> list[str]:
@@ -129,14 +129,14 @@ class TalkSource:
     """All pictures and prompts of folders of raw episodes, kept in memory.
 
     ``shares``: how often a question of a task is asked where it could be; 1 where nothing is said. ``most``: turns of
-    one conversation. ``eyes``: whose look at every picture is kept: they are to learn no more. ``plans``: whether the
-    pictures of plans are kept too, at most four more of an expert's episode; ``DataError`` if there is none.
+    one conversation. ``eyes``: whose look at every picture is kept: they are to learn no more. ``plans``: at most how
+    many more pictures of an expert's episode are kept for what is left to do there; ``DataError`` if there is none.
     """
 
     def __init__(
         self, folders: Sequence[Path], tokenizer: TextTokenizer, *, longest: int = 192, limit: int | None = None,
         shares: Mapping[str, float] | None = None, most: int | None = None, eyes: nn.Module | None = None,
-        plans: bool = False,
+        plans: int = 0,
     ) -> None:  # fmt: skip
         self._tokenizer, self._longest, self._shares, self._most = tokenizer, longest, dict(shares or {}), most
         self._eyes, self._looked = eyes, dict[int, Seen]()
@@ -150,7 +150,7 @@ class TalkSource:
             episode = load_raw(path)
             for picture in pictures_of(episode):
                 (self.films if picture.seconds else self.stills).append(picture)
-            self.plans += plan_pictures(episode) if plans else []
+            self.plans += plan_pictures(episode, plans) if plans else []
             self.prompts += prompts_of(episode)
             self.layouts += layouts_of(episode)
         if plans and not self.plans:
