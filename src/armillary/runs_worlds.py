@@ -10,6 +10,10 @@
     pico-worlds-generator  from there it goes on with the tabletop and PushT together
     pico-worlds-back       half of the way back to the weights before all that, whose policy is better
     pico-worlds-settled    a few minutes more of everything from there, half of it films, a third the policy
+    pico-worlds-hand       the reasoner learns to see the gripper, and what is left to do; the generator waits
+    pico-worlds-rehearsed  the generator goes on with everything, the policy from many tables
+    pico-worlds-sounds     a lesson of sounds to films
+    pico-worlds-last       everything once more, the rate falling to 0
 
 Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
 more entry of ``TAUGHT``.
@@ -20,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from armillary.errors import ConfigError
-from armillary.run_kinds import Codec, Generator, Run
+from armillary.run_kinds import Codec, Generator, Reasoner, Run
 from armillary.runs_pico import pico_generator
 from armillary.training.between import BetweenRun
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
@@ -214,8 +218,8 @@ def pico_worlds_back() -> Run:
     return replace(pico_worlds_between(), after=BASE / "generator/checkpoint", out=BASE / "back")
 
 
-def pico_worlds_settled() -> Run:
-    """What the bundled generator was last learnt by: five minutes of two threads, the rate falling from the start."""
+def pico_worlds_settled() -> Generator:
+    """Five minutes of two threads, the rate falling from the start."""
     before = pico_worlds_generator()
     stage = replace(before.stage, name="settled", steps=270, rate=1.1e-3, warmup=15, decay=0.9, ema=0.98)
     flow = replace(
@@ -226,3 +230,50 @@ def pico_worlds_settled() -> Run:
     return replace(
         before, origin=BASE / "back", more_stills=(), out=BASE / "settled", stage=stage, flow=flow,
     )  # fmt: skip
+
+
+def pico_worlds_hand() -> Run:
+    """The eyes learn where the gripper is, the reasoner what is left to do: 40 minutes of one core."""
+    hand = Stage(name="hand", steps=500, batch=32, rate=2e-3, muon=True, warmup=40, decay=0.5)
+    stage = Stage(
+        name="plans", steps=800, batch=20, rate=2e-3, muon=True, warmup=30, weight_decay=0.02, decay=0.5, compile=True
+    )
+    return Reasoner(
+        origin=BASE / "settled/checkpoint", seeing=True, look_once=True, hand=hand, data=Path("runs/pico/raw"),
+        out=BASE / "hand", stage=stage, keep=2.5, moments=14, longest=288, most=4,
+        shares={"shape": 0.1, "colour": 0.35, "extreme": 0.35, "relation": 0.4, "report": 0.05, "box": 0.5},
+        kinds=("plan", "still", "plan", "layout", "plan", "plan", "still", "plan", "prompt"),
+    )  # fmt: skip
+
+
+def pico_worlds_rehearsed() -> Generator:
+    """The generator goes on with everything: an hour of one core."""
+    before = pico_worlds_settled()
+    stage = replace(before.stage, name="rehearsed", steps=1000, rate=2e-3, warmup=40, decay=0.25, ema=0.998)
+    flow = replace(
+        before.flow, stills_share=0.22, still_policy=0.92, onwards=0.12, action_share=0.99,
+        modes={"forward-dynamics": 0.66, "inverse-dynamics": 0.34}, heard=replace(before.flow.heard, share=0.2),
+    )  # fmt: skip
+    return replace(before, origin=BASE / "hand/checkpoint", out=BASE / "rehearsed", stage=stage, flow=flow)
+
+
+def pico_worlds_sounds() -> Generator:
+    """Sounds to films alone: four minutes of two threads."""
+    before = pico_worlds_rehearsed()
+    stage = replace(before.stage, name="sounds", steps=200, rate=3e-3, warmup=20, decay=0.2, ema=0.99)
+    flow = replace(
+        before.flow, stills_share=0.0, painting=0.0, held=replace(before.flow.held, share=0.0),
+        heard=replace(before.flow.heard, share=1.0),
+    )  # fmt: skip
+    return replace(before, origin=BASE / "rehearsed/checkpoint", out=BASE / "sounds", stage=stage, flow=flow)
+
+
+def pico_worlds_last() -> Run:
+    """What the bundled generator was last learnt by: half an hour of two threads, the rate falling from early on."""
+    before = pico_worlds_rehearsed()
+    stage = replace(before.stage, name="last", steps=1500, rate=1.6e-3, decay=0.7)
+    flow = replace(
+        before.flow, stills_share=0.25, onwards=0.1, held=replace(before.flow.held, share=0.05),
+        heard=replace(before.flow.heard, share=0.15),
+    )  # fmt: skip
+    return replace(before, origin=BASE / "sounds/checkpoint", out=BASE / "last", stage=stage, flow=flow)
