@@ -14,7 +14,7 @@ from armillary.datasets.raw import load_raw, raw_files, save_raw
 from armillary.errors import ConfigError, DataError
 from armillary.model import TwoTowers, patchify_images
 from armillary.training.eyes import SightSource
-from armillary.training.hand import HandSource, HandWords, notice_hand
+from armillary.training.hand import HandSource, HandWords, hand_loss, notice_hand
 from armillary.training.loop import Stage
 from armillary.training.reasoner import ReasonerRun
 from armillary.worlds.record import record_tabletop
@@ -89,6 +89,21 @@ def test_eyes_learn_the_hand_and_say_the_rest_as_before(raw, tmp_path):
         now, then = (eyes(patchify_images(frames), torch.float32)[0] for eyes in (model.visual, before))
     moved = (now - then).unflatten(0, marked.shape).square().sum(dim=-1)
     assert moved[marked].mean() > 5 * moved[~marked].mean()
+
+
+def test_one_thing_that_is_forgotten_costs_more_than_a_little_noise_everywhere(raw, tmp_path):
+    model, tokenizer = wide_model(tmp_path / "words")
+    words = HandWords.beside(model, tokenizer, SightSource(raw))
+    loudness = words.words.norm(dim=-1).mean()
+    before = torch.zeros(64, 64)
+    before[5] = words.words[0]  # one cell of 64 says something
+    added, marked = torch.zeros(1, 64, 64), torch.zeros(1, 64, dtype=torch.bool)
+    marked[0, 9] = True
+    forgotten = hand_loss((torch.zeros(64, 64), ()), (before, ()), added, marked, loudness)
+    noisy = hand_loss((before + 0.2 * loudness / 8, ()), (before, ()), added, marked, loudness)
+    assert forgotten["kept"] == pytest.approx(1) and forgotten["silent"] == forgotten["hand"] == 0
+    assert noisy["kept"] == pytest.approx(0.04) and noisy["silent"] == pytest.approx(0.04)
+    assert forgotten["loss"] > 5 * noisy["loss"]
 
 
 def test_a_reasoner_too_narrow_for_more_places_is_refused(raw, tmp_path):

@@ -32,7 +32,8 @@ from armillary.training.loop import Report, Stage, train_stage
 WORDS = ("open gripper", "closed gripper", "above")
 PROBES, FAINT = 384, 0.012  # frames that tell what the eyes say, and below what share of a word it is nothing
 BESIDE = 1.0  # cells by which a place may lie outside the picture and still be told apart
-STAYS, DEEP = 6.0, 0.3  # weights of the other cells, and of the features for deeper layers
+SPEAKS = 0.1  # of a word's square: what a cell said before that is more is something
+STAYS, DEEP = 6.0, 0.3  # weights of the cells that said something or nothing, and of the features for deeper layers
 Seen = tuple[Tensor, Sequence[Tensor]]
 
 
@@ -106,14 +107,20 @@ class HandSource:
 
 
 def hand_loss(said: Seen, before: Seen, added: Tensor, marked: Tensor, loudness: Tensor) -> dict[str, Tensor]:
-    """How far tokens are from what they were and what is added, a word being 1: of the hand's cells, of the rest."""
-    off = (said[0].float().unflatten(0, marked.shape) - before[0].float().unflatten(0, marked.shape) - added).square()
-    distance = off.sum(dim=-1) / loudness**2
+    """How far tokens are from what they were and what is added, a word being 1.
+
+    ``hand``: of the hand's cells, ``kept``: of others that said something, ``silent``: of the rest. Things fill one
+    cell in a dozen: in one mean with the silent ones they are lost while it looks small (docs/log.md).
+    """
+    then = before[0].float().unflatten(0, marked.shape)
+    distance = (said[0].float().unflatten(0, marked.shape) - then - added).square().sum(dim=-1) / loudness**2
+    speaking = ~marked & (then.square().sum(dim=-1) > SPEAKS * loudness**2)
     deeper = [(now - then).square().mean() / then.square().mean() for now, then in zip(said[1], before[1], strict=True)]
     deep = torch.stack([distance.new_zeros(()), *deeper]).sum()
-    hand, rest = distance[marked].mean(), distance[~marked].mean()
-    told = {"hand": hand.detach(), "rest": rest.detach(), "deep": deep.detach()}
-    return {"loss": hand + STAYS * rest + DEEP * deep} | told
+    hand, silent = distance[marked].mean(), distance[~marked & ~speaking].mean()
+    kept = distance[speaking].sum() / speaking.sum().clamp(min=1)
+    told = {"hand": hand.detach(), "kept": kept.detach(), "silent": silent.detach(), "deep": deep.detach()}
+    return {"loss": hand + STAYS * (kept + silent) + DEEP * deep} | told
 
 
 def notice_hand(
