@@ -123,11 +123,8 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
             report("the eyes are half taught and their minutes are over: start the run again, it goes on from here")
             return False
     folders = [run.data, *([run.stills] if run.stills else [])]
-    if run.hand is not None and (run.look_once or not begun):
-        noticed = notice_hand(model, tokenizer, [run.data], run.hand, run.out / "hand", report)
-        if not noticed:
-            report("the eyes half know the hand and their minutes are over: start the run again, it goes on from here")
-            return False
+    if run.hand is not None and (run.look_once or not begun) and not _notice(run, run.hand, model, tokenizer, report):
+        return False
     eyes = model.visual if run.look_once else None
     source = TalkSource(
         folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes,
@@ -160,6 +157,16 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         model.init_generator_from_reasoner()
     save_model(folder, model, dtype=torch.bfloat16)
     return finished
+
+
+def _notice(
+    run: ReasonerRun, stage: Stage, model: TwoTowers, tokenizer: TextTokenizer, report: Report
+) -> bool:  # fmt: skip
+    """Let the eyes learn the hand; False if their minutes were over before the steps."""
+    noticed = notice_hand(model, tokenizer, [run.data], stage, run.out / "hand", report)
+    if not noticed:
+        report("the eyes half know the hand and their minutes are over: start the run again, it goes on from here")
+    return noticed
 
 
 def _keeping(run: ReasonerRun, model: TwoTowers, known: TwoTowers | None, source: TalkSource) -> Kept:
