@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from armillary.datasets.raw import load_raw
 from armillary.errors import DataError
-from armillary.worlds.usual_view import on_picture
-
-RESTING = 0.028  # metres above the table: the middle of a thing that lies there
+from armillary.worlds.usual_view import RESTING, on_picture
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

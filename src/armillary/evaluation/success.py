@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from armillary.evaluation.pixels import HUES, nearest_hue
 from armillary.records import Array
 from armillary.worlds.tabletop_tasks import PUSHED_METRES, SHAPES, TRAY_HALF, TRAY_ROW, TRAYS, Task, parse
-from armillary.worlds.usual_view import usual_camera
+from armillary.worlds.usual_view import RESTING, usual_camera
 
 CAMERA = "front"
 BEFORE = 2  # steps back to the picture that tells whether a thing rests
 LEAST = 6  # pixels of a colour, below which it is not seen
 REACH = 0.11  # of the width, from a colour's middle: what is further away is another thing, or noise
-RESTING = 0.028  # metres above the table: the middle of a thing that lies there
 DARK, GREY = 0.47, 0.08  # of the gripper's pixels: the most value, and the most spread between red, green and blue
 
 Range = tuple[float, float]

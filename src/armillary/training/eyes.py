@@ -91,8 +91,7 @@ class Sight:
                 f"the reasoner is {words.shape[1]} wide: {len(spanned)} directions of words and {count} of places "
                 "must fit in. Take a wider one."
             )
-        free = torch.randn(count, words.shape[1], generator=torch.Generator().manual_seed(0)).to(words)
-        waves = torch.linalg.qr((free - free @ spanned.T @ spanned).T)[0].T
+        waves = directions_beside(spanned, count, seed=0)
         loudness = words.square().sum(dim=-1).mean().sqrt() / math.sqrt(2 * len(PERIODS))  # as loud as the words
         return Sight(names=tuple(names), words=words, waves=waves * loudness)
 
@@ -105,6 +104,12 @@ class Sight:
         count = present.sum(dim=-1, keepdim=True)
         middle = (places * present[..., None]).sum(dim=-2) / count.clamp(min=1)
         return present @ self.words + self.at(middle) * (count > 0)
+
+
+def directions_beside(taken: Float[Tensor, "n d"], count: int, *, seed: int) -> Float[Tensor, "k d"]:
+    """So many orthonormal directions that none of the orthonormal rows ``taken`` uses."""
+    free = torch.randn(count, taken.shape[1], generator=torch.Generator().manual_seed(seed)).to(taken)
+    return torch.linalg.qr((free - free @ taken.T @ taken).T)[0].T
 
 
 def waves_of(places: Tensor) -> Tensor:

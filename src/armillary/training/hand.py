@@ -26,7 +26,7 @@ from armillary.datasets.raw import raw_files
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers, patchify_images
 from armillary.tokenizers.text import TextTokenizer
-from armillary.training.eyes import PERIODS, UNIT, SightSource, as_seen, waves_of, word_vectors
+from armillary.training.eyes import PERIODS, UNIT, SightSource, as_seen, directions_beside, waves_of, word_vectors
 from armillary.training.loop import Report, Stage, train_stage
 
 WORDS = ("open gripper", "closed gripper", "above")
@@ -60,8 +60,7 @@ class HandWords:
                 f"the reasoner is {said.shape[1]} wide: {len(spanned)} directions that the eyes use and {2 * count} of "
                 "the hand's places must fit in. Take a wider one."
             )
-        free = torch.randn(2 * count, said.shape[1], generator=torch.Generator().manual_seed(3))
-        waves = torch.linalg.qr((free - free @ spanned.T @ spanned).T)[0].T.unflatten(0, (2, count))
+        waves = directions_beside(spanned, 2 * count, seed=3).unflatten(0, (2, count))
         return HandWords(words=words * loudness, waves=waves * loudness / math.sqrt(2 * len(PERIODS)))
 
 
@@ -115,7 +114,7 @@ def hand_loss(said: Seen, before: Seen, added: Tensor, marked: Tensor, loudness:
     then = before[0].float().unflatten(0, marked.shape)
     distance = (said[0].float().unflatten(0, marked.shape) - then - added).square().sum(dim=-1) / loudness**2
     speaking = ~marked & (then.square().sum(dim=-1) > SPEAKS * loudness**2)
-    deeper = [(now - then).square().mean() / then.square().mean() for now, then in zip(said[1], before[1], strict=True)]
+    deeper = [(now - old).square().mean() / old.square().mean() for now, old in zip(said[1], before[1], strict=True)]
     deep = torch.stack([distance.new_zeros(()), *deeper]).sum()
     hand, silent = distance[marked].mean(), distance[~marked & ~speaking].mean()
     kept = distance[speaking].sum() / speaking.sum().clamp(min=1)

@@ -10,6 +10,7 @@ from armillary import worlds
 from armillary.worlds.camera import calibration, mujoco
 
 Floats = NDArray[np.float64]
+RESTING = 0.028  # metres above the table: the middle of a thing that lies there
 
 
 @cache
