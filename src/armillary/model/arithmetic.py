@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from armillary.errors import ConfigError
+
 
 @cache
 def _abilities() -> Mapping[str, Any]:
@@ -22,9 +24,19 @@ def _abilities() -> Mapping[str, Any]:
         return {}
 
 
-def fast_dtype() -> torch.dtype:
-    """``torch.bfloat16`` on a CPU with tiles for it, else ``torch.float32``: for training."""
-    return torch.bfloat16 if _abilities().get("amx_bf16") else torch.float32
+def usable_device(name: str) -> torch.device:
+    """The device of that name; ``ConfigError`` for one that is not here, or that torch does not know."""
+    if name.split(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name!r}, but torch sees no CUDA here: leave device out, or take cpu.")
+    try:
+        return torch.device(name)
+    except RuntimeError as broken:
+        raise ConfigError(f"device={name!r} is unknown to torch: take cpu or cuda.") from broken
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """``torch.bfloat16`` on a GPU, and on a CPU with tiles for it, else ``torch.float32``: for training."""
+    return torch.bfloat16 if device.type != "cpu" or _abilities().get("amx_bf16") else torch.float32
 
 
 def best_dtype(device: torch.device) -> torch.dtype:

@@ -61,6 +61,10 @@ class Seen:
     features: tuple[Tensor, ...]
     grids: tuple[Grid, ...]
 
+    def to(self, *where: Any) -> "Seen":
+        """The same on another device or in another dtype."""
+        return replace(self, tokens=self.tokens.to(*where), features=tuple(one.to(*where) for one in self.features))
+
     @staticmethod
     def join(several: "Sequence[Seen]") -> "Seen":
         """Several samples' pictures, one after the other."""

@@ -25,6 +25,7 @@ from armillary.embodiments import Embodiment, fit_normaliser, load_embodiment, l
 from armillary.errors import ConfigError
 from armillary.media import contact_sheet, write_image, write_whole
 from armillary.model import TwoTowers, load_model
+from armillary.model.arithmetic import usable_device
 from armillary.model.two_towers import tower_of
 from armillary.post_training.figures import Said, drive_figures, figures_of, measure
 from armillary.post_training.pictures import RATE, adapt_vae
@@ -52,6 +53,7 @@ from armillary.training.loop import Report, Stage, in_bf16, train_stage
 from armillary.training.vae import VAERun
 
 TRIED_STEPS = 3  # that are timed to know how many fit
+MAY_CHANGE = ("origin", "threads", "device")  # settings with which a run may go on otherwise than it began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ class FinetuneRun:
     lives: int = 8
     seed: int = 0
     threads: int = 1
+    device: str = "cpu"  # or cuda
     compile: bool = False  # half as long a step, for half a minute at the beginning
     flow: FlowConfig = field(
         default_factory=lambda: FlowConfig(action_share=1.0, drop_task=0.0, full_noise=0.8, history=0.0)
@@ -114,13 +117,14 @@ class FinetuneRun:
 def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     """Post-train as ``run`` says; returns what ``figures.json`` holds. Errors are ``ArmillaryError``s, before work."""
     torch.set_num_threads(run.threads)
+    usable_device(run.device)
     base = find_checkpoint(run.origin)
     body = load_embodiment(run.embodiment, base)
     episodes = open_recordings(run.data, body, camera=run.camera, size=run.size)
     parts = split(episodes, run.held_out)
     body = fitted(body, parts, refit=run.refit)
     report(f"{sum(len(one.actions) for one in parts.known)} actions to learn from; {parts.how}")
-    omni = load(base)
+    omni = load(base, device=run.device)
     _begin(run, omni.parts.weights_sha256)
 
     words, bodies = base / "text_tokenizer", _bodies(base, body)
@@ -170,7 +174,7 @@ def _begin(run: FinetuneRun, weights: str) -> None:
     kept = run.out / "run.json"
     if kept.exists():
         before = json.loads(kept.read_text(encoding="utf-8"))
-        changed = [name for name in wanted if before.get(name) != wanted[name] and name not in ("origin", "threads")]
+        changed = [name for name in wanted if before.get(name) != wanted[name] and name not in MAY_CHANGE]
         if changed:
             name = changed[0]
             raise ConfigError(
@@ -209,7 +213,7 @@ def _measured(
 ) -> tuple[Said, dict[str, Any]]:
     """What the checkpoint says of the held-out clips, and how it does in the world if one is named."""
     report(f"measuring {folder.name} on {len(clips)} clips")
-    omni = load(folder)
+    omni = load(folder, device=run.device)
     said = measure(omni, clips, body, steps=run.solver_steps, seed=run.seed)
     if not run.world:
         return said, {}
@@ -223,8 +227,8 @@ def _tokenizer(run: FinetuneRun, vae: Path, parts: Parts, report: Report) -> Pat
         return vae
     own = VAERun(
         data=run.out / "clips", out=run.out / "tokenizer", minutes=max(run.vae_minutes, 0.1), steps=run.vae_steps,
-        threads=run.threads, seed=run.seed, learning_rate=RATE, warmup_steps=20, ema=0.99, report_steps=20,
-        canvas_share=0.2, batch=1,
+        threads=run.threads, device=run.device, seed=run.seed, learning_rate=RATE, warmup_steps=20, ema=0.99,
+        report_steps=20, canvas_share=0.2, batch=1,
     )  # fmt: skip
     return adapt_vae(vae, parts.known, own, report)
 
@@ -234,7 +238,7 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
     kept = run.out / "windows.safetensors"
     taken = spread(parts.known, run.windows)
     if not kept.exists():
-        codec = VideoVAE.load(vae, dtype=torch.bfloat16)
+        codec = VideoVAE.load(vae, dtype=torch.bfloat16).to(run.device)
         found = [encode_windows(codec, film_of(parts.known[n]), starts) for n, starts in taken]
         write_whole(kept, lambda draft: save_file({"video": torch.cat(found).bfloat16()}, draft))
     view = body.cameras[0].view if body.cameras else None
@@ -265,7 +269,7 @@ def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows
     flow = run.flow
     if not windows.acts.any():
         flow = replace(flow, modes={name: share for name, share in flow.modes.items() if name != "policy"})
-    source = FlowSource(model, tokenizer, windows, flow)
+    source = FlowSource(model.to(run.device), tokenizer, windows, flow)
     parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
 
     if run.compile:
@@ -278,7 +282,7 @@ def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows
     report(f"{len(windows)} windows, {steps} steps of {run.batch}")
     stage = Stage(
         name="finetune", steps=steps, batch=run.batch, rate=run.rate, warmup=max(1, steps // 20), decay=0.6,
-        ema=run.ema, seed=run.seed, threads=run.threads, minutes=1.5 * run.minutes, muon=True,
+        ema=run.ema, seed=run.seed, threads=run.threads, device=run.device, minutes=1.5 * run.minutes, muon=True,
     )  # fmt: skip
     began = time.monotonic()
     train_stage(stage, run.out, parameters, losses, report)
@@ -295,9 +299,10 @@ def _planned(run: FinetuneRun, parameters: list[nn.Parameter], losses: Callable[
     for trial in range(TRIED_STEPS + 1):
         if trial == 1:
             began = time.monotonic()  # the first step also reads the prompts
-        with in_bf16():
+        with in_bf16(True, parameters[0].device):
             loss = losses(trial)["loss"]
         loss.backward()
+        float(loss)  # a GPU is waited for here
         for parameter in parameters:
             parameter.grad = None
     each = 1.1 * (time.monotonic() - began) / TRIED_STEPS  # the optimizer's share on top

@@ -17,7 +17,7 @@ from typing import Any, Literal, Unpack, overload
 import torch
 
 from armillary.errors import ConfigError, RequestError
-from armillary.model.arithmetic import best_dtype
+from armillary.model.arithmetic import best_dtype, usable_device
 from armillary.model.memory import Memory
 from armillary.modes import Asked
 from armillary.records import Array, Rollout
@@ -50,12 +50,7 @@ def load(
     checkpoint, ``ConfigError`` for a device, dtype, weights, offload or compiled that cannot be used.
     """
     folder = find_checkpoint(name_or_folder)
-    if device is not None and device.split(":")[0] == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={device!r}, but torch sees no CUDA here: leave device out, or take cpu.")
-    try:
-        place = best_device() if device is None else torch.device(device)
-    except RuntimeError as broken:
-        raise ConfigError(f"device={device!r} is unknown to torch: take cpu or cuda.") from broken
+    place = best_device() if device is None else usable_device(device)
     if dtype is not None and dtype not in _DTYPES:
         near = difflib.get_close_matches(dtype, _DTYPES, n=1, cutoff=0.0)[0]
         raise ConfigError(f"dtype={dtype!r} is not computed in: take {' or '.join(_DTYPES)}; nearest is {near!r}.")

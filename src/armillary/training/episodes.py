@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from armillary.datasets.raw import load_raw, raw_files, simulate_raw, simulate_world
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
+from armillary.model.arithmetic import usable_device
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
 from armillary.training.held import held_of
@@ -105,6 +106,7 @@ class CacheRun:
     laid: bool = False
     share: tuple[int, int] = (0, 1)
     threads: int = 1
+    device: str = "cpu"  # or cuda
 
     def __post_init__(self) -> None:
         check_share(self.share)
@@ -177,7 +179,7 @@ def _boxed(episode: Episode, camera: str, start: int) -> NDArray[np.uint8]:
 def encode(run: CacheRun, report: Report = print) -> int:
     """Encode what is not there yet; returns how many episodes this share has."""
     torch.set_num_threads(run.threads)
-    vae = VideoVAE.load(run.vae, dtype=torch.bfloat16)
+    vae = VideoVAE.load(run.vae, dtype=torch.bfloat16).to(usable_device(run.device))
     body, how = load_embodiment(run.embodiment), {"camera": run.camera, "most": run.most}
 
     def cut(episodes: Sequence[Episode]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:

@@ -25,6 +25,7 @@ from armillary.datasets.dreamt import NAMES
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers, fit_for_eyes, patchify_images
+from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Report, Stage, train_stage
 
@@ -122,7 +123,7 @@ def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str
     """What the reasoner takes each name for: the sum of its words' vectors."""
     with torch.no_grad():
         table = model.transformer.embed_tokens.weight
-        return torch.stack([table[tokenizer.encode(f" {name}")].sum(dim=0) for name in names]).float()
+        return torch.stack([table[tokenizer.encode(f" {name}")].sum(dim=0) for name in names]).float().cpu()
 
 
 def sight_loss(model: TwoTowers, sight: Sight, seen: tuple[NDArray[np.uint8], Tensor, Tensor]) -> dict[str, Tensor]:
@@ -132,7 +133,8 @@ def sight_loss(model: TwoTowers, sight: Sight, seen: tuple[NDArray[np.uint8], Te
     """
     frames, present, places = seen
     dtype = model.transformer.embed_tokens.weight.dtype
-    cells = model.visual(patchify_images(frames), dtype)[0].float().unflatten(0, present.shape[:2])
+    device = model.transformer.embed_tokens.weight.device
+    cells = model.visual(patchify_images(frames).to(device), dtype)[0].cpu().float().unflatten(0, present.shape[:2])
     wanted, full = sight.tokens(present, places), present.sum(dim=-1) > 0
     distance = (cells - wanted).square().sum(dim=-1) / sight.words.square().sum(dim=-1).mean()
     best = (cells @ functional.normalize(sight.words, dim=-1).T).argmax(dim=-1, keepdim=True)
@@ -151,6 +153,7 @@ def open_eyes(
     source = SightSource(data)
     report(f"{len(source.frames)} frames, {len(source.names)} kinds of things")
     sight = Sight.of(model, tokenizer, source.names)
+    model.to(usable_device(stage.device))
     parameters = [*model.visual.named_parameters(prefix="visual")]
 
     def losses(step: int) -> Mapping[str, Tensor]:

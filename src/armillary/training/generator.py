@@ -18,6 +18,7 @@ from torch import Tensor
 from armillary.embodiments import Embodiment, bundled, load_embodiment, save_embodiments
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers
+from armillary.model.arithmetic import usable_device
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
@@ -71,6 +72,7 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
     here = company()
     here.check_batch(run.stage.batch)
+    device = usable_device(run.stage.device)
     torch.manual_seed(run.stage.seed)
     model = load_model(run.origin, dtype=torch.float32)
     if run.sounds:
@@ -79,7 +81,7 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
         model.init_generator_from_reasoner()
     for body, other in run.like.items():
         begin_like(model, load_embodiment(body), load_embodiment(other, run.origin))
-    for parameter in model.reasoner_parameters():
+    for parameter in model.to(device).reasoner_parameters():
         parameter.requires_grad_(False)
     tokenizer = TextTokenizer.load(run.origin / "text_tokenizer")
     windows = load_cache(run.cache, *run.more)

@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.datasets.hands import Hands, hands_of
 from armillary.datasets.raw import raw_files
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers, patchify_images
+from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.eyes import PERIODS, UNIT, SightSource, as_seen, directions_beside, waves_of, word_vectors
 from armillary.training.loop import Report, Stage, train_stage
@@ -70,13 +72,20 @@ def _said(model: TwoTowers, probe: SightSource) -> Tensor:
     for _ in range(PROBES // 32):
         frames, present, places = probe.batch(rng, 32)
         with torch.no_grad():
-            tokens = model.visual(patchify_images(frames), torch.float32)[0].unflatten(0, present.shape[:2])
+            tokens = seen_by(model.visual, frames)[0].unflatten(0, present.shape[:2])
         alone = present.sum(dim=-1) == 1
         where = (places * present[..., None]).sum(dim=-2)[alone]
         wanted.append(tokens[alone])
         given.append(torch.cat([present[alone], waves_of(where)], dim=-1))
     # of names that no probe shows, the smallest answer: nothing
     return torch.linalg.lstsq(torch.cat(given), torch.cat(wanted), driver="gelsd").solution
+
+
+def seen_by(eyes: nn.Module, frames: NDArray[np.uint8]) -> Seen:
+    """What eyes say of frames b y x 3, on the CPU: tokens, and the features for deeper layers."""
+    patches = patchify_images(frames).to(next(eyes.parameters()).device)
+    tokens, features = eyes(patches, torch.float32)
+    return tokens.cpu(), [one.cpu() for one in features]
 
 
 class HandSource:
@@ -116,8 +125,9 @@ def hand_loss(said: Seen, before: Seen, added: Tensor, marked: Tensor, loudness:
     speaking = ~marked & (then.square().sum(dim=-1) > SPEAKS * loudness**2)
     deeper = [(now - old).square().mean() / old.square().mean() for now, old in zip(said[1], before[1], strict=True)]
     deep = torch.stack([distance.new_zeros(()), *deeper]).sum()
-    hand, silent = distance[marked].mean(), distance[~marked & ~speaking].mean()
-    kept = distance[speaking].sum() / speaking.sum().clamp(min=1)
+    hand, kept, silent = (
+        distance[which].sum() / which.sum().clamp(min=1) for which in (marked, speaking, ~marked & ~speaking)
+    )
     told = {"hand": hand.detach(), "kept": kept.detach(), "silent": silent.detach(), "deep": deep.detach()}
     return {"loss": hand + STAYS * (kept + silent) + DEEP * deep} | told
 
@@ -129,15 +139,14 @@ def notice_hand(
     """Teach the model's eyes for one stage, from raw episodes of ``folders``. True once the steps are done."""
     hands = hands_of([path for one in folders for path in raw_files(one)])
     report(f"{len(hands.frames)} frames with a hand")
-    before = copy.deepcopy(model.visual).requires_grad_(False)
+    before = copy.deepcopy(model.to(usable_device(stage.device)).visual).requires_grad_(False)
     words = HandWords.beside(model, tokenizer, SightSource(folders[0], every=8))
     source, loudness = HandSource(hands, words), words.words.norm(dim=-1).mean()
 
     def losses(step: int) -> Mapping[str, Tensor]:
         frames, added, marked = source.batch(np.random.default_rng([stage.seed, step]), stage.batch)
-        patches = patchify_images(frames)
         with torch.no_grad():
-            then = before(patches, torch.float32)
-        return hand_loss(model.visual(patches, torch.float32), then, added, marked, loudness)
+            then = seen_by(before, frames)
+        return hand_loss(seen_by(model.visual, frames), then, added, marked, loudness)
 
     return train_stage(stage, folder, [*model.visual.named_parameters(prefix="visual")], losses, report)

@@ -28,6 +28,7 @@ from armillary.datasets.raw import load_raw, raw_files
 from armillary.datasets.sounds import STEM, load_sound, sound_again
 from armillary.errors import ConfigError, DataError
 from armillary.model import TwoTowers
+from armillary.model.arithmetic import usable_device
 from armillary.model.ports import sound_positions
 from armillary.records import SOUND_HZ, Episode, Segment
 from armillary.tokenizers.sound import SoundVAE
@@ -158,7 +159,7 @@ def make_sounds(
 
 
 def _encoded(vae: SoundVAE, sounds: Float[np.ndarray, "n 2 u"]) -> Float[Tensor, "n m 64"]:
-    return vae.encode(torch.from_numpy(sounds)).transpose(1, 2)
+    return vae.encode(torch.from_numpy(sounds).to(next(vae.parameters()).device)).transpose(1, 2).cpu()
 
 
 def _sound(episode: Episode, kept: Path | None) -> Float[np.ndarray, "2 s"]:
@@ -184,6 +185,7 @@ class HeardRun:
     kept: Path | None = None
     share: tuple[int, int] = (0, 1)
     threads: int = 1
+    device: str = "cpu"  # or cuda
 
     def __post_init__(self) -> None:
         check_share(self.share)
@@ -196,7 +198,7 @@ class HeardRun:
 def encode_sounds(run: HeardRun, report: Report = print) -> int:
     """Encode what is not there yet; returns how many episodes of this share have windows."""
     torch.set_num_threads(run.threads)
-    vae, made = SoundVAE.load(run.vae), 0
+    vae, made = SoundVAE.load(run.vae).to(usable_device(run.device)), 0
     for name in make_sounds(run.data, vae, run.out, kept=run.kept, share=run.share):
         made += 1
         if made % SAY_EVERY == 0:

@@ -212,14 +212,16 @@ class FlowSource:
         segments, _, _ = exercise.made(rng)
         velocity = self._velocity(exercise.prompts, segments, exercise.fps)[1]
         film, own = segments[1], self._here.rows(len(exercise.rows))  # after the episode's first frame
-        film.tokens[own] -= film.level[own][..., None] * velocity.float()  # other rows stay noise: nobody asks here
+        film.tokens[own] -= film.level[own][..., None] * velocity.float().cpu()  # other rows stay noise: nobody asks
         return film.tokens
 
     def _velocity(self, prompts: Sequence[str], segments: list[Segment], fps: Tensor) -> list[Tensor]:
         own = self._here.rows(len(prompts))
         ids = [self._ids(prompt) for prompt in prompts[own]]
         self.shelf.read_ahead(ids)
-        return self._model.velocity(self.shelf.batch(ids), [rows_of(part, own) for part in segments], fps=fps[own])
+        device = self._model.transformer.embed_tokens.weight.device
+        asked = [rows_of(part, own, device) for part in segments]
+        return self._model.velocity(self.shelf.batch(ids), asked, fps=fps[own].to(device))
 
     def _told(self, pool: Pool, rng: np.random.Generator, samples: int, mode: str) -> dict[str, Tensor]:
         windows, config = pool.windows, self._config
@@ -309,16 +311,15 @@ class FlowSource:
         """Ask the model and mark what it says; where it is listened to, a second time with exchanged prompts."""
         config, prompts, here = self._config, exercise.prompts, self._here
         segments, targets, weights = exercise.made(rng)
-        own = here.rows(len(prompts))
+        hidden, own = [part.level > 0 for part in segments], here.rows(len(prompts))
 
         def errors(prompts: Sequence[str]) -> dict[str, Tensor]:
             said = self._velocity(prompts, segments, exercise.fps)
             # the film's loss comes after its control's, which is 0
-            marks = zip(segments, said, targets, weights, strict=True)
-            return {
-                part.modality: here.mean(flow_loss(one, true[own], part.level[own] > 0, weight[own]), len(prompts))
-                for part, one, true, weight in marks
-            }
+            marked = dict[str, Tensor]()
+            for part, one, *true in zip(segments, said, targets, hidden, weights, strict=True):
+                marked[part.modality] = here.mean(flow_loss(one, *(x[own].to(one.device) for x in true)), len(prompts))
+            return marked
 
         losses = errors(prompts)
         loss = config.video_weight * losses["video"]

@@ -88,15 +88,18 @@ def window_starts(episode: Episode, *, stride: int = STRIDE, offset: int = 0) ->
 def encode_windows(
     vae: VideoVAE, frames: NDArray[np.uint8], starts: list[int], length: int = FRAMES, *, canvas: bool = True
 ) -> Tensor:
-    """Video tokens n m d of windows of ``length`` frames t h w 3, encoded a few at a time, on the canvas or alone."""
-    found, together = [], 4 if length > 1 else 32
+    """Video tokens n m d of windows of ``length`` frames t h w 3, encoded a few at a time, on the canvas or alone.
+
+    Encoded where the tokenizer lies; handed back on the CPU.
+    """
+    device, found, together = next(vae.parameters()).device, [], 4 if length > 1 else 32
     for first in range(0, len(starts), together):
         clips = np.stack([frames[s : s + length] for s in starts[first : first + together]])
         pixels = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         rows, columns = (side // SPACE for side in pixels.shape[-2:])
         if canvas:
             pixels = on_canvas(pixels)[0] if vae.sees_whole_frames else near_canvas(pixels)
-        found.append(patchify(vae.encode(pixels)[..., :rows, :columns], 2))
+        found.append(patchify(vae.encode(pixels.to(device))[..., :rows, :columns], 2).cpu())
     return torch.cat(found)
 
 

@@ -52,6 +52,7 @@ class Stage:
     seed: int = 0
     bf16: bool = True  # where that is faster (model/arithmetic.py)
     threads: int = 1
+    device: str = "cpu"  # or cuda: where the model learns; what it learns from is drawn on the CPU, the same everywhere
     minutes: float = 60.0
     log_every: int = 20
     muon: bool = False  # the matrices inside a tower's layers learn by Muon, all else by AdamW
@@ -116,7 +117,7 @@ class Keeper:
             for name, parameter in self.parameters.items():
                 for mine, kind in ((parameter, "weights"), (self.average[name], "average")):
                     own_part(mine).copy_(own_part(part_like(tensors[f"{kind}/{name}"], mine)))
-                kept = {key.rsplit("/", 1)[1]: part_like(value, parameter) if value.ndim else value
+                kept = {key.rsplit("/", 1)[1]: part_like(value, parameter) if value.ndim else value.to(parameter.device)
                         for key, value in tensors.items() if key.startswith(f"optimizer/{name}/")}  # fmt: skip
                 for optimizer in self.optimizers:
                     if kept and any(parameter is own for group in optimizer.param_groups for own in group["params"]):
@@ -220,7 +221,7 @@ def learn(
     stage: Stage, step: int, parameters: list[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer], losses: Losses
 ) -> dict[str, Tensor]:
     """One step: make the exercise and mark it, then learn. Returns what to log."""
-    with in_bf16(stage.bf16):
+    with in_bf16(stage.bf16, parameters[0].device):
         values = losses(step)
 
     for parameter in parameters:
@@ -236,9 +237,9 @@ def learn(
     return {name: value.detach() for name, value in values.items()} | {"grad_norm": norm.detach()}
 
 
-def in_bf16(wanted: bool = True) -> torch.autocast:
-    """Products in bfloat16 within, if that is wanted and faster on this processor."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=wanted and fast_dtype() == torch.bfloat16)
+def in_bf16(wanted: bool, device: torch.device) -> torch.autocast:
+    """Products in bfloat16 within, if that is wanted and faster on this device."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and fast_dtype(device) == torch.bfloat16)
 
 
 def _write(folder: Path, line: dict[str, float], report: Report) -> None:

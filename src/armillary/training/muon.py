@@ -67,7 +67,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     one, three, five = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).to(fast_dtype())
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).to(fast_dtype(x.device))
     for _ in range(_ROUNDS):
         square = x @ x.mT
         x = one * x + (three * square + five * square @ square) @ x

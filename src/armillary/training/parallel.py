@@ -141,6 +141,10 @@ def spread(model: TwoTowers, here: Company) -> None:
     """
     if here.size == 1:
         return
+    if (kind := next(model.parameters()).device.type) != "cpu":
+        raise ConfigError(
+            f"{here.size} processes and device {kind!r}: several processes learn on the CPU only; start one."
+        )
     mesh = init_device_mesh("cpu", (here.size,))
     still = {parameter for parameter in model.parameters() if not parameter.requires_grad}
     for layer in model.transformer.layers:
@@ -161,12 +165,11 @@ def joined(model: TwoTowers) -> TwoTowers:
     return whole
 
 
-def rows_of(part: Segment, rows: slice) -> Segment:
-    """The samples ``rows`` of a segment."""
-    return replace(
-        part, tokens=part.tokens[rows], positions=part.positions[rows], level=part.level[rows],
-        domain=None if part.domain is None else part.domain[rows],
-    )  # fmt: skip
+def rows_of(part: Segment, rows: slice, device: torch.device) -> Segment:
+    """The samples ``rows`` of a segment, on a device."""
+    tokens, positions, level = (x[rows].to(device) for x in (part.tokens, part.positions, part.level))
+    domain = None if part.domain is None else part.domain[rows].to(device)
+    return replace(part, tokens=tokens, positions=positions, level=level, domain=domain)
 
 
 def gathered(x: Tensor) -> Tensor:
@@ -176,9 +179,9 @@ def gathered(x: Tensor) -> Tensor:
 
 
 def part_like(whole: Tensor, like: Tensor) -> Tensor:
-    """This process's part of whole numbers, kept as those of ``like`` are, in memory of its own."""
+    """This process's part of whole numbers, kept where and as those of ``like`` are, in memory of its own."""
     if not isinstance(like, DTensor):
-        return whole
+        return whole.to(like.device)
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None).clone()
 
 

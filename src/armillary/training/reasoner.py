@@ -19,6 +19,7 @@ from armillary.datasets.plans import MOST
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.errors import ConfigError
 from armillary.model import PICO, ModelConfig, Seen, TwoTowers, Visual
+from armillary.model.arithmetic import usable_device
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
@@ -109,11 +110,13 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     torch.manual_seed(run.stage.seed)
     known = None if run.origin is None else load_model(run.origin, dtype=torch.float32)
     model = TwoTowers(run.model if known is None else known.config)
+    device = usable_device(run.stage.device)
     if known is not None:
         model.transformer.load_state_dict(known.transformer.state_dict())
-        known.requires_grad_(False)
         if run.seeing:
             model.visual.load_state_dict(known.visual.state_dict())
+        known.to(device).requires_grad_(False)
+    model.to(device)
     spoken = model if run.taught is None else load_model(run.taught, dtype=torch.float32, towers=("reasoner",))
     sight = Sight.of(spoken, tokenizer, NAMES) if run.lessons else None
     begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes, if these go on learning
@@ -202,6 +205,7 @@ def _dream(
 
 def drift(model: TwoTowers, known: TwoTowers, prompts: Talk) -> Tensor:
     """How far the memory of prompts is from that of ``known``: the relative square error, mean of keys and values."""
+    prompts = prompts.to(model.transformer.lm_head.weight.device)
     with torch.no_grad():
         then = known.read(prompts.ids, prompts.mask)
     now = model.read(prompts.ids, prompts.mask)

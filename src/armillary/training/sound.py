@@ -31,11 +31,12 @@ from torch import Tensor, nn
 
 from armillary.datasets.sounds import load_sound, simulate_sounds, sound_files
 from armillary.errors import ConfigError, DataError
+from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.sound import SoundVAE, SoundVAEConfig
 from armillary.training.episodes import check_share
 from armillary.training.loop import Report
 from armillary.training.muon import Muon
-from armillary.training.timed import average_share, progress_of, take_step
+from armillary.training.timed import average_share, noise_like, progress_of, take_step
 
 SPECTRA = ((2048, 512), (512, 128), (128, 32))  # window and step of the spectra, in samples
 QUIET = 1e-3  # of full scale: 60 dB below it; a sound without more is silence
@@ -60,6 +61,7 @@ class SoundRun:
     minutes: float = 15.0
     steps: int | None = None  # a length in steps instead of minutes: repeatable to the bit
     threads: int = 1
+    device: str = "cpu"  # or cuda
     seed: int = 0
     model: SoundVAEConfig = field(default_factory=lambda: PICO_SOUND)
     origin: Path | None = None
@@ -179,9 +181,9 @@ def sound_loss(
     """The loss of one batch, and its parts: ``wave``, ``spectra``, ``kl``."""
     with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
         mean, deviation = vae.moments(sound)
-    made = vae.decoder(mean + deviation * torch.empty_like(mean).normal_(generator=generator)).float()
+    made = vae.decoder(mean + deviation * noise_like(mean, generator)).float()
     wave = (made - sound).abs().mean()
-    spectra = torch.zeros(())
+    spectra = wave.new_zeros(())
     for size, hop in SPECTRA:
         one, true = spectrum(made, size, hop), spectrum(sound, size, hop)
         apart = (one - true).abs().mean() / (true.mean() + 1e-3)
@@ -197,7 +199,8 @@ class SoundTrainer:
     def __init__(self, run: SoundRun) -> None:
         self.run = run
         torch.manual_seed(run.seed)
-        self.vae = SoundVAE(run.model) if run.origin is None else SoundVAE.load(run.origin)
+        self.device = usable_device(run.device)
+        self.vae = (SoundVAE(run.model) if run.origin is None else SoundVAE.load(run.origin)).to(self.device)
         if self.vae.config != run.model:
             raise ConfigError(
                 f"{run.origin} holds a tokenizer of other sizes than this run's model: say the same sizes."
@@ -220,7 +223,7 @@ class SoundTrainer:
         """One step on one batch. Returns what to log."""
         run = self.run
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + self.step)
-        loss, parts = sound_loss(self.vae, sound, run, generator)
+        loss, parts = sound_loss(self.vae, sound.to(self.device), run, generator)
         for part in self.weights.values():
             part.grad = None
         loss.backward()
@@ -263,8 +266,9 @@ class SoundTrainer:
             for name, part in self.weights.items():
                 part.copy_(file.get_tensor(f"weights/{name}"))
                 self.average[name].copy_(file.get_tensor(f"average/{name}"))
-                own = {key.rpartition("/")[2]: file.get_tensor(key) for key in known
-                       if key.startswith(f"optimizer/{name}/")}  # fmt: skip
+                kept = {key.rpartition("/")[2]: file.get_tensor(key) for key in known
+                        if key.startswith(f"optimizer/{name}/")}  # fmt: skip
+                own = {key: x.to(self.device) if x.ndim else x for key, x in kept.items()}
                 if own:
                     (self.muon if "average" in own else self.adam).state[part] = own
         return True

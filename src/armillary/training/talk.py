@@ -57,6 +57,11 @@ class Talk:
     labels: Tensor
     visual: Visual | Seen | None
 
+    def to(self, device: torch.device) -> "Talk":
+        """The same on a device."""
+        ids, mask, labels = (x.to(device) for x in (self.ids, self.mask, self.labels))
+        return Talk(ids=ids, mask=mask, labels=labels, visual=self.visual and self.visual.to(device))
+
 
 def pictures_of(episode: Episode) -> list[Picture]:
     """Every annotated frame of an episode with its questions, and the film if the deed was done."""
@@ -184,11 +189,11 @@ class TalkSource:
         """What the eyes made of a picture when it was first drawn."""
         assert self._eyes is not None
         if id(picture) not in self._looked:
-            visual = _patches(picture)
+            visual = _patches(picture).to(next(self._eyes.parameters()).device)
             with torch.no_grad():
                 tokens, features = self._eyes(visual, torch.float32)
-            kept = (tokens.bfloat16(), tuple(one.bfloat16() for one in features))
-            self._looked[id(picture)] = Seen(tokens=kept[0], features=kept[1], grids=visual.grids)
+            seen = Seen(tokens=tokens, features=tuple(features), grids=visual.grids)
+            self._looked[id(picture)] = seen.to("cpu", torch.bfloat16)
         return self._looked[id(picture)]
 
     def _converse(self, picture: Picture, rng: np.random.Generator) -> tuple[list[int], list[int]]:
@@ -263,6 +268,7 @@ def padded(rows: Sequence[tuple[list[int], list[int]]], visual: Visual | Seen | 
 
 def talk_loss(model: TwoTowers, talk: Talk) -> dict[str, Tensor]:
     """Next-token loss on the labels, and the share of answer tokens that would be said right."""
+    talk = talk.to(model.transformer.lm_head.weight.device)
     hidden = model.hidden(talk.ids, talk.mask, talk.visual)[:, :-1]
     wanted = talk.labels[:, 1:]
     learnt = wanted != NO_LABEL

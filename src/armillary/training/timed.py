@@ -46,6 +46,11 @@ def take_step(
             optimizer.step()
 
 
+def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal numbers of the shape and on the device of ``x``, drawn on the CPU, so the same on every device."""
+    return torch.empty_like(x, device="cpu").normal_(generator=generator).to(x.device)
+
+
 def average_share(run: Timed, step: int) -> float:
     """How far the average of the weights moves towards them after ``step`` steps: faster in the beginning."""
     return max(1.0 - run.ema, 9.0 / (9.0 + step))

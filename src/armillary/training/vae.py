@@ -32,9 +32,10 @@ from torch import Tensor, nn
 
 from armillary.datasets.byte_clips import ByteClips
 from armillary.errors import ConfigError
+from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
 from armillary.training.muon import Muon
-from armillary.training.timed import average_share, progress_of, take_step
+from armillary.training.timed import average_share, noise_like, progress_of, take_step
 from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, psnr, scaled
 
 Judge = Callable[[VideoVAE, Path], dict[str, float]]
@@ -49,6 +50,7 @@ class VAERun:
     minutes: float = 40.0
     steps: int | None = None  # a length in steps instead of minutes: repeatable to the bit
     threads: int = 1
+    device: str = "cpu"  # or cuda
     seed: int = 0
     origin: Path | None = None  # a tokenizer's folder to begin from; its sizes must be those of ``model``
     model: VideoVAEConfig = field(default_factory=VideoVAEConfig)
@@ -97,7 +99,7 @@ def vae_loss(
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
         mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
-    noise, more = (torch.empty_like(mean).normal_(generator=generator) for _ in range(2))
+    noise, more = (noise_like(mean, generator) for _ in range(2))
     log_variance = log_variance.clamp(-30.0, 20.0)
     spread = mean.detach().float().std(dim=(0, 2, 3, 4), keepdim=True).to(mean.dtype)
     latents = mean + noise * torch.exp(0.5 * log_variance) + more * spread * run.latent_noise
@@ -114,7 +116,7 @@ def vae_loss(
     if before is not None:
         with torch.no_grad():
             was = before.moments(pixels.video.to(before.dtype))[0].float()
-        spread = torch.tensor(before.config.latents_std).view(1, -1, 1, 1, 1)
+        spread = torch.tensor(before.config.latents_std, device=m.device).view(1, -1, 1, 1, 1)
         moved = ((m - was) / spread).square().mean()
         loss = loss + run.kept_weight * moved
         told["moved"] = moved.detach()
@@ -127,16 +129,18 @@ class VAETrainer:
     def __init__(self, run: VAERun) -> None:
         self.run = run
         torch.manual_seed(run.seed)
+        self.device = usable_device(run.device)
         vae = VideoVAE(run.model)
         if run.origin is not None:
             found = _origin(run)
             vae.load_state_dict(found.state_dict())
             vae.config = found.config
+        vae.to(self.device)
         if run.decoder_only:
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
         keeps = run.kept is not None and not run.decoder_only  # where the encoder does not learn, latents stay anyway
-        self.before = _origin(run).to(torch.bfloat16).eval() if keeps else None
+        self.before = _origin(run).to(self.device, torch.bfloat16).eval() if keeps else None
         self.names = [name for name, part in vae.named_parameters() if part.requires_grad]
         parts = dict(vae.named_parameters())
         self.master = [parts[name].detach().clone() for name in self.names]
@@ -162,6 +166,7 @@ class VAETrainer:
         """One step on one batch; ``keep``: whether its latents must stay what they were. Returns what to log."""
         run = self.run
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + self.step)
+        pixels = pixels.to(self.device)
         loss, told = vae_loss(self.vae, pixels, run, generator, self.progress, self.before if keep else None)
         loss.backward()
         for master, working in zip(self.master, self.working, strict=True):
@@ -216,10 +221,11 @@ class VAETrainer:
                 average.copy_(file.get_tensor(f"average.{name}"))
                 working.copy_(master)
                 if f"muon.{name}" in known:
-                    self.muon.state[master] = {"average": file.get_tensor(f"muon.{name}")}
+                    self.muon.state[master] = {"average": file.get_tensor(f"muon.{name}").to(self.device)}
                 moments = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
                 if moments["step"] in known:
-                    self.optimizer.state[master] = {key: file.get_tensor(where) for key, where in moments.items()}
+                    kept = {key: file.get_tensor(where) for key, where in moments.items()}
+                    self.optimizer.state[master] = {key: x.to(self.device) if x.ndim else x for key, x in kept.items()}
             frozen = {key: file.get_tensor(key) for key in known if key.startswith("frozen.")}
         self.vae.load_state_dict({key.removeprefix("frozen."): part for key, part in frozen.items()}, strict=False)
         return True

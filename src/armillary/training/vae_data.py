@@ -44,6 +44,10 @@ class Pixels:
     target: Tensor
     weight: Tensor
 
+    def to(self, device: torch.device) -> "Pixels":
+        """The same on a device."""
+        return Pixels(video=self.video.to(device), target=self.target.to(device), weight=self.weight.to(device))
+
 
 def check_clips(clips: ByteClips) -> ByteClips:
     """``DataError`` unless the clips' shape suits the tokenizer; return them."""
