@@ -36,7 +36,8 @@ def drive(
         steps: Of a life at most; what the world has where nobody says a number.
         execute: Of each planned chunk, how many actions are done before it plans again; what the checkpoint takes
             where nobody says a number, 8 of a server's.
-        doubt: Stop an imagination whose cycle error is above this, and say so (docs/trust.md tells which number).
+        doubt: Stop an imagination that goes further than this from a chunk's first picture (a pixel's root mean square,
+            0 to 255), and say so: docs/trust.md tells from where on Pico's is wrong.
         as_json: Print JSON for machines.
     """
     from armillary.evaluation.driven import Driven, drive_all, verdict

@@ -5,7 +5,7 @@ import pytest
 from tiny import Line, small_checkpoint
 
 import armillary
-from armillary.closed_loop.doubt import CycleError, spread
+from armillary.closed_loop.doubt import Change, CycleError, spread
 from armillary.closed_loop.drive import drive, drive_together
 from armillary.closed_loop.imagined import Doubt, Imagined, foresee
 from armillary.embodiments import load_embodiment
@@ -154,7 +154,7 @@ def test_a_doubted_imagination_stops_and_says_so(omni):
     assert omni.calls == [1, 1] and read == [[(17, 16)], [(17, 16)]]  # the third chunk is not even imagined
     moments = stopped_at(one, plan)
     assert one.stopped == (
-        "Stopped at step 17: the imagined film is 0.2 off by its own reading, and at most 0.15 is believed."
+        "Stopped at step 17: the doubt about the imagined film is 0.2, and up to 0.15 it is believed."
     )
     assert len(moments) == 17 and not moments[-1].success
 
@@ -174,6 +174,15 @@ def test_the_cycle_error_is_the_mean_distance_of_what_is_read_from_what_was_give
     off = [actions + 0.01 for actions in read]
     wanted = np.mean([0.01 / body.normaliser.scale[0], 0.01 / body.normaliser.scale[9]])
     assert measure(list(films), off) == pytest.approx([wanted, wanted], abs=1e-4)
+
+
+def test_a_film_goes_as_far_as_its_farthest_picture_and_a_still_one_nowhere():
+    still = np.full((5, 8, 8, 3), 100, np.uint8)
+    there_and_back = still.copy()
+    there_and_back[2, :4] += 20  # half of a picture
+    assert Change()([still, there_and_back, there_and_back[2:]], [ACTIONS] * 3) == pytest.approx(
+        [0, 200**0.5, 200**0.5]
+    )
 
 
 def test_spread_is_nothing_for_equal_films_and_grows_with_their_distance():

@@ -11,9 +11,9 @@ from tiny import small_checkpoint
 import armillary
 from armillary.errors import ConfigError
 from armillary.evaluation import lives
-from armillary.evaluation.lives import Dream, Life, Watched, judged, live_scripted
-from armillary.evaluation.trust import Plan, measure_trust, misplaced
-from armillary.evaluation.trust_figures import auroc, ranks, spearman, table_of, threshold, verdict_of
+from armillary.evaluation.lives import Dream, Life, Watched, change, judged, live_scripted
+from armillary.evaluation.trust import Plan, Sample, measure_trust, misplaced
+from armillary.evaluation.trust_figures import auroc, figures_of, ranks, spearman, table_of, threshold, verdict_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = Plan(seeds=2, shown=1, doubted=2, policies=("expert", "shaking 3 mm", "still"))
@@ -98,7 +98,7 @@ def test_an_imagination_that_flatters_is_caught(measured):
     assert value(found, "mean_absolute_error") > 0.3 and value(found, "auroc_success_imagined") == 0.5
     assert value(found, "spearman") is value(found, "spearman_progress") is None  # it ranks nobody
     assert value(found, "auroc_progress") == 0.5
-    assert value(found, "wrong") > 0.3
+    assert value(found, "wrong") > 0.3 and 0 <= value(found, "auroc_wrong_change") <= 1
 
 
 def test_every_life_is_a_line_and_none_is_lived_twice(measured):
@@ -183,6 +183,28 @@ def test_ranks_share_and_areas_are_chances():
     positive = np.array([False, True, False, True])
     assert auroc(np.array([1.0, 2, 3, 4]), positive) == 0.75
     assert auroc(np.zeros(4), positive) == 0.5 and np.isnan(auroc(rising, positive | True))
+
+
+def test_the_more_a_film_changes_the_more_it_is_doubted_chunk_by_chunk():
+    film = np.full((34, 8, 8, 3), 100, np.uint8)
+    actions = np.zeros((33, 10))
+    assert change(film, actions) == 0
+    film[17:] += 30  # from the second chunk's first action on
+    assert change(film, actions) == 30
+    film[17:] = film[17:] - 30
+    film[33:] += 40  # the last action, a chunk of its own
+    assert change(film, actions) == 40
+
+    def lived(seed, off, far):
+        return Sample(
+            policy="p", seed=seed, kind="push", steps=9, physics=False, seen=False, imagined=False, acted=None,
+            progress_seen=0.0, progress_imagined=0.0, progress_acted=None, off=off, change=far, cycle=None, spread=None,
+        )  # fmt: skip
+
+    samples = [lived(seed, off, far) for seed in range(6) for off, far in ((0.01, 3.0 + seed), (0.2, 12.0 + seed))]
+    found = figures_of([*samples, lived(0, None, 99.0)])
+    assert value(found, "auroc_wrong_change") == 1 and found["figures"]["auroc_wrong_change"]["n"] == 12
+    assert "auroc_wrong_cycle" not in found["figures"] and found["doubt"]["most"] is None  # three wrong ones, too few
 
 
 def test_a_threshold_parts_right_from_wrong_and_is_not_drawn_from_too_few():

@@ -1,10 +1,12 @@
-"""How far an imagined film can be believed, said by the model that imagined it, without knowing the truth.
+"""How far an imagined film can be believed, said without knowing the truth.
 
+    change         how far does the film go from its first picture, which is known?
     cycle error    actions -> film (forward dynamics) -> actions read off it (inverse dynamics): how far apart?
     spread         the same actions imagined again from other noise: how far apart are the pictures?
 
-A film in which the arm does not do what it was told, or nothing can be made out, has a large cycle error. Whether
-that tells wrong films from right ones is measured against physics (``armillary evaluate --suite trust``).
+The more happens in a film, the more of it can be wrong: that asks nothing of the model and costs nothing. A film in
+which the arm does not do what it was told, or nothing can be made out, has a large cycle error. Which of them tells
+wrong films from right ones is measured against physics (``armillary evaluate --suite trust``).
 """
 
 from collections.abc import Sequence
@@ -20,6 +22,19 @@ if TYPE_CHECKING:
     from armillary.sampling.omni import Omni
 
 FOUR = 4  # frames a latent: a film to be read has 4k+1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A ``Measure`` of imagined films: how far any picture is from the first, a pixel's root mean square, 0 to 255."""
+
+    def __call__(self, films: Sequence[Array], actions: Sequence[Array]) -> list[float]:
+        """``films`` t+1 h w 3, t at least 1; ``actions`` are not asked."""
+        return [max(_apart(picture, film[0]) for picture in film[1:]) for film in films]
+
+
+def _apart(one: Array, other: Array) -> float:
+    return float(np.sqrt(np.square(one.astype(np.float32) - other.astype(np.float32)).mean()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,7 @@ class Imagined:
         """If the chunk imagined last is not to be believed, mark it so, and imagine no further."""
         if self.doubt is None or found <= self.doubt.most:
             return
-        why = f"the imagined film is {found:.3g} off by its own reading, and at most {self.doubt.most:.3g} is believed."
+        why = f"the doubt about the imagined film is {found:.3g}, and up to {self.doubt.most:.3g} it is believed."
         kept = list(self._ahead)
         doubted = [replace(one, distrust=why) for one in kept[-self._new :]]
         self._ahead, self._plan = deque([*kept[: -self._new], *doubted]), []

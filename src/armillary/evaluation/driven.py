@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from armillary.closed_loop.doubt import CycleError
+from armillary.closed_loop.doubt import Change
 from armillary.closed_loop.drive import Planner, drive_together
 from armillary.closed_loop.imagined import Doubt, Imagined
 from armillary.closed_loop.policies import Chunks
@@ -41,8 +41,8 @@ LOOKS = 4  # the judge looks at every fourth imagined picture
 
 @dataclass(frozen=True, kw_only=True)
 class Driven:
-    """What is driven. ``imagined``: the checkpoint in whose imagination; empty: physics. ``doubt``: the cycle error
-    above which an imagination is no longer believed; None: it goes on. ``steps`` at most,
+    """What is driven. ``imagined``: the checkpoint in whose imagination; empty: physics. ``doubt``: how far a chunk
+    may go from its first picture (``closed_loop.doubt.Change``) and still be believed; None: any. ``steps`` at most,
     ``execute`` of each chunk; None: what the world, and the checkpoint, has.
 
     Raises ``RequestError`` for an unknown world, or one of the world's own controllers; ``ConfigError`` for counts.
@@ -183,7 +183,7 @@ def _world(plan: Driven, dreams: Omni | None) -> World:
         return world
     doubt = None
     if plan.doubt is not None:
-        doubt = Doubt(measure=CycleError(omni=dreams, embodiment=world.spec.embodiment), most=plan.doubt)
+        doubt = Doubt(measure=Change(), most=plan.doubt)
     judge, camera = JUDGES.get(plan.world), world.spec.cameras[0]
     return Imagined(dreams, world, judge=judge, judge_every=LOOKS, doubt=doubt, camera=camera)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from armillary.closed_loop.doubt import CycleError, spread
+from armillary.closed_loop.doubt import Change, CycleError, spread
 from armillary.closed_loop.drive import Planner, drive, drive_together
 from armillary.closed_loop.imagined import CHUNK, Imagined, foresee
 from armillary.closed_loop.policies import Chunks
@@ -170,6 +170,18 @@ def _looks(pictures: Sequence[Array]) -> range:
     return range(LOOKS, len(pictures), LOOKS)
 
 
+def chunks_of(film: Array, actions: Array) -> list[tuple[Array, Array]]:
+    """What is imagined in one call each: films t+1 h w 3 and their actions t a."""
+    starts = range(0, len(actions), CHUNK)
+    return [(film[start : start + CHUNK + 1], actions[start : start + CHUNK]) for start in starts]
+
+
+def change(film: Array, actions: Array) -> float:
+    """How far the worst chunk of a film t+1 h w 3 goes from its first picture (``closed_loop.doubt.Change``)."""
+    pairs = chunks_of(film, actions)
+    return max(Change()([part for part, _ in pairs], [done for _, done in pairs]), default=0.0)
+
+
 @runtime_checkable
 class Dreamer(Protocol):
     """Who imagines. Physics itself can stand in for it: then nothing may be wrong."""
@@ -223,11 +235,7 @@ class Dream:
 
     def doubts(self, films: Sequence[Array], actions: Sequence[Array]) -> list[tuple[float, float]]:
         self._told(f"doubting {len(films)} films")
-        chunks = [
-            (i, film[start : start + CHUNK + 1], done[start : start + CHUNK])
-            for i, (film, done) in enumerate(zip(films, actions, strict=True))
-            for start in range(0, len(done), CHUNK)
-        ]
+        chunks = [(i, *chunk) for i, pair in enumerate(zip(films, actions, strict=True)) for chunk in chunks_of(*pair)]
         cycles = self._cycle([film for _, film, _ in chunks], [done for _, _, done in chunks])
         again = [Imagined(self._omni, _Remembered(film[0], ""), chance=1) for _, film, _ in chunks]
         for number, world in enumerate(again):

@@ -30,6 +30,7 @@ from armillary.evaluation.lives import (
     Dreamer,
     Life,
     Watched,
+    change,
     judged,
     live_planned,
     live_scripted,
@@ -46,7 +47,7 @@ from armillary.worlds.tabletop import Tabletop
 BATCH = 8  # tables side by side
 NEAR_SHARE = 0.05  # of the width: further from its true place, a thing is imagined wrong
 LEAST_SEEN = 30  # pixels of a thing's colour in the true picture, to ask where it is
-RULES = 2  # of judging and scoring: another number, and earlier lives are not used again
+RULES = 3  # of judging and scoring: another number, and earlier lives are not used again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,8 @@ class Sample:
     ``imagined``: the judge's on the same actions imagined. ``acted``: on the model's own policy acting in imagination.
     ``progress_seen``, ``progress_imagined``, ``progress_acted``: of the same pictures, how much of the way was gone.
     ``off``: how far, in shares of the width, the worst placed thing of the last imagined picture is from its true
-    place (1: nowhere), None if none can be told by its colour. ``cycle`` and ``spread``: the model's own doubt, None
-    if it was not asked.
+    place (1: nowhere), None if none can be told by its colour. ``change``: how far the film goes. ``cycle`` and
+    ``spread``: the model's own doubt, None if it was not asked.
     """
 
     policy: str
@@ -72,6 +73,7 @@ class Sample:
     progress_imagined: float
     progress_acted: float | None
     off: float | None
+    change: float
     cycle: float | None
     spread: float | None
 
@@ -223,7 +225,7 @@ def _lived(
             policy=policy, seed=life.seed, kind=life.kind, steps=life.steps, physics=life.success,
             seen=true[0], imagined=dreamt[0], acted=lived and lived[0],
             progress_seen=true[1], progress_imagined=dreamt[1], progress_acted=lived and lived[1],
-            off=misplaced(life, film), cycle=cycle, spread=apart,
+            off=misplaced(life, film), change=round(change(film, life.actions), 3), cycle=cycle, spread=apart,
         ))  # fmt: skip
         if life.seed in tables[: plan.shown]:
             _keep_film(life, film, out)

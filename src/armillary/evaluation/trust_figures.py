@@ -135,20 +135,21 @@ def _optimism(samples: "Sequence[Sample]") -> dict[str, Figure]:
 
 def _doubt(samples: "Sequence[Sample]") -> tuple[dict[str, Any], dict[str, Figure]]:
     """What doubt says of wrong imaginations; a threshold from every other table, and what it does on the others."""
-    told = [one for one in samples if one.wrong is not None and one.cycle is not None and one.spread is not None]
+    told = [one for one in samples if one.wrong is not None]
     tables = sorted({one.seed for one in told})
     figures: dict[str, Figure] = {}
     if told:
-        wrong = np.array([bool(one.wrong) for one in told])
-        figures["wrong"] = mean(wrong, [one.seed for one in told])
-        for name in ("cycle", "spread"):
-            figures[f"auroc_wrong_{name}"] = _auroc(told, np.array([vars(one)[name] for one in told]), wrong)
+        figures["wrong"] = mean([bool(one.wrong) for one in told], [one.seed for one in told])
+    for name in ("change", "cycle", "spread"):
+        if asked := [one for one in told if vars(one)[name] is not None]:
+            said = np.array([vars(one)[name] for one in asked])
+            figures[f"auroc_wrong_{name}"] = _auroc(asked, said, np.array([bool(one.wrong) for one in asked]))
     chosen = [one for one in told if one.seed in tables[::2]]
     others = [one for one in told if one.seed not in tables[::2]]
-    most = threshold([one.cycle or 0.0 for one in chosen], [bool(one.wrong) for one in chosen])
+    most = threshold([one.change for one in chosen], [bool(one.wrong) for one in chosen])
     doubt: dict[str, Any] = {"most": most, "chosen_on": len(chosen), "measured_on": len(others)}
     if most is not None and others:
-        believed = [one for one in others if (one.cycle or 0.0) <= most]
+        believed = [one for one in others if one.change <= most]
         figures["believed"] = mean([one in believed for one in others], [one.seed for one in others])
         stopped = [one for one in others if one not in believed]
         for name, own in (("wrong_of_believed", believed), ("wrong_of_stopped", stopped)):
@@ -205,6 +206,7 @@ _ROWS = (
     ("auroc_success_imagined", "AUROC, success against failure, of the imagined verdict", ""),
     ("auroc_progress", "AUROC, success against failure, of a life's progress", ""),
     ("wrong", "imaginations that end wrong (a thing off by over 5 % of the width)", "%"),
+    ("auroc_wrong_change", "AUROC of how far the film goes for being wrong", ""),
     ("auroc_wrong_cycle", "AUROC of the cycle error for being wrong", ""),
     ("auroc_wrong_spread", "AUROC of the spread for being wrong", ""),
     ("believed", "on other tables: believed at the threshold", "%"),

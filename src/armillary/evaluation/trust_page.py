@@ -111,7 +111,8 @@ def _advice(found: Mapping[str, Any]) -> str:
             "should stop."
         )
     return (
-        f"Above a cycle error of {most:g} an imagined world should stop: chosen on "
+        f"Where a chunk goes further than {most:g} from its first picture (a pixel's root mean square, 0 to 255) an "
+        "imagined world should stop: chosen on "
         f"{found['doubt']['chosen_on']} lives, measured on {found['doubt']['measured_on']} at other tables."
     )
 
