@@ -101,16 +101,16 @@ def test_a_reasoner_its_eyes_and_its_lessons_learn_there_what_they_learn_here(tm
     model, _ = wide_model(origin)
     save_model(origin, model, dtype=torch.float32)
 
-    def run(name, device):
+    def run(name, device, eyes):
         stage = Stage(name="r", steps=2, batch=2, rate=1e-3, warmup=1, bf16=False, log_every=1, device=device)
         lesson = Lesson(stage=stage, shares={"colour": 1.0})
-        return ReasonerRun(data=tmp_path / "raw", out=tmp_path / name, stage=stage, origin=origin, eyes=stage,
-                           lessons=(lesson,), keep=1.0, look_once=name.endswith("once"))  # fmt: skip
+        return ReasonerRun(data=tmp_path / "raw", out=tmp_path / name, stage=stage, origin=origin, lessons=(lesson,),
+                           eyes=replace(stage, device=eyes), keep=1.0, look_once=name.endswith("once"))  # fmt: skip
 
-    for kind in ("once", "often"):
-        assert train_reasoner(run(f"here {kind}", "cpu"), quiet)
+    for kind, eyes in (("once", "cuda:0"), ("often", "cpu")):
+        assert train_reasoner(run(f"here {kind}", "cpu", "cpu"), quiet)
         with elsewhere(monkeypatch):
-            assert train_reasoner(run(f"there {kind}", "cuda:0"), quiet)
+            assert train_reasoner(run(f"there {kind}", "cuda:0", eyes), quiet)
         for part in ("", "eyes", "lesson_0"):
             same_figures(tmp_path / f"there {kind}" / part, tmp_path / f"here {kind}" / part)
 

@@ -116,7 +116,6 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         if run.seeing:
             model.visual.load_state_dict(known.visual.state_dict())
         known.to(device).requires_grad_(False)
-    model.to(device)
     spoken = model if run.taught is None else load_model(run.taught, dtype=torch.float32, towers=("reasoner",))
     sight = Sight.of(spoken, tokenizer, NAMES) if run.lessons else None
     begun = kept_state(run.out).exists()  # a talk that has begun keeps its own eyes, if these go on learning
@@ -128,6 +127,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     folders = [run.data, *([run.stills] if run.stills else [])]
     if run.hand is not None and (run.look_once or not begun) and not _notice(run, run.hand, model, tokenizer, report):
         return False
+    model.to(device)  # the eyes may have learnt elsewhere
     eyes = model.visual if run.look_once else None
     source = TalkSource(
         folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes,
