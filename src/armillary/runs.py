@@ -10,7 +10,7 @@
     pico-stills -> pico-glances --------------------------+   single frames of many more tables, talked about as well
     pico-worlds -+-> pico-worlds-clips -> pico-worlds-vae -+   the bundled tokenizer and then the generator learn more
                  +-> pico-worlds-windows <-----------------+-> pico-worlds-lesson, -between, -generator, -back, -settled
-                                                           +-> pico-worlds-rehearsed, -sounds, -last, -hand
+                                                           +-> pico-worlds-rehearsed, -hand, -sounds, -last
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
