@@ -257,7 +257,7 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
         more=tuple(base / "cache" / folder.name for folder in settled.more),
     ).start(quiet)  # fmt: skip
     assert (base / "settled/checkpoint/model_index.json").exists()
-    way_on = [RUNS[f"pico-worlds-{name}"]() for name in ("rehearsed", "sounds", "last", "hand")]
+    way_on = [RUNS[f"pico-worlds-{name}"]() for name in ("rehearsed", "hand", "sounds", "last")]
     assert [run.origin for run in way_on] == [one.out / "checkpoint" for one in (settled, *way_on[:-1])]
     together = load_cache(base / "table", *(base / "cache" / folder.name for folder in last.more[:2]))
     assert sorted(set(together.domain.tolist())) == [2, 6, 26]
