@@ -1,5 +1,6 @@
 """A whole checkpoint with random weights and few numbers, for tests that need one of the right layout."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,14 @@ def small_model(folder: Path, *, sound: bool = False) -> tuple[TwoTowers, TextTo
     words = train_tokenizer(WORDS * 3, folder / "text_tokenizer", vocabulary=400)
     torch.manual_seed(0)
     return TwoTowers(small_config(words, sound=sound)), words
+
+
+def wide_model(folder: Path) -> tuple[TwoTowers, TextTokenizer]:
+    """As ``small_model``, as wide as words and places together need it."""
+    _, words = small_model(folder)
+    config = small_config(words)
+    torch.manual_seed(0)
+    return TwoTowers(replace(config, tower=replace(config.tower, width=64))), words
 
 
 def small_checkpoint(folder: Path, *, sound: bool = False) -> Path:

@@ -9,12 +9,12 @@ import torch
 from pretended_gpu import AWAY, Away, elsewhere
 from safetensors.torch import load_file
 from shared_run import cut_off, described, make
-from tiny import SMALL_SOUND, small_config, small_model
+from tiny import SMALL_SOUND, wide_model
 
 from armillary.datasets.byte_clips import ByteClips
 from armillary.datasets.raw import save_raw
 from armillary.errors import ConfigError
-from armillary.model import TwoTowers, load_model, save_model
+from armillary.model import load_model, save_model
 from armillary.tokenizers.video import VideoVAEConfig
 from armillary.training.dreams import Lesson
 from armillary.training.hand import notice_hand
@@ -38,14 +38,6 @@ def quiet(line):
 def logged(folder):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
-
-
-def wide_model(folder):
-    """As ``small_model``, as wide as words and places together need it."""
-    _, words = small_model(folder)
-    config = small_config(words)
-    torch.manual_seed(0)
-    return TwoTowers(replace(config, tower=replace(config.tower, width=64))), words
 
 
 def same_figures(one, other):

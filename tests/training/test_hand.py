@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import small_config, small_model
+from tiny import small_model, wide_model
 
 from armillary.datasets.hands import hands_of
 from armillary.datasets.raw import load_raw, raw_files, save_raw
 from armillary.errors import ConfigError, DataError
-from armillary.model import TwoTowers, patchify_images
+from armillary.model import patchify_images
 from armillary.training.eyes import SightSource
 from armillary.training.hand import HandSource, HandWords, hand_loss, notice_hand
 from armillary.training.loop import Stage
@@ -26,14 +26,6 @@ def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     save_raw(folder / "episode_000003.npz", record_tabletop(3, views=("front",), extras=(), max_steps=24))
     return folder
-
-
-def wide_model(folder):
-    """As ``small_model``, as wide as words and places together need it."""
-    _, words = small_model(folder)
-    config = small_config(words)
-    torch.manual_seed(0)
-    return TwoTowers(replace(config, tower=replace(config.tower, width=64))), words
 
 
 def test_places_are_seen_where_the_pictures_show_them(raw):
