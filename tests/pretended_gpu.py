@@ -111,7 +111,9 @@ def elsewhere(monkeypatch):
     """Within it there is a GPU."""
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
-    with monkeypatch.context() as patch, _Factories():
-        patch.setattr(torch.cuda, "is_available", lambda: True)
-        yield
-    torch.__future__.set_overwrite_module_params_on_conversion(before)
+    try:
+        with monkeypatch.context() as patch, _Factories():
+            patch.setattr(torch.cuda, "is_available", lambda: True)
+            yield
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)

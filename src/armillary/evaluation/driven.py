@@ -181,9 +181,7 @@ def _world(plan: Driven, dreams: Omni | None) -> World:
     world = acting_in(make_world(plan.world), _bodies(plan))
     if dreams is None:
         return world
-    doubt = None
-    if plan.doubt is not None:
-        doubt = Doubt(measure=Change(), most=plan.doubt)
+    doubt = None if plan.doubt is None else Doubt(measure=Change(), most=plan.doubt)
     judge, camera = JUDGES.get(plan.world), world.spec.cameras[0]
     return Imagined(dreams, world, judge=judge, judge_every=LOOKS, doubt=doubt, camera=camera)
 

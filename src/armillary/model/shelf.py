@@ -55,7 +55,7 @@ class Shelf:
         if longest > LONGEST_PROMPT:
             raise RequestError(f"the prompt has {longest} tokens: at most {LONGEST_PROMPT} are read, shorten it.")
         model = self._reader()
-        device = model.transformer.embed_tokens.weight.device
+        device = model.device
         rows = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new], device=device)
         mask = torch.arange(longest, device=device) < torch.tensor([[len(ids)] for ids in new], device=device)
         read = model.read(rows, mask)

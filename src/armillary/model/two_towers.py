@@ -211,6 +211,11 @@ class TwoTowers(nn.Module):
         """Parameters of the generator, its ports and its noise level's vector."""
         return [parameter for name, parameter in self.named_parameters() if tower_of(name) == "generator"]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies, told by the reasoner's words."""
+        return self.transformer.embed_tokens.weight.device
+
     def init_generator_from_reasoner(self) -> None:
         """Copy each tensor of the reasoner's layers to its counterpart in the generator; ports stay as they are."""
         tensors = dict(self.transformer.named_parameters())

@@ -170,7 +170,7 @@ def say(
     A step looks at one new token of each chat that goes on; the rest is remembered. ``guess``: a chat that is alone
     is also shown what may come next (``Echo``), of which it says what it would have said anyway.
     """
-    device = model.transformer.embed_tokens.weight.device
+    device = model.device
     chances = [torch.Generator().manual_seed(one.manner.seed) for one in heard]
     texts = [list(one.ids) for one in heard]
     full = [len(one.ids) + one.longest for one in heard]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.datasets.dreamt import NAMES
@@ -32,6 +32,7 @@ from armillary.training.loop import Report, Stage, train_stage
 UNIT = 32  # pixels, as the eyes see them, of one token on each side
 PERIODS = (16, 8, 4)  # cells, of the waves that say where something is
 EMPTY_WEIGHT = 0.5
+Said = tuple[Tensor, Sequence[Tensor]]  # an eye's tokens, and its features for deeper layers
 
 
 def as_seen(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -126,6 +127,12 @@ def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str
         return torch.stack([table[tokenizer.encode(f" {name}")].sum(dim=0) for name in names]).float().cpu()
 
 
+def seen_by(eyes: nn.Module, frames: NDArray[np.uint8], dtype: torch.dtype = torch.float32) -> Said:
+    """What eyes say of frames b y x 3, on the CPU: tokens, and the features for deeper layers."""
+    tokens, features = eyes(patchify_images(frames).to(next(eyes.parameters()).device), dtype)
+    return tokens.cpu(), [one.cpu() for one in features]
+
+
 def sight_loss(model: TwoTowers, sight: Sight, seen: tuple[NDArray[np.uint8], Tensor, Tensor]) -> dict[str, Tensor]:
     """Distance to how things should look, words being 1 (empty cells: to 0).
 
@@ -133,8 +140,7 @@ def sight_loss(model: TwoTowers, sight: Sight, seen: tuple[NDArray[np.uint8], Te
     """
     frames, present, places = seen
     dtype = model.transformer.embed_tokens.weight.dtype
-    device = model.transformer.embed_tokens.weight.device
-    cells = model.visual(patchify_images(frames).to(device), dtype)[0].cpu().float().unflatten(0, present.shape[:2])
+    cells = seen_by(model.visual, frames, dtype)[0].float().unflatten(0, present.shape[:2])
     wanted, full = sight.tokens(present, places), present.sum(dim=-1) > 0
     distance = (cells - wanted).square().sum(dim=-1) / sight.words.square().sum(dim=-1).mean()
     best = (cells @ functional.normalize(sight.words, dim=-1).T).argmax(dim=-1, keepdim=True)

@@ -18,17 +18,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from armillary.datasets.hands import Hands, hands_of
 from armillary.datasets.raw import raw_files
 from armillary.errors import ConfigError
-from armillary.model import TwoTowers, patchify_images
+from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.text import TextTokenizer
-from armillary.training.eyes import PERIODS, UNIT, SightSource, as_seen, directions_beside, waves_of, word_vectors
+from armillary.training.eyes import (
+    PERIODS,
+    UNIT,
+    Said,
+    SightSource,
+    as_seen,
+    directions_beside,
+    seen_by,
+    waves_of,
+    word_vectors,
+)
 from armillary.training.loop import Report, Stage, train_stage
 
 WORDS = ("open gripper", "closed gripper", "above")
@@ -36,7 +45,6 @@ PROBES, FAINT = 384, 0.012  # frames that tell what the eyes say, and below what
 BESIDE = 1.0  # cells by which a place may lie outside the picture and still be told apart
 SPEAKS = 0.1  # of a word's square: what a cell said before that is more is something
 STAYS, DEEP = 6.0, 0.3  # weights of the cells that said something or nothing, and of the features for deeper layers
-Seen = tuple[Tensor, Sequence[Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,13 +89,6 @@ def _said(model: TwoTowers, probe: SightSource) -> Tensor:
     return torch.linalg.lstsq(torch.cat(given), torch.cat(wanted), driver="gelsd").solution
 
 
-def seen_by(eyes: nn.Module, frames: NDArray[np.uint8]) -> Seen:
-    """What eyes say of frames b y x 3, on the CPU: tokens, and the features for deeper layers."""
-    patches = patchify_images(frames).to(next(eyes.parameters()).device)
-    tokens, features = eyes(patches, torch.float32)
-    return tokens.cpu(), [one.cpu() for one in features]
-
-
 class HandSource:
     """Frames, and what is to be added to what the eyes say of them."""
 
@@ -114,7 +115,7 @@ class HandSource:
         return as_seen(self._hands.frames[rows]), added, marked
 
 
-def hand_loss(said: Seen, before: Seen, added: Tensor, marked: Tensor, loudness: Tensor) -> dict[str, Tensor]:
+def hand_loss(said: Said, before: Said, added: Tensor, marked: Tensor, loudness: Tensor) -> dict[str, Tensor]:
     """How far tokens are from what they were and what is added, a word being 1.
 
     ``hand``: of the hand's cells, ``kept``: of others that said something, ``silent``: of the rest. Things fill one

@@ -219,9 +219,8 @@ class FlowSource:
         own = self._here.rows(len(prompts))
         ids = [self._ids(prompt) for prompt in prompts[own]]
         self.shelf.read_ahead(ids)
-        device = self._model.transformer.embed_tokens.weight.device
-        asked = [rows_of(part, own, device) for part in segments]
-        return self._model.velocity(self.shelf.batch(ids), asked, fps=fps[own].to(device))
+        asked = [rows_of(part, own, self._model.device) for part in segments]
+        return self._model.velocity(self.shelf.batch(ids), asked, fps=fps[own].to(self._model.device))
 
     def _told(self, pool: Pool, rng: np.random.Generator, samples: int, mode: str) -> dict[str, Tensor]:
         windows, config = pool.windows, self._config

@@ -162,9 +162,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     return finished
 
 
-def _notice(
-    run: ReasonerRun, stage: Stage, model: TwoTowers, tokenizer: TextTokenizer, report: Report
-) -> bool:  # fmt: skip
+def _notice(run: ReasonerRun, stage: Stage, model: TwoTowers, tokenizer: TextTokenizer, report: Report) -> bool:
     """Let the eyes learn the hand; False if their minutes were over before the steps."""
     noticed = notice_hand(model, tokenizer, [run.data], stage, run.out / "hand", report)
     if not noticed:
@@ -205,7 +203,7 @@ def _dream(
 
 def drift(model: TwoTowers, known: TwoTowers, prompts: Talk) -> Tensor:
     """How far the memory of prompts is from that of ``known``: the relative square error, mean of keys and values."""
-    prompts = prompts.to(model.transformer.lm_head.weight.device)
+    prompts = prompts.to(model.device)
     with torch.no_grad():
         then = known.read(prompts.ids, prompts.mask)
     now = model.read(prompts.ids, prompts.mask)

@@ -36,7 +36,7 @@ from armillary.tokenizers.sound import SoundVAE, SoundVAEConfig
 from armillary.training.episodes import check_share
 from armillary.training.loop import Report
 from armillary.training.muon import Muon
-from armillary.training.timed import average_share, noise_like, progress_of, take_step
+from armillary.training.timed import average_share, brought, noise_like, progress_of, take_step
 
 SPECTRA = ((2048, 512), (512, 128), (128, 32))  # window and step of the spectra, in samples
 QUIET = 1e-3  # of full scale: 60 dB below it; a sound without more is silence
@@ -268,9 +268,8 @@ class SoundTrainer:
                 self.average[name].copy_(file.get_tensor(f"average/{name}"))
                 kept = {key.rpartition("/")[2]: file.get_tensor(key) for key in known
                         if key.startswith(f"optimizer/{name}/")}  # fmt: skip
-                own = {key: x.to(self.device) if x.ndim else x for key, x in kept.items()}
-                if own:
-                    (self.muon if "average" in own else self.adam).state[part] = own
+                if kept:
+                    (self.muon if "average" in kept else self.adam).state[part] = brought(kept, self.device)
         return True
 
 

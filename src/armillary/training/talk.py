@@ -268,7 +268,7 @@ def padded(rows: Sequence[tuple[list[int], list[int]]], visual: Visual | Seen | 
 
 def talk_loss(model: TwoTowers, talk: Talk) -> dict[str, Tensor]:
     """Next-token loss on the labels, and the share of answer tokens that would be said right."""
-    talk = talk.to(model.transformer.lm_head.weight.device)
+    talk = talk.to(model.device)
     hidden = model.hidden(talk.ids, talk.mask, talk.visual)[:, :-1]
     wanted = talk.labels[:, 1:]
     learnt = wanted != NO_LABEL

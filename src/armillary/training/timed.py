@@ -4,7 +4,7 @@ Both tokenizers' trainings are such; the stages of the towers (``loop.py``) coun
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -49,6 +49,11 @@ def take_step(
 def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
     """Normal numbers of the shape and on the device of ``x``, drawn on the CPU, so the same on every device."""
     return torch.empty_like(x, device="cpu").normal_(generator=generator).to(x.device)
+
+
+def brought(state: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """What an optimizer remembers of a parameter, on its device; counts stay on the CPU."""
+    return {name: value.to(device) if value.ndim else value for name, value in state.items()}
 
 
 def average_share(run: Timed, step: int) -> float:

@@ -35,7 +35,7 @@ from armillary.errors import ConfigError
 from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
 from armillary.training.muon import Muon
-from armillary.training.timed import average_share, noise_like, progress_of, take_step
+from armillary.training.timed import average_share, brought, noise_like, progress_of, take_step
 from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, psnr, scaled
 
 Judge = Callable[[VideoVAE, Path], dict[str, float]]
@@ -221,11 +221,11 @@ class VAETrainer:
                 average.copy_(file.get_tensor(f"average.{name}"))
                 working.copy_(master)
                 if f"muon.{name}" in known:
-                    self.muon.state[master] = {"average": file.get_tensor(f"muon.{name}").to(self.device)}
+                    self.muon.state[master] = brought({"average": file.get_tensor(f"muon.{name}")}, self.device)
                 moments = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
                 if moments["step"] in known:
                     kept = {key: file.get_tensor(where) for key, where in moments.items()}
-                    self.optimizer.state[master] = {key: x.to(self.device) if x.ndim else x for key, x in kept.items()}
+                    self.optimizer.state[master] = brought(kept, self.device)
             frozen = {key: file.get_tensor(key) for key in known if key.startswith("frozen.")}
         self.vae.load_state_dict({key.removeprefix("frozen."): part for key, part in frozen.items()}, strict=False)
         return True
