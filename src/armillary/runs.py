@@ -119,8 +119,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_moments, pico_controls, pico_sounds, pico_sound, pico_heard, pico_laid, pico_paintings, pico_corrections,
         pico_amends, pico_generator, pico_cloning, pico_worlds, pico_worlds_clips, pico_worlds_vae,
         pico_worlds_decoder, pico_worlds_windows, pico_worlds_lesson, pico_worlds_between, pico_worlds_generator,
-        pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_sounds, pico_worlds_last,
-        pico_worlds_hand, tiny, finetune, pusht_recordings, pusht, droid,
+        pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_hand, pico_worlds_sounds,
+        pico_worlds_last, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

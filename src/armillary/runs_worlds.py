@@ -11,9 +11,9 @@
     pico-worlds-back       half of the way back to the weights before all that, whose policy is better
     pico-worlds-settled    a few minutes more of everything from there, half of it films, a third the policy
     pico-worlds-rehearsed  it goes on with everything, the policy from many tables
+    pico-worlds-hand       the reasoner learns to see the gripper, and what is left to do; the generator waits
     pico-worlds-sounds     a lesson of sounds to films
-    pico-worlds-last       everything once more, the rate falling to 0: the bundled generator
-    pico-worlds-hand       the reasoner learns to see the gripper, and what is left to do; not bundled (docs/log.md)
+    pico-worlds-last       everything once more, the rate falling to 0: the bundled model
 
 Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
 more entry of ``TAUGHT``.

@@ -141,7 +141,7 @@ def spread(model: TwoTowers, here: Company) -> None:
     """
     if here.size == 1:
         return
-    if (kind := next(model.parameters()).device.type) != "cpu":
+    if (kind := model.device.type) != "cpu":
         raise ConfigError(
             f"{here.size} processes and device {kind!r}: several processes learn on the CPU only; start one."
         )
