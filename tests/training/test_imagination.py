@@ -182,9 +182,9 @@ def test_single_frames_teach_pictures_and_actions_without_a_film(made, share, se
 def test_things_weigh_more(made):
     pale, marked = windows(4), windows(4)
     marked.things[:, 3] = 1.0
-    config = FlowConfig(moving_weight=0.0, things_weight=3.0)
-    assert (Pool(pale, config).weight == 1).all()
-    assert (Pool(marked, config).weight[:, 3] == 4).all() and (Pool(marked, config).weight[:, 4:] == 1).all()
+    assert (Pool(pale, moving=0, things=3).weight == 1).all()
+    weight = Pool(marked, moving=0, things=3).weight
+    assert (weight[:, 3] == 4).all() and (weight[:, 4:] == 1).all()
 
 
 def test_modes_are_drawn_by_their_shares():

@@ -119,11 +119,11 @@ def test_only_the_cache_s_own_windows_can_be_heard(caches, tmp_path):
 def test_a_camera_that_stands_still_teaches_no_actions(caches, tmp_path):
     both = load_cache(*caches)
     assert both.moves.tolist() == [True] * 6 + [False] * 6
-    pool, rng = Pool(both, FlowConfig()), np.random.default_rng(0)
+    pool, rng = Pool(both, moving=3, things=3), np.random.default_rng(0)
     assert {pool.draw("inverse-dynamics", rng) for _ in range(200)} == set(range(6))
     assert {pool.draw("forward-dynamics", rng) for _ in range(200)} == set(range(12))
     with pytest.raises(DataError, match="no window can teach inverse-dynamics"):
-        Pool(load_cache(caches[1]), FlowConfig()).draw("inverse-dynamics", rng)
+        Pool(load_cache(caches[1]), moving=3, things=3).draw("inverse-dynamics", rng)
 
 
 def test_exercises_of_inverse_dynamics_are_of_bodies_that_move(tmp_path):

@@ -143,7 +143,9 @@ class Imagined:
         known = [] if self._ahead else self._chunk
         film = [*self._pictures, *(one.picture for one in self._ahead)]
         begun = len(film) - 1 - len(known)
-        walk = {} if self._steps is None else {"steps": self._steps}
+        walk: dict[str, Any] = {} if self._steps is None else {"steps": self._steps}
+        if begun and "recall" in self.omni.parts.defaults.learnt:
+            walk["opening"] = film[0]
         return walk | {
             "mode": "forward-dynamics", "image": film[begun], "embodiment": self.spec.embodiment,
             "actions": np.stack([*known, *self._plan[: CHUNK - len(known)]]), "size": film[begun].shape[:2],

@@ -11,6 +11,7 @@ others should read there is ``lerobot.py``.
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,12 +19,16 @@ import numpy as np
 
 from armillary.errors import DataError
 from armillary.records import Episode, Question
+from armillary.worlds.experts import tabletop_controller
 from armillary.worlds.laid import laid_tabletop
 from armillary.worlds.lives import Plan, controllers, live
+from armillary.worlds.record import live as played
 from armillary.worlds.record import record_tabletop, still_tabletop
+from armillary.worlds.tabletop import Tabletop
 
 KINDS = ("expert", "expert", "expert", "clumsy", "random")
 STEPS = {"expert": 44, "clumsy": 28, "random": 28}  # at most
+VIEW = "front"  # of a life that lasts
 SIZE = (128, 128)  # of other worlds' pictures: what the generator's windows are made of
 
 
@@ -75,14 +80,14 @@ def raw_files(folder: Path) -> list[Path]:
 
 def simulate_raw(
     folder: Path, *, episodes: int, seed: int, stills: bool = False, laid: bool = False, plans: int = 0,
-    share: tuple[int, int] = (0, 1),
+    steps: int = 0, share: tuple[int, int] = (0, 1),
 ) -> Iterator[int]:  # fmt: skip
     """Simulate tabletop episodes from ``seed`` on into ``folder``, yielding each seed when its file is there.
 
     Three of five are the expert's, two thirds of those after a detour; the others are clumsy and random. With
     ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
     with what the expert would do first for ``plans`` instructions (``still_tabletop``). With ``laid`` an episode is
-    that table as it is laid (``laid_tabletop``).
+    that table as it is laid (``laid_tabletop``). With ``steps`` all live so long, done or not (``lasting``).
     ``share`` (i, n): this process makes every n-th from the i-th on, so several may work on one folder.
     """
 
@@ -92,6 +97,8 @@ def simulate_raw(
         if laid:
             return laid_tabletop(number)
         kind, detour = drawn_life(number)
+        if steps:
+            return lasting(number, kind, steps=steps)
         return lived(number, kind, detour=detour)
 
     return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
@@ -160,3 +167,18 @@ def lived(
 ) -> Episode:
     """One life at the table, as long as ``simulate_raw`` lets that controller live."""
     return record_tabletop(seed, kind, views=views, extras=extras, detour=detour, max_steps=STEPS[kind])
+
+
+def lasting(seed: int, kind: str, *, steps: int) -> Episode:
+    """One life at the table of exactly ``steps`` steps, who succeeds goes on: pictures and actions alone."""
+    with closing(Tabletop(views=(VIEW,))) as world:
+        policy = tabletop_controller(world, kind, seed=seed)
+        pairs = list(played(world, policy, seed, max_steps=steps, least_steps=steps))
+        moments = [moment for moment, _ in pairs]
+        return Episode(
+            world=world.spec.name, seed=seed, fps=world.spec.fps, embodiment=world.spec.embodiment,
+            frames={VIEW: np.stack([moment.frames[VIEW] for moment in moments])},
+            actions=np.array([action for _, action in pairs[1:]], np.float32), states={},
+            instruction=moments[0].instruction, success=any(moment.success for moment in moments),
+            recipe={"world": world.spec.name, "seed": seed, "controller": kind, "steps": steps},
+        )  # fmt: skip

@@ -49,7 +49,9 @@ class Request:
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
     the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``filmless``:
     actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
-    ``painting``: how things that the prompt places are painted. ``record``: all of it as plain data.
+    ``painting``: how things that the prompt places are painted. ``recalls``: whether later stretches look back on the
+    film's first picture; ``opening`` uint8 h w 3: that picture, where it comes before what is given. ``record``: all of
+    it as plain data.
     """
 
     mode: Mode
@@ -76,6 +78,8 @@ class Request:
     filmless: bool = False
     upsampling: Upsampling | None = None
     painting: Painting | None = None
+    recalls: bool = False
+    opening: Array | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -143,7 +147,29 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     record = _record(request, actions, walking)
     if given.get("upsample") is False:
         record["upsample"] = False
-    return replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
+    opening, recalls = _opening(mode, given, size, defaults), _recalls(mode, defaults, request.dialect)
+    if opening is not None:
+        record["opening"] = fingerprint(opening)
+    return replace(
+        request, filmless=_alone(request, defaults), listening=_listening(request, defaults), recalls=recalls,
+        opening=opening, record=record,
+    )  # fmt: skip
+
+
+def _recalls(mode: Mode, defaults: Defaults, dialect: str) -> bool:
+    """Whether a film looks back on its first picture: where the checkpoint has learnt it, from single pictures."""
+    single = mode.history and mode.given_latent_frames == 1
+    return single and dialect == "native" and "recall" in defaults.learnt
+
+
+def _opening(mode: Mode, given: Mapping[str, Any], size: tuple[int, int], defaults: Defaults) -> Array | None:
+    """The picture to be looked back on, at the size of what is made."""
+    if "opening" not in given:
+        return None
+    if not _recalls(mode, defaults, str(given.get("dialect", "native"))):
+        why = defaults.unlearnt("recall") or "it is looked back on from a single image, in the native dialect."
+        raise RequestError(f"opening has no use here: {why} Leave it out.")
+    return fit_picture(picture_from(given["opening"], "opening"), size)
 
 
 def _alone(request: Request, defaults: Defaults) -> bool:
