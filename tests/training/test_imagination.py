@@ -94,6 +94,26 @@ def test_a_film_goes_on_by_one_latent_frame_from_wherever_it_is(made, lived):
     assert (own > 0) == (lived > 0)
 
 
+def test_what_goes_on_from_imagined_pictures_looks_back_on_the_first_one(made):
+    """Of lived windows the later ones alone, the first picture of their life given before each, at its place."""
+    data, config = windows(4), FlowConfig(action_share=1.0, onwards=0.0, recalled=1.0)
+    lived = replace(windows(4), video=windows(4).video.flip(0))
+    one = FlowSource(made[0], made[1], data, config, lived=lived)
+    assert set(one.losses(np.random.default_rng(0), 8)) == {"loss", "recalled"}
+    opening, pictures, moves = made[0].seen[1]
+    assert not opening.level.any() and torch.equal(opening.positions, pictures.positions[:, :4])
+    assert (pictures.level[:, :4] == 0).all() and (pictures.level[:, 4:] > 0).all() and not moves.level.any()
+    drawn_rows = set()
+    for first, shown, done in zip(opening.tokens, pictures.tokens, moves.tokens, strict=True):
+        (row,) = (row for row in range(4) if torch.equal(done, lived.actions[row]))
+        drawn_rows.add(row)
+        assert torch.equal(first, lived.video[row - 1, :4].float())
+        assert torch.equal(shown[:4], lived.video[row, :4].float())
+    assert drawn_rows == {1, 3}
+    without = FlowSource(made[0], made[1], data, config).losses(np.random.default_rng(0), 8)
+    assert "recalled" not in without
+
+
 @pytest.mark.parametrize(("mode", "given", "frames"), [
     ("text-to-video", [], 5), ("image-to-video", [0], 5), ("video-to-video", [0, 1], 5),
     ("first-last-frame", [0, 4], 5), ("text-to-image", [], 1),

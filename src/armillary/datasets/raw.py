@@ -80,14 +80,14 @@ def raw_files(folder: Path) -> list[Path]:
 
 def simulate_raw(
     folder: Path, *, episodes: int, seed: int, stills: bool = False, laid: bool = False, plans: int = 0,
-    steps: int = 0, share: tuple[int, int] = (0, 1),
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[int]:  # fmt: skip
     """Simulate tabletop episodes from ``seed`` on into ``folder``, yielding each seed when its file is there.
 
     Three of five are the expert's, two thirds of those after a detour; the others are clumsy and random. With
     ``stills`` nothing moves: every episode is the one picture of a seed's table, with all that is said of it, and
     with what the expert would do first for ``plans`` instructions (``still_tabletop``). With ``laid`` an episode is
-    that table as it is laid (``laid_tabletop``). With ``steps`` all live so long, done or not (``lasting``).
+    that table as it is laid (``laid_tabletop``).
     ``share`` (i, n): this process makes every n-th from the i-th on, so several may work on one folder.
     """
 
@@ -97,11 +97,17 @@ def simulate_raw(
         if laid:
             return laid_tabletop(number)
         kind, detour = drawn_life(number)
-        if steps:
-            return lasting(number, kind, steps=steps)
         return lived(number, kind, detour=detour)
 
     return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
+
+
+def simulate_lasting(
+    folder: Path, *, episodes: int, seed: int, steps: int, share: tuple[int, int] = (0, 1)
+) -> Iterator[int]:
+    """As ``simulate_raw``, the same who act, but all live for ``steps`` steps, done or not (``lasting``)."""
+    seeds = range(seed + share[0], seed + episodes, share[1])
+    return _each_kept(folder, seeds, lambda number: lasting(number, drawn_life(number)[0], steps=steps))
 
 
 def simulate_world(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from armillary.embodiments import Embodiment, load_embodiment
+from armillary.errors import ConfigError, DataError
 from armillary.records import Array, Episode
 from armillary.sampling.omni import Omni, load
 from armillary.steps import in_steps
@@ -32,7 +33,7 @@ CHUNK = FRAMES - 1
 class LivedRun:
     """The lives in ``data`` that last two chunks or more, imagined by ``origin``, as windows for the generator.
 
-    ``most``: of a life so many windows, its first ones.
+    ``most``: of a life so many windows, its first ones. ``DataError`` where no life lasts that long.
     """
 
     data: Path
@@ -46,6 +47,8 @@ class LivedRun:
 
     def __post_init__(self) -> None:
         check_share(self.share)
+        if self.most < 2:
+            raise ConfigError(f"most={self.most}: a life's first window is true, say at least 2.")
 
     def start(self, report: Callable[[str], None] = print) -> None:
         """Imagine and encode what is not there yet."""
@@ -60,6 +63,10 @@ class LivedRun:
         for made, name in enumerate(names, start=1):
             if made % SAY_EVERY == 0:
                 report(f"{made} episodes, the last {name}")
+        if self.share == (0, 1) and not any(self.out.glob("*.safetensors")):
+            raise DataError(
+                f"{self.data} holds no life of {2 * CHUNK} actions: simulate longer ones, DataRun(steps=64)."
+            )
 
 
 def lived_of(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from armillary.datasets.raw import load_raw, raw_files, simulate_raw, simulate_world
+from armillary.datasets.raw import load_raw, raw_files, simulate_lasting, simulate_raw, simulate_world
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.model.arithmetic import usable_device
@@ -124,8 +124,10 @@ def simulate(run: DataRun, report: Report = print) -> int:
     """Simulate what is not there yet; returns how many episodes this share has."""
     made = 0
     what = {"episodes": run.episodes, "seed": run.seed, "share": run.share}
-    if run.world == "tabletop":
-        seeds = simulate_raw(run.out, stills=run.stills, laid=run.laid, plans=run.plans, steps=run.steps, **what)  # type: ignore[arg-type]
+    if run.steps:
+        seeds = simulate_lasting(run.out, steps=run.steps, **what)  # type: ignore[arg-type]
+    elif run.world == "tabletop":
+        seeds = simulate_raw(run.out, stills=run.stills, laid=run.laid, plans=run.plans, **what)  # type: ignore[arg-type]
     else:
         seeds = simulate_world(run.out, world=run.world, acting=run.controllers, **what)  # type: ignore[arg-type]
     for seed in seeds:
