@@ -7,7 +7,8 @@
 Imagined moments have no state: what cannot be seen is not known. An action can be asked for alone (``step``); then
 all actions since the chunk began are imagined again with it, so that after sixteen the film is the one that a single
 call would have given. Who knows the next actions beforehand says so (``foresee``; ``drive_together`` does): each
-chunk is then one call, and the chunks of many worlds are one batch.
+chunk is then one call, and the chunks of many worlds are one batch. A model that has learnt it (``recall``) looks back
+on the true picture in every chunk after the first.
 """
 
 from collections import deque
