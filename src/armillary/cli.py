@@ -78,7 +78,6 @@ def imagine(
     negative_prompt: str | None = None,
     image: Path | None = None,
     last_image: Path | None = None,
-    opening: Path | None = None,
     video: Path | None = None,
     sound: bool = False,
     actions: Path | None = None,
@@ -123,7 +122,6 @@ def imagine(
         negative_prompt: What is not to be seen.
         image: The first picture, or the one that is to be changed.
         last_image: The last picture, for first-last-frame.
-        opening: The first picture of the film that forward dynamics goes on with, to look back on.
         video: The film to go on from, or to read actions off, or of which edges and blur are made for a transfer.
         sound: The film is to be heard, too, where the checkpoint can make sound.
         actions: A JSON file: rows of numbers in the embodiment's units, or an actions.json that this verb wrote.

@@ -71,7 +71,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0, takes=("video", "opening"), history=True,
+            steps=10, guidance=1.0, shift=3.0, takes=("video",), history=True,
         ),
         Mode(
             name="inverse-dynamics", video="given", action="hidden", needs=("video", "embodiment"),
@@ -116,7 +116,6 @@ class Asked(TypedDict, total=False):
     negative_prompt: str
     image: Any  # a path, a PIL image, or uint8 h w 3
     last_image: Any
-    opening: Any  # of forward dynamics that go on from imagined pictures: the first picture of all, to look back on
     video: Any  # a path, or uint8 t h w 3; of forward dynamics: what came before, in place of the image
     actions: Any  # t-1 a, physical units of the embodiment, or a path to JSON
     sound: bool  # the film is to be heard, too: 48 kHz stereo

@@ -10,8 +10,7 @@
     pico-stills -> pico-glances --------------------------+   single frames of many more tables, talked about as well
     pico-worlds -+-> pico-worlds-clips -> pico-worlds-vae -+   the bundled tokenizer and then the generator learn more
                  +-> pico-worlds-windows <-----------------+-> pico-worlds-lesson, -between, -generator, -back, -settled
-                                                           +-> pico-worlds-rehearsed, -hand, -sounds, -last, -recalled
-    pico-lasting -> pico-lived, pico-worlds-lived           lives imagined, and how they truly went on: for the last run
+                                                           +-> pico-worlds-rehearsed, -hand, -sounds, -last
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -47,8 +46,6 @@ from armillary.runs_pico import (
     pico_glances,
     pico_heard,
     pico_laid,
-    pico_lasting,
-    pico_lived,
     pico_moments,
     pico_paintings,
     pico_reasoner,
@@ -68,8 +65,6 @@ from armillary.runs_worlds import (
     pico_worlds_hand,
     pico_worlds_last,
     pico_worlds_lesson,
-    pico_worlds_lived,
-    pico_worlds_recalled,
     pico_worlds_rehearsed,
     pico_worlds_settled,
     pico_worlds_sounds,
@@ -125,8 +120,7 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_amends, pico_generator, pico_cloning, pico_worlds, pico_worlds_clips, pico_worlds_vae,
         pico_worlds_decoder, pico_worlds_windows, pico_worlds_lesson, pico_worlds_between, pico_worlds_generator,
         pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_hand, pico_worlds_sounds,
-        pico_worlds_last, pico_lasting, pico_lived, pico_worlds_lived, pico_worlds_recalled, tiny, finetune,
-        pusht_recordings, pusht, droid,
+        pico_worlds_last, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

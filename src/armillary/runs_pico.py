@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from armillary.post_training.corrections import CorrectionsRun
-from armillary.post_training.lived import LivedRun
 from armillary.run_kinds import Cache, Clips, Codec, Data, Generator, Reasoner, Run
 from armillary.training.dreams import Lesson
 from armillary.training.heard import HeardRun
@@ -142,18 +141,6 @@ def pico_amends() -> Run:
     """Those moments, encoded, among the other single frames: ``pico-generator`` goes on with them."""
     return Cache(
         data=Path("runs/pico/corrections"), vae=Path("runs/pico/vae/vae"), out=Path("runs/pico/frames"), stills=True
-    )
-
-
-def pico_lasting() -> Run:
-    """222 lives of 64 steps, done or not: what long imaginations are learnt from, four minutes of one core."""
-    return Data(out=Path("runs/pico/lasting"), episodes=222, seed=740_000, steps=64)
-
-
-def pico_lived() -> LivedRun:
-    """Those lives as the trained model imagines them, and how they truly went on from there: five minutes."""
-    return LivedRun(
-        data=Path("runs/pico/lasting"), origin=Path("runs/pico/worlds/last/checkpoint"), out=Path("runs/pico/lived")
     )
 
 

@@ -13,9 +13,7 @@
     pico-worlds-rehearsed  it goes on with everything, the policy from many tables
     pico-worlds-hand       the reasoner learns to see the gripper, and what is left to do; the generator waits
     pico-worlds-sounds     a lesson of sounds to films
-    pico-worlds-last       everything once more, the rate falling to 0
-    pico-worlds-lived      lives of PushT as that model imagines them, and how they truly went on
-    pico-worlds-recalled   everything once more, and films that go on from imagined pictures: the bundled model
+    pico-worlds-last       everything once more, the rate falling to 0: the bundled model
 
 Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
 more entry of ``TAUGHT``.
@@ -27,7 +25,7 @@ from pathlib import Path
 
 from armillary.errors import ConfigError
 from armillary.run_kinds import Codec, Generator, Reasoner, Run
-from armillary.runs_pico import pico_generator, pico_lived
+from armillary.runs_pico import pico_generator
 from armillary.training.between import BetweenRun
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.heard import TO_FILM
@@ -271,8 +269,11 @@ def pico_worlds_sounds() -> Generator:
     return replace(before, origin=BASE / "hand/checkpoint", out=BASE / "sounds", stage=stage, flow=flow)
 
 
-def pico_worlds_last() -> Generator:
-    """Everything once more: 45 minutes of two threads, the rate falling from early on."""
+def pico_worlds_last() -> Run:
+    """What the bundled generator was last learnt by: 45 minutes of two threads, the rate falling from early on.
+
+    It was walked twice, with its sounds; the second time from its own weights, longer, with more lives (docs/log.md).
+    """
     before = pico_worlds_rehearsed()
     stage = replace(before.stage, name="last", steps=2600, rate=1.8e-3, warmup=30, decay=0.75, ema=0.99)
     flow = replace(
@@ -281,21 +282,3 @@ def pico_worlds_last() -> Generator:
         modes={"forward-dynamics": 0.68, "inverse-dynamics": 0.32},
     )  # fmt: skip
     return replace(before, origin=BASE / "sounds/checkpoint", out=BASE / "last", stage=stage, flow=flow)
-
-
-def pico_worlds_lived() -> Run:
-    """Lives of PushT as that model imagines them, and how they truly went on from there: three minutes."""
-    how = TAUGHT["pusht"]
-    return replace(
-        pico_lived(), data=BASE / "raw/pusht", out=BASE / "lived", embodiment=how.embodiment, camera=how.camera
-    )  # fmt: skip
-
-
-def pico_worlds_recalled() -> Run:
-    """What the bundled generator was last learnt by: an hour of two threads, more lives beside (docs/log.md)."""
-    before = pico_worlds_last()
-    stage = replace(before.stage, name="recalled", steps=3400, decay=0.8)
-    return replace(
-        before, origin=BASE / "last/checkpoint", out=BASE / "recalled", stage=stage,
-        lived=(pico_lived().out, BASE / "lived"), flow=replace(before.flow, recalled=0.2),
-    )  # fmt: skip

@@ -1,7 +1,5 @@
 """Imagination is a world: however its actions are asked for, the film is one, and it stops where it is doubted."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from tiny import Line, small_checkpoint
@@ -77,24 +75,6 @@ def test_sixteen_actions_one_by_one_end_where_one_call_ends_and_the_next_chunk_b
     assert len(omni.calls) == 22
     assert near(alone[16], foreseen[15]) and near(alone[20], foreseen[19])
     assert not near(alone[16], alone[0])
-
-
-def test_a_later_chunk_looks_back_on_the_first_picture_where_the_model_has_learnt_it(parts, monkeypatch):
-    asked = []
-
-    class Listening(armillary.Omni):
-        def imagine_many(self, requests, **how):
-            asked.extend(requests)
-            return super().imagine_many([{k: v for k, v in one.items() if k != "opening"} for one in requests], **how)
-
-    for learnt in ((), ("recall",)):
-        monkeypatch.setattr(parts, "defaults", replace(parts.defaults, learnt=learnt))
-        asked.clear()
-        one = world(Listening(parts))
-        first = one.reset(3).frames["front"]
-        foresee([one], [ACTIONS])
-        assert "opening" not in asked[0] and ("opening" in asked[1]) == bool(learnt)
-        assert not learnt or np.array_equal(asked[1]["opening"], first)
 
 
 def test_worlds_foreseen_together_see_what_each_would_alone(omni):

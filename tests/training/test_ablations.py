@@ -18,7 +18,7 @@ from armillary.model.shelf import Shelf
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model
 from armillary.prompts import action_prompt
-from armillary.training.imagination import Pool
+from armillary.training.imagination import FlowConfig, Pool
 from armillary.training.latents import FRAMES, load_cache
 
 NAMES = {arm.name: arm for arm in ARMS}
@@ -174,7 +174,7 @@ def test_an_error_is_the_mean_square_of_what_is_hidden_and_exists(given, done, f
         def batch(self, prompts):
             return None
 
-    asked = exercise(Pool(load_cache(given.out / "held"), moving=3, things=3), [0, 2], figure, 0.6)
+    asked = exercise(Pool(load_cache(given.out / "held"), FlowConfig()), [0, 2], figure, 0.6)
     segments, targets, _ = asked.made(torch.Generator().manual_seed(0))
     hidden = segments[part].level > 0
     true = [row[where][:, :channels].square().mean().item()

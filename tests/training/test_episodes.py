@@ -7,10 +7,10 @@ import pytest
 from tiny import moving_square
 
 from armillary.datasets.byte_clips import ByteClips
-from armillary.datasets.raw import drawn_life, lasting, load_raw, raw_files, save_raw
+from armillary.datasets.raw import load_raw, save_raw
 from armillary.errors import ConfigError, DataError
 from armillary.records import Question
-from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, simulate
+from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips
 
 
 @pytest.fixture
@@ -71,16 +71,6 @@ def test_a_folder_without_long_episodes_gives_no_clips(tmp_path):
     save_raw(tmp_path / "episode_000000.npz", moving_square(0, frames=12))
     with pytest.raises(DataError, match="gives no clips"):
         cut_clips(ClipsRun(data=tmp_path, out=tmp_path / "clips", camera="top"))
-
-
-def test_lives_that_last_are_as_long_as_asked_whoever_acts(tmp_path):
-    run = DataRun(out=tmp_path, episodes=3, seed=11, steps=50)
-    assert simulate(run, lambda _: None) == 3
-    lives = [load_raw(path) for path in raw_files(tmp_path)]
-    assert [(len(one.actions), len(one.frames["front"])) for one in lives] == [(50, 51)] * 3
-    assert [one.recipe["controller"] for one in lives] == [drawn_life(seed)[0] for seed in (11, 12, 13)]
-    again = lasting(12, lives[1].recipe["controller"], steps=50)
-    assert np.array_equal(again.frames["front"], lives[1].frames["front"])
 
 
 @pytest.mark.parametrize("share", [(2, 2), (0, 0), (-1, 3)])

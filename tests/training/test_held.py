@@ -60,7 +60,7 @@ def test_what_is_asked_in_training_is_what_sampling_asks(made, source, monkeypat
     omni.imagine("transfer", prompt=episode.captions["dense"], controls={HELD[kind]: control}, size=film.shape[1:3],
                  fps=episode.fps, guidance=1.0, control_guidance=1.0, steps=1, **begins)  # fmt: skip
     ((memory, asked, fps),) = walked
-    pool = Pool(held.windows, moving=3, things=3)
+    pool = Pool(held.windows, FlowConfig())
     level = torch.ones(1, pool.cells * pool.frames)
     level[:, : pool.cells * given] = 0
     exercise = Exercise(
@@ -112,7 +112,7 @@ def test_only_the_film_is_marked_and_the_first_frame_not_where_it_is_given(sourc
     weight = FlowConfig().video_weight
     assert values["loss"].item() == pytest.approx(weight * values["held"].item()) and values["loss"].requires_grad
     assert not values["hears_control"].requires_grad and values["hears_control"] != 0
-    pool = Pool(held.windows, moving=3, things=3)
+    pool = Pool(held.windows, FlowConfig())
     seen = []
     model = omni.parts.model("generator")
     kept, model.velocity = model.velocity, lambda memory, parts, fps: seen.append(parts) or kept(memory, parts, fps=fps)

@@ -94,26 +94,6 @@ def test_a_film_goes_on_by_one_latent_frame_from_wherever_it_is(made, lived):
     assert (own > 0) == (lived > 0)
 
 
-def test_what_goes_on_from_imagined_pictures_looks_back_on_the_first_one(made):
-    """Of lived windows the later ones alone, the first picture of their life given before each, at its place."""
-    data, config = windows(4), FlowConfig(action_share=1.0, onwards=0.0, recalled=1.0)
-    lived = replace(windows(4), video=windows(4).video.flip(0))
-    one = FlowSource(made[0], made[1], data, config, lived=lived)
-    assert set(one.losses(np.random.default_rng(0), 8)) == {"loss", "recalled"}
-    opening, pictures, moves = made[0].seen[1]
-    assert not opening.level.any() and torch.equal(opening.positions, pictures.positions[:, :4])
-    assert (pictures.level[:, :4] == 0).all() and (pictures.level[:, 4:] > 0).all() and not moves.level.any()
-    drawn_rows = set()
-    for first, shown, done in zip(opening.tokens, pictures.tokens, moves.tokens, strict=True):
-        (row,) = (row for row in range(4) if torch.equal(done, lived.actions[row]))
-        drawn_rows.add(row)
-        assert torch.equal(first, lived.video[row - 1, :4].float())
-        assert torch.equal(shown[:4], lived.video[row, :4].float())
-    assert drawn_rows == {1, 3}
-    without = FlowSource(made[0], made[1], data, config).losses(np.random.default_rng(0), 8)
-    assert "recalled" not in without
-
-
 @pytest.mark.parametrize(("mode", "given", "frames"), [
     ("text-to-video", [], 5), ("image-to-video", [0], 5), ("video-to-video", [0, 1], 5),
     ("first-last-frame", [0, 4], 5), ("text-to-image", [], 1),
@@ -202,9 +182,9 @@ def test_single_frames_teach_pictures_and_actions_without_a_film(made, share, se
 def test_things_weigh_more(made):
     pale, marked = windows(4), windows(4)
     marked.things[:, 3] = 1.0
-    assert (Pool(pale, moving=0, things=3).weight == 1).all()
-    weight = Pool(marked, moving=0, things=3).weight
-    assert (weight[:, 3] == 4).all() and (weight[:, 4:] == 1).all()
+    config = FlowConfig(moving_weight=0.0, things_weight=3.0)
+    assert (Pool(pale, config).weight == 1).all()
+    assert (Pool(marked, config).weight[:, 3] == 4).all() and (Pool(marked, config).weight[:, 4:] == 1).all()
 
 
 def test_modes_are_drawn_by_their_shares():

@@ -119,11 +119,11 @@ def test_only_the_cache_s_own_windows_can_be_heard(caches, tmp_path):
 def test_a_camera_that_stands_still_teaches_no_actions(caches, tmp_path):
     both = load_cache(*caches)
     assert both.moves.tolist() == [True] * 6 + [False] * 6
-    pool, rng = Pool(both, moving=3, things=3), np.random.default_rng(0)
+    pool, rng = Pool(both, FlowConfig()), np.random.default_rng(0)
     assert {pool.draw("inverse-dynamics", rng) for _ in range(200)} == set(range(6))
     assert {pool.draw("forward-dynamics", rng) for _ in range(200)} == set(range(12))
     with pytest.raises(DataError, match="no window can teach inverse-dynamics"):
-        Pool(load_cache(caches[1]), moving=3, things=3).draw("inverse-dynamics", rng)
+        Pool(load_cache(caches[1]), FlowConfig()).draw("inverse-dynamics", rng)
 
 
 def test_exercises_of_inverse_dynamics_are_of_bodies_that_move(tmp_path):
@@ -172,9 +172,7 @@ def test_clips_of_several_worlds_lie_in_one_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
-    ({"world": "physics", "stills": True}, "stills, laid and steps are of the tabletop"),
-    ({"world": "pusht", "steps": 64}, "stills, laid and steps are of the tabletop"),
-    ({"steps": -1}, "at least 1 where lives are to last"), ({"steps": 9, "laid": True}, "nothing moves in pictures"),
+    ({"world": "physics", "stills": True}, "stills and laid are of the tabletop"),
     ({"controllers": ("expert",)}, "name controllers for other worlds only"),
 ])  # fmt: skip
 def test_what_another_world_cannot_give_is_refused(tmp_path, wrong, words):
@@ -259,11 +257,8 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
         more=tuple(base / "cache" / folder.name for folder in settled.more),
     ).start(quiet)  # fmt: skip
     assert (base / "settled/checkpoint/model_index.json").exists()
-    way_on = [RUNS[f"pico-worlds-{name}"]() for name in ("rehearsed", "hand", "sounds", "last", "recalled")]
+    way_on = [RUNS[f"pico-worlds-{name}"]() for name in ("rehearsed", "hand", "sounds", "last")]
     assert [run.origin for run in way_on] == [one.out / "checkpoint" for one in (settled, *way_on[:-1])]
-    lived = (RUNS["pico-lived"](), RUNS["pico-worlds-lived"]())
-    assert way_on[-1].lived == tuple(run.out for run in lived) and {run.origin for run in lived} == {way_on[-1].origin}
-    assert lived[0].data == RUNS["pico-lasting"]().out and lived[1].data == RUNS["pico-worlds"]().out / "pusht"
     together = load_cache(base / "table", *(base / "cache" / folder.name for folder in last.more[:2]))
     assert sorted(set(together.domain.tolist())) == [2, 6, 26]
     assert [together.domain.tolist().count(domain) for domain in (2, 26)] == [4, 4]

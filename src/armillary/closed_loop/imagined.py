@@ -7,8 +7,7 @@
 Imagined moments have no state: what cannot be seen is not known. An action can be asked for alone (``step``); then
 all actions since the chunk began are imagined again with it, so that after sixteen the film is the one that a single
 call would have given. Who knows the next actions beforehand says so (``foresee``; ``drive_together`` does): each
-chunk is then one call, and the chunks of many worlds are one batch. A model that has learnt it (``recall``) looks back
-on the true picture in every chunk after the first.
+chunk is then one call, and the chunks of many worlds are one batch.
 """
 
 from collections import deque
@@ -144,9 +143,7 @@ class Imagined:
         known = [] if self._ahead else self._chunk
         film = [*self._pictures, *(one.picture for one in self._ahead)]
         begun = len(film) - 1 - len(known)
-        walk: dict[str, Any] = {} if self._steps is None else {"steps": self._steps}
-        if begun and "recall" in self.omni.parts.defaults.learnt:
-            walk["opening"] = film[0]
+        walk = {} if self._steps is None else {"steps": self._steps}
         return walk | {
             "mode": "forward-dynamics", "image": film[begun], "embodiment": self.spec.embodiment,
             "actions": np.stack([*known, *self._plan[: CHUNK - len(known)]]), "size": film[begun].shape[:2],

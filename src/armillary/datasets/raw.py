@@ -11,7 +11,6 @@ others should read there is ``lerobot.py``.
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,16 +18,12 @@ import numpy as np
 
 from armillary.errors import DataError
 from armillary.records import Episode, Question
-from armillary.worlds.experts import tabletop_controller
 from armillary.worlds.laid import laid_tabletop
 from armillary.worlds.lives import Plan, controllers, live
-from armillary.worlds.record import live as played
 from armillary.worlds.record import record_tabletop, still_tabletop
-from armillary.worlds.tabletop import Tabletop
 
 KINDS = ("expert", "expert", "expert", "clumsy", "random")
 STEPS = {"expert": 44, "clumsy": 28, "random": 28}  # at most
-VIEW = "front"  # of a life that lasts
 SIZE = (128, 128)  # of other worlds' pictures: what the generator's windows are made of
 
 
@@ -102,14 +97,6 @@ def simulate_raw(
     return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
 
 
-def simulate_lasting(
-    folder: Path, *, episodes: int, seed: int, steps: int, share: tuple[int, int] = (0, 1)
-) -> Iterator[int]:
-    """As ``simulate_raw``, the same who act, but all live for ``steps`` steps, done or not (``lasting``)."""
-    seeds = range(seed + share[0], seed + episodes, share[1])
-    return _each_kept(folder, seeds, lambda number: lasting(number, drawn_life(number)[0], steps=steps))
-
-
 def simulate_world(
     folder: Path, *, world: str, episodes: int, seed: int, acting: Sequence[str] = (), share: tuple[int, int] = (0, 1)
 ) -> Iterator[int]:
@@ -173,18 +160,3 @@ def lived(
 ) -> Episode:
     """One life at the table, as long as ``simulate_raw`` lets that controller live."""
     return record_tabletop(seed, kind, views=views, extras=extras, detour=detour, max_steps=STEPS[kind])
-
-
-def lasting(seed: int, kind: str, *, steps: int) -> Episode:
-    """One life at the table of exactly ``steps`` steps, who succeeds goes on: pictures and actions alone."""
-    with closing(Tabletop(views=(VIEW,))) as world:
-        policy = tabletop_controller(world, kind, seed=seed)
-        pairs = list(played(world, policy, seed, max_steps=steps, least_steps=steps))
-        moments = [moment for moment, _ in pairs]
-        return Episode(
-            world=world.spec.name, seed=seed, fps=world.spec.fps, embodiment=world.spec.embodiment,
-            frames={VIEW: np.stack([moment.frames[VIEW] for moment in moments])},
-            actions=np.array([action for _, action in pairs[1:]], np.float32), states={},
-            instruction=moments[0].instruction, success=any(moment.success for moment in moments),
-            recipe={"world": world.spec.name, "seed": seed, "controller": kind, "steps": steps},
-        )  # fmt: skip

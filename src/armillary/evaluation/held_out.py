@@ -10,18 +10,20 @@ text-to-video have their own range of seeds, so that no two sections share an ep
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from armillary import worlds
-from armillary.datasets.raw import KINDS, lasting, load_raw, save_raw
+from armillary.datasets.raw import KINDS, load_raw, save_raw
 from armillary.errors import ConfigError
 from armillary.evaluation.pixels import centre_of_box
 from armillary.records import Array, Episode
 from armillary.worlds.captions import captions, seen_boxes
-from armillary.worlds.record import record_tabletop
+from armillary.worlds.experts import tabletop_controller
+from armillary.worlds.record import live, record_tabletop
 from armillary.worlds.tabletop import Tabletop
 
 HELD_OUT = 1_000_000  # the first seed that no training may use
@@ -121,7 +123,22 @@ def recorded(folder: Path, kind: str, seed: int) -> Episode:
 def long_life(folder: Path, kind: str, seed: int, *, frames: int) -> Episode:
     """One tabletop life of exactly ``frames`` frames, who succeeds goes on: pictures and actions, kept as above."""
 
-    return kept(folder / f"{kind}_{seed:07d}_of_{frames}.npz", lambda: lasting(seed, kind, steps=frames - 1))
+    def lived() -> Episode:
+        with ExitStack() as stack:
+            world = Tabletop(views=(CAMERA,))
+            stack.callback(world.close)
+            policy = tabletop_controller(world, kind, seed=seed)
+            pairs = list(live(world, policy, seed, max_steps=frames - 1, least_steps=frames - 1))
+            moments = [moment for moment, _ in pairs]
+            return Episode(
+                world=world.spec.name, seed=seed, fps=world.spec.fps, embodiment=world.spec.embodiment,
+                frames={CAMERA: np.stack([moment.frames[CAMERA] for moment in moments])},
+                actions=np.array([action for _, action in pairs[1:]], np.float32), states={},
+                instruction=moments[0].instruction, success=any(moment.success for moment in moments),
+                recipe={"world": world.spec.name, "seed": seed, "controller": kind, "steps": frames - 1},
+            )  # fmt: skip
+
+    return kept(folder / f"{kind}_{seed:07d}_of_{frames}.npz", lived)
 
 
 def kept(path: Path, lived: Callable[[], Episode]) -> Episode:

@@ -20,9 +20,8 @@ class Defaults:
 
     ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
-    ``learnt``: which of the modes that not every checkpoint learns it has learnt, ``onwards`` where a film may go on
-    from its middle (``onwards.py``), and ``recall`` where one that goes on from imagined pictures looks back on its
-    first one. ``filmless``: modes in which it acts without a film beside the actions where
+    ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
+    on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
     nobody asks for one. ``execute``: of a chunk of actions that it plans, how many are done before it looks again.
     ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it

@@ -114,8 +114,6 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     held = {f"control {number}": part for number, part in enumerate(_control_parts(parts, stretches, video))}
     if layout.painted:
         held["canvas"] = replace(video, hidden=torch.zeros_like(video.hidden))
-    if layout.recalls:
-        held["opening"] = _opening_part(parts, stretches, layout, video)
     pieces: dict[str, Part] = {**held, "video": video}
     noises: list[Tensor | None] = [*[None] * len(held), video_noise]
     if layout.sound:
@@ -217,14 +215,6 @@ def _control_parts(parts: Parts, stretches: Sequence[Stretch], video: Part) -> l
     return found
 
 
-def _opening_part(parts: Parts, stretches: Sequence[Stretch], layout: Layout, video: Part) -> Part:
-    """The first pictures of films that go on, given as a whole, each where the first frame of what is made is."""
-    firsts = torch.cat([to_numbers(s.opening[None]) for s in stretches if s.opening is not None])
-    tokens = patchify(_on_their_canvas(parts, firsts.to(parts.device), layout), parts.sizes.latent_patch)
-    hidden = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=parts.device)
-    return Part(modality="video", tokens=tokens, hidden=hidden, positions=video.positions[:, : tokens.shape[1]])
-
-
 def _hold(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> Hold:
     """How strongly the controls of each stretch hold, and how much each of them counts."""
     held = [s.request.controlled for s in stretches]
@@ -240,15 +230,12 @@ def _hold(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> Hold:
 def encode_given(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> Tensor:
     """Normalised latents b c t h w of the given frames; clips with actions on their canvas, cut afterwards."""
     numbers = [s.film if isinstance(s.film, Tensor) else to_numbers(s.film) for s in stretches if s.film is not None]
-    latents = _on_their_canvas(parts, torch.cat(numbers).to(parts.device), layout)
-    return latents if latents.shape[2] == len(layout.given) else latents[:, :, [0, -1]]
-
-
-def _on_their_canvas(parts: Parts, films: Tensor, layout: Layout) -> Tensor:
+    films = torch.cat(numbers).to(parts.device)
     crop = (layout.size[0] // SPACE, layout.size[1] // SPACE)
     if layout.actions:
         films, crop = on_canvas(films)
-    return parts.vae.encode(films)[..., : crop[0], : crop[1]]
+    latents = parts.vae.encode(films)[..., : crop[0], : crop[1]]
+    return latents if latents.shape[2] == len(layout.given) else latents[:, :, [0, -1]]
 
 
 def _source_part(parts: Parts, stretches: Sequence[Stretch], size: tuple[int, int, int]) -> Part:

@@ -49,9 +49,7 @@ class Request:
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
     the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``filmless``:
     actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
-    ``painting``: how things that the prompt places are painted. ``recalls``: whether later stretches look back on the
-    film's first picture; ``opening`` uint8 h w 3: that picture, where it comes before what is given. ``record``: all of
-    it as plain data.
+    ``painting``: how things that the prompt places are painted. ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -78,8 +76,6 @@ class Request:
     filmless: bool = False
     upsampling: Upsampling | None = None
     painting: Painting | None = None
-    recalls: bool = False
-    opening: Array | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -110,7 +106,15 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     if mode.history and film is not None and len(film) > 1:
         mode = replace(mode, given_latent_frames=_history(mode, len(film)))
     frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
-    walking = _walking(mode, given, folder, defaults, picture=frames == 1)
+    guidance = number(given, "guidance", mode.guidance, most=100.0)
+    asked_shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
+    steps = whole(given, "steps", defaults.steps.get(mode.name, mode.steps), 0, 999)
+    walking = None
+    if mode.name != "reason":
+        walking = settle(
+            given, folder, steps=steps, guidance=guidance, shift=asked_shift, usual_shift=mode.shift,
+            picture=frames == 1,
+        )  # fmt: skip
     request = Request(
         mode=mode,
         prompt=words(given, "prompt", defaults.task if mode.action != "none" else ""),
@@ -118,7 +122,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         frames=frames,
         size=size,
         fps=fps,
-        guidance=walking.guidance if walking else mode.guidance,
+        guidance=walking.guidance if walking else guidance,
         schedule=walking.schedule if walking else None,
         dialect=walking.dialect if walking else "native",
         system=walking.system if walking else None,
@@ -135,43 +139,11 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         latents=_latents(mode, given, frames),
         upsampling=settle_upsampling(mode, given, defaults.upsampling),
         painting=settle_painting(mode, given, defaults.painting),
-        recalls=_recalls(mode, given, defaults),
-        opening=_opening(mode, given, size, defaults),
     )
     record = _record(request, actions, walking)
     if given.get("upsample") is False:
         record["upsample"] = False
     return replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
-
-
-def _walking(
-    mode: Mode, given: Mapping[str, Any], folder: Path, defaults: Defaults, *, picture: bool
-) -> Walking | None:
-    """How the generator walks; None where nothing is walked."""
-    if mode.name == "reason":
-        return None
-    guidance = number(given, "guidance", mode.guidance, most=100.0)
-    shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
-    steps = whole(given, "steps", defaults.steps.get(mode.name, mode.steps), 0, 999)
-    return settle(
-        given, folder, steps=steps, guidance=guidance, shift=shift, usual_shift=mode.shift, picture=picture
-    )  # fmt: skip
-
-
-def _recalls(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> bool:
-    """Whether a film looks back on its first picture: where the checkpoint has learnt it, from single pictures."""
-    fits = mode.history and mode.given_latent_frames == 1 and given.get("dialect", "native") == "native"
-    return fits and "recall" in defaults.learnt
-
-
-def _opening(mode: Mode, given: Mapping[str, Any], size: tuple[int, int], defaults: Defaults) -> Array | None:
-    """The picture to be looked back on, at the size of what is made."""
-    if "opening" not in given:
-        return None
-    if not _recalls(mode, given, defaults):
-        why = defaults.unlearnt("recall") or "it is looked back on from a single image, in the native dialect."
-        raise RequestError(f"opening has no use here: {why} Leave it out.")
-    return fit_picture(picture_from(given["opening"], "opening"), size)
 
 
 def _alone(request: Request, defaults: Defaults) -> bool:
@@ -387,12 +359,7 @@ def _record(request: Request, actions: Array | None, walking: Walking | None) ->
         record["controls"] = {kind: fingerprint(film) for kind, film in held.films.items()}
         record["control_weights"] = dict(zip(held.films, held.weights, strict=True))
         record |= {"control_guidance": held.guidance, "stretch": held.stretch, "overlap": held.overlap}
-    for name, array in (
-        ("film", request.film),
-        ("source", request.source),
-        ("last_image", request.last_image),
-        ("opening", request.opening),
-    ):
+    for name, array in (("film", request.film), ("source", request.source), ("last_image", request.last_image)):
         if array is not None:
             record[name] = fingerprint(array)
     for name, noise in request.latents.items():

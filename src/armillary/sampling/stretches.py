@@ -64,7 +64,6 @@ class Layout:
     held: bool = False  # guided towards the controls
     apart: bool = False  # each control is seen apart
     painted: bool = False
-    recalls: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,8 +74,7 @@ class Stretch:
     are given. ``controls``: uint8 t h w 3 each, as long as the stretch. ``noise``: the request's own source of noise.
     ``decode``: whether anybody will look at the frames. ``keep``: how many last frames the next stretch begins with.
     ``canvas`` n d: the tokens of a picture of which those ``hidden`` n are painted anew, the model sees it beside; None
-    hides all. ``questions``: what the reasoner is asked about its first frame, which is then decoded. ``opening`` uint8
-    h w 3: the first picture of the whole film, looked back on.
+    hides all. ``questions``: what the reasoner is asked about its first frame, which is then decoded.
     """
 
     request: Request
@@ -91,7 +89,6 @@ class Stretch:
     canvas: Tensor | None = None
     hidden: Tensor | None = None
     questions: tuple[str, ...] = ()
-    opening: Array | None = None
 
     @property
     def latent_frames(self) -> int:
@@ -118,7 +115,6 @@ class Stretch:
             apart=len(self.controls) > 1 and request.dialect == "native",
             shortcuts=request.shortcuts,
             painted=self.canvas is not None,
-            recalls=self.opening is not None,
         )
 
     def prompts(self) -> tuple[str, str]:
@@ -225,7 +221,7 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
     Its sound goes on where that one's ended: it is joined there, not blended.
     """
     mode, lead = request.mode, _lead(request)
-    film, start, opening = request.film, 0, request.opening
+    film, start = request.film, 0
     frames: list[Array] = []
     found: list[NDArray[np.float32]] = []
     heard: list[NDArray[np.float32]] = []
@@ -248,7 +244,6 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
             actions=actions,
             noise=noise,
             decode=not last or "video" in request.outputs,
-            opening=opening,
         )
         if made.actions is not None:
             found.append(made.actions)
@@ -260,8 +255,6 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
         if last:
             break
         start += count - lead
-        if opening is None and request.recalls and request.film is not None:
-            opening = request.film[0]
     return Made(
         video=np.concatenate(frames)[: request.frames] if frames and "video" in request.outputs else None,
         sound=np.concatenate(heard, axis=1)[:, : samples_of(request.frames, request.fps)] if heard else None,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from armillary.datasets.raw import load_raw, raw_files, simulate_lasting, simulate_raw, simulate_world
+from armillary.datasets.raw import load_raw, raw_files, simulate_raw, simulate_world
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.model.arithmetic import usable_device
@@ -43,8 +43,7 @@ class DataRun:
     In another world ``controllers`` act in turn, seed by seed; where none is named, all who may.
 
     ``stills``: only the one picture of each seed's table before anything moves, and what the expert would do first
-    for ``plans`` instructions. ``laid``: that table bare, and then with one thing more in every picture. ``steps``:
-    all live so long at the table, done or not; 0: as long as each usually does.
+    for ``plans`` instructions. ``laid``: that table bare, and then with one thing more in every picture.
     """
 
     out: Path
@@ -53,7 +52,6 @@ class DataRun:
     stills: bool = False
     laid: bool = False
     plans: int = 5
-    steps: int = 0
     world: str = "tabletop"
     controllers: tuple[str, ...] = ()
     share: tuple[int, int] = (0, 1)
@@ -64,12 +62,8 @@ class DataRun:
             raise ConfigError(f"episodes={self.episodes}: simulate at least one.")
         if self.stills and self.laid:
             raise ConfigError("stills and laid came together: a table is one picture or many; give them folders apart.")
-        if self.steps < 0 or (self.steps and (self.stills or self.laid)):
-            raise ConfigError(f"steps={self.steps}: at least 1 where lives are to last, and nothing moves in pictures.")
-        if self.world != "tabletop" and (self.stills or self.laid or self.steps):
-            raise ConfigError(
-                f"world={self.world!r}: stills, laid and steps are of the tabletop; leave them away elsewhere."
-            )
+        if self.world != "tabletop" and (self.stills or self.laid):
+            raise ConfigError(f"world={self.world!r}: stills and laid are of the tabletop; leave them away elsewhere.")
         if self.world == "tabletop" and self.controllers:
             raise ConfigError(
                 "who acts at the tabletop is drawn from the seed: name controllers for other worlds only."
@@ -124,9 +118,7 @@ def simulate(run: DataRun, report: Report = print) -> int:
     """Simulate what is not there yet; returns how many episodes this share has."""
     made = 0
     what = {"episodes": run.episodes, "seed": run.seed, "share": run.share}
-    if run.steps:
-        seeds = simulate_lasting(run.out, steps=run.steps, **what)  # type: ignore[arg-type]
-    elif run.world == "tabletop":
+    if run.world == "tabletop":
         seeds = simulate_raw(run.out, stills=run.stills, laid=run.laid, plans=run.plans, **what)  # type: ignore[arg-type]
     else:
         seeds = simulate_world(run.out, world=run.world, acting=run.controllers, **what)  # type: ignore[arg-type]

@@ -44,8 +44,7 @@ class GeneratorRun:
     same tokenizer, whose windows join those of ``cache`` and of ``stills``; every window is drawn as often as another.
     ``sounds``: the sounds of the windows of ``cache`` (``heard.py``), and of these alone,
     made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one. ``like``: bodies that begin
-    as others are, for actions of much the same meaning. ``lived``: caches of windows that begin where an imagination
-    had come to.
+    as others are, for actions of much the same meaning.
     """
 
     origin: Path
@@ -60,7 +59,6 @@ class GeneratorRun:
     laid: Path | None = None
     sounds: Path | None = None
     sound_tokenizer: Path | None = None
-    lived: tuple[Path, ...] = ()
     more: tuple[Path, ...] = ()
     more_stills: tuple[Path, ...] = ()
     like: Mapping[str, str] = field(default_factory=dict)
@@ -103,10 +101,7 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     laid = load_cache(run.laid) if run.laid else None
     if laid is not None:
         report(f"{len(laid)} pictures of tables as they are laid")
-    lived = load_cache(*run.lived) if run.lived else None
-    if lived is not None:
-        report(f"{len(lived)} windows of lives that were imagined")
-    source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard, laid, lived)
+    source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard, laid)
     if run.stage.compile:
         compile_layers(model, "generate")
     spread(model, here)
@@ -152,7 +147,7 @@ def abilities_of(run: GeneratorRun) -> dict[str, Any]:
     flow = run.flow
     under_control = run.controls is not None and flow.held.share > 0
     learnt = {
-        "onwards": flow.onwards > 0, "recall": bool(run.lived) and flow.recalled > 0, "transfer": under_control,
+        "onwards": flow.onwards > 0, "transfer": under_control,
         "video-to-sound": run.sounds is not None and flow.heard.share * flow.heard.modes.get(TO_FILM, 0) > 0,
     }  # fmt: skip
     found: dict[str, Any] = {

@@ -11,20 +11,20 @@ control has that one before it (``held.py``). Whether words are heard is measure
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from armillary.model import TwoTowers
+from armillary.errors import DataError
+from armillary.model import TwoTowers, action_positions, video_positions
 from armillary.model.shelf import Shelf
 from armillary.prompts import action_prompt
 from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
-from armillary.training.exercise import Exercise, Pool
-from armillary.training.flow import flow_loss, sample_levels
+from armillary.training.flow import flow_loss, mix, sample_levels, stretch
 from armillary.training.heard import GIVEN, TO_FILM, Heard, HeardConfig
 from armillary.training.held import HELD, Held, HeldConfig
 from armillary.training.latents import ANY_TASK, FRAMES, Windows
@@ -54,9 +54,7 @@ class FlowConfig:
     ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
     need not begin a film, and beside the first frame of the episode, which holds colours and things where they were: so
     a world goes on without end (``sampling/onwards.py``). ``lived``: how often some of those others are what the model
-    itself has just said, as they will be then. ``recalled``: the share of batches with actions that go on from a
-    picture to which an imagination had come (``post_training/lived.py``), where there are such windows, and may look
-    back on the first picture of that life. ``held``: films under controls. ``heard``: films with sound.
+    itself has just said, as they will be then. ``held``: films under controls. ``heard``: films with sound.
     """
 
     stills_share: float = 0.5
@@ -85,7 +83,6 @@ class FlowConfig:
     history: float = 0.2
     onwards: float = 0.15
     lived: float = 0.6
-    recalled: float = 0.2
     held: HeldConfig = field(default_factory=HeldConfig)
     heard: HeardConfig = field(default_factory=HeardConfig)
     drop_prompt: float = 0.1
@@ -100,20 +97,41 @@ def drawn(shares: Mapping[str, float], rng: np.random.Generator) -> str:
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]
 
 
+class Pool:
+    """Windows to draw from, with what marks them: the weight of each token, who acts, who is told about."""
+
+    def __init__(self, windows: Windows, config: FlowConfig) -> None:
+        self.windows = windows
+        self.acting, self.telling = np.flatnonzero(windows.acts), np.flatnonzero(windows.tells)
+        self._may = {"policy": self.acting, "inverse-dynamics": np.flatnonzero(windows.moves)}  # of others: any
+        self.frames, self.plane = windows.size[0], windows.size[1:]
+        self.cells = windows.video.shape[1] // self.frames  # tokens of one latent frame
+        still = windows.video[:, : self.cells].float().repeat(1, self.frames, 1)
+        change = (windows.video.float() - still).abs().mean(dim=-1)
+        self.weight = 1 + config.moving_weight * (change / 0.5).clamp(max=1)
+        self.weight += config.things_weight * (windows.things / 0.25).clamp(max=1)
+
+    def draw(self, mode: str, rng: np.random.Generator) -> int:
+        """A window that can teach a mode with actions; ``DataError`` where none can."""
+        rows = self._may.get(mode, np.arange(len(self.windows)))
+        if not len(rows):
+            raise DataError(f"no window can teach {mode}: give it a share of 0, or add windows of a body that acts.")
+        return int(rows[rng.integers(len(rows))])
+
+
 class FlowSource:
     """Makes the losses of step i from windows and from ``stills`` of one frame; ``shelf``: where prompts are read."""
 
     def __init__(
         self, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, config: FlowConfig,
         stills: Windows | None = None, held: Held | None = None, heard: Heard | None = None,
-        laid: Windows | None = None, lived: Windows | None = None,
+        laid: Windows | None = None,
     ) -> None:  # fmt: skip
         self._model, self._config, self._heard, self._here = model, config, heard, company()
         self.shelf, self._ids = Shelf(lambda: model, room=16000), lru_cache(16000)(tokenizer.prompt_ids)
-        pool = partial(Pool, moving=config.moving_weight, things=config.things_weight)
-        self._films, self._stills, self._lived = pool(windows), stills and pool(stills), lived and pool(lived)
-        self._laid = laid and (Laid.among(laid), pool(laid))
-        self._held = held and (held, pool(held.windows))
+        self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
+        self._laid = laid and (Laid.among(laid), Pool(laid, config))
+        self._held = held and (held, Pool(held.windows, config))
         self._any = lru_cache(
             lambda fps, frames: action_prompt(ANY_TASK, frames=frames, fps=fps, height=TIER, width=TIER)
         )
@@ -134,8 +152,6 @@ class FlowSource:
         if rng.random() < config.action_share:
             if rng.random() < config.onwards:
                 return self._onwards(self._films, rng, samples)
-            if self._lived and rng.random() < config.recalled:
-                return self._recalled(self._lived, rng, samples)
             return self._with_actions(self._films, rng, samples, config.modes)
         return self._told(self._films, rng, samples, drawn(config.films, rng))
 
@@ -189,20 +205,6 @@ class FlowSource:
             if last < length - 1:
                 lived = self._said(asked, torch_rng)
         return self._marked(asked, torch_rng)
-
-    def _recalled(self, pool: Pool, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
-        """Forward dynamics from where an imagination had come to, the life's first picture beside it."""
-        windows, config = pool.windows, self._config
-        rows = rng.choice(pool.later, size=samples).tolist()
-        torch_rng, level = self._levels(rng, samples, config.full_noise)
-        hidden = torch.arange(pool.cells * pool.frames) >= pool.cells
-        exercise = Exercise(
-            pool=pool, rows=rows, prompts=[self._any(windows.fps[row], FRAMES) for row in rows], listen=False,
-            video_level=level[:, None] * hidden, action_level=torch.zeros(samples, FRAMES - 1),
-            film_weight=torch.ones(samples), control=windows.video[windows.opening[rows]][:, : pool.cells],
-        )  # fmt: skip
-        losses = self._marked(exercise, torch_rng)
-        return {"loss": losses["loss"], "recalled": losses["video"]}
 
     @torch.no_grad()
     def _said(self, exercise: "Exercise", rng: torch.Generator) -> Tensor:
@@ -328,6 +330,67 @@ class FlowSource:
                 exchanged = errors([*prompts[1:], prompts[0]])[heard]
             told[f"hears_{heard}"] = exchanged / losses[heard].detach() - 1
         return told
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exercise:
+    """Windows ``rows`` of a pool, each with its prompt, and how noisy every token of it is (0: given).
+
+    ``levels``: of the films' tokens b n, of the actions b c if they take part. ``film_weight`` b. ``listen``: whether
+    to look how much worse it gets with exchanged prompts. ``begins`` b: by how many latent frames it begins after its
+    window. ``lived`` b m d: what is given in place of the first m tokens as they truly were. ``control`` b n d: tokens
+    of another film, given as a whole, before the film and nowhere marked. ``heard``, ``sound_level`` b: the sounds.
+    """
+
+    pool: Pool
+    rows: list[int]
+    prompts: list[str]
+    video_level: Tensor
+    action_level: Tensor | None
+    film_weight: Tensor
+    listen: bool
+    begins: Tensor | None = None
+    lived: Tensor | None = None
+    control: Tensor | None = None
+    heard: Heard | None = None
+    sound_level: Tensor | None = None
+
+    @property
+    def fps(self) -> Tensor:
+        return torch.tensor(self.pool.windows.fps[self.rows], dtype=torch.float32)
+
+    def made(self, rng: torch.Generator) -> tuple[list[Segment], list[Tensor], list[Tensor]]:
+        """What the model is shown, what it should say, and how much every number of that counts."""
+        pool, windows, rows, level = self.pool, self.pool.windows, self.rows, self.video_level
+        grid = (level.shape[1] // pool.cells, *pool.plane)
+        begins = torch.zeros(len(rows), dtype=torch.long) if self.begins is None else self.begins
+        video = stretch(windows.video[rows], begins * pool.cells, level.shape[1]).float()
+        noise = torch.randn(video.shape, generator=rng)
+        seen = video if self.lived is None else torch.cat([self.lived, video[:, self.lived.shape[1] :]], dim=1)
+        places = torch.stack([video_positions(grid, fps=float(f)) for f in self.fps])
+        segments = [Segment(modality="video", tokens=mix(seen, noise, level), positions=places, level=level)]
+        targets = [noise - video]
+        counts = stretch(pool.weight[rows], begins * pool.cells, video.shape[1])[..., None]
+        weights = [counts * self.film_weight[:, None, None]]
+        if self.control is not None:
+            given = self.control.float()
+            none = level.new_zeros(given.shape[:2])
+            shown = Segment(modality="video", tokens=given, positions=places[:, : none.shape[1]], level=none)
+            segments, targets = [shown, *segments], [given, *targets]
+            weights = [torch.ones_like(given[..., :1]), *weights]
+        if self.heard is not None and self.sound_level is not None:
+            sound, target, weight = self.heard.made(rows, self.sound_level, rng)
+            segments, targets, weights = [*segments, sound], [*targets, target], [*weights, weight]
+        if self.action_level is None:
+            return segments, targets, weights
+        level = self.action_level
+        actions = stretch(windows.actions[rows], begins * 4, level.shape[1])
+        channels = (torch.arange(64) < torch.tensor(windows.width[rows])[:, None]).float()[:, None]
+        noise = torch.randn(actions.shape, generator=rng) * channels
+        places = torch.stack([action_positions(level.shape[1], fps=float(f)) for f in self.fps])
+        segments.append(Segment(modality="action", tokens=mix(actions, noise, level), positions=places, level=level,
+                                domain=torch.tensor(windows.domain[rows])))  # fmt: skip
+        return segments, [*targets, noise - actions], [*weights, channels.expand(actions.shape)]
 
 
 def _still_prompt(prompt: str) -> str:

@@ -123,7 +123,7 @@ def windows_of(
     words = {s: told_of(episode, s, FRAMES) for s in starts}
     with_places = _film_prompt(placed_caption(episode.captions), episode.fps)
     rows = [
-        row_of(episode, embodiment, s, episode.instruction)
+        _row(episode, embodiment, s, episode.instruction)
         | {
             "caption": _film_prompt(words[s] or "", episode.fps), "placed": with_places if s < STRIDE else "",
             "acts": expert and s >= detour, "named": {},
@@ -157,7 +157,7 @@ def stills_of(
             follow.append(plan)
             told.append((words, False))
     rows = [
-        row_of(episode, embodiment, s, words)
+        _row(episode, embodiment, s, words)
         | {
             "caption": _still_caption(episode) if tells else "", "placed": "", "acts": plan is not None, "tells": tells,
             "named": {name: list(box) for name, box in episode.boxes[0].items()} if tells and episode.boxes else {},
@@ -186,7 +186,7 @@ def laid_of(
             newest = episode.captions.get(f"laid {count}", "")
             named = {newest: list(boxes[newest])} if newest in boxes else {}
             words = {"caption": "", "placed": "", "acts": False, "tells": False, "named": named}
-            rows.append(row_of(episode, embodiment, count, episode.instruction) | words)
+            rows.append(_row(episode, embodiment, count, episode.instruction) | words)
             things.append(things_of(episode, [count]))
     video = encode_windows(vae, pictures, list(range(len(pictures))), 1).bfloat16()
     actions = torch.zeros(len(rows), FRAMES - 1, 64)
@@ -224,7 +224,7 @@ def in_boxes(boxes: Mapping[str, Sequence[int]], size: tuple[int, int]) -> NDArr
     return mask
 
 
-def row_of(episode: Episode, embodiment: Embodiment, start: int, instruction: str) -> dict[str, Any]:
+def _row(episode: Episode, embodiment: Embodiment, start: int, instruction: str) -> dict[str, Any]:
     """What every window says of itself."""
     task = action_prompt(instruction, frames=FRAMES, fps=episode.fps, height=TIER, width=TIER)
     body = {"domain": embodiment.domain_id, "width": embodiment.width}
