@@ -30,6 +30,7 @@ TITLES = {
     "questions": "Questions about pictures",
     "plans": "Plans at the table",
     "twins": "Impossible twins",
+    "looks": "Looks and combinations that no training draws",
 }
 HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
 SAME = ("checkpoint", "weights", "device", "dtype")  # what figures that stand together must share
