@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import tarfile
 import time
@@ -62,19 +63,25 @@ def test_from_form_to_form_and_back_nothing_changes(tmp_path):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_writer_killed_again_and_again_ends_with_the_same_bytes(tmp_path, form):
     """A child writes and is killed without warning, at a moment that chance picks, until it gets to the end."""
+    begun = time.monotonic()
     write(tmp_path / "whole", 6, form)
-    rng, kills = np.random.default_rng(0), 0
-    for attempt in range(40):
+    rng, kills, patience = np.random.default_rng(0), 0, time.monotonic() - begun
+    for _ in range(40):
         child = os.fork()
         if child == 0:
             write(tmp_path / "cut", 6, form)
             os._exit(0)
         if kills < 5:
-            time.sleep(rng.uniform(0.005, 0.15 * (1 + attempt / 4)))
+            time.sleep(patience * rng.uniform(0.03, 1))
             os.kill(child, signal.SIGKILL)
-        if os.waitpid(child, 0)[1] == 0:
+            patience *= 1.2  # what the last one left done leaves less to kill
+        if os.waitpid(child, 0)[1] != 0:
+            kills += 1
+        elif kills:
             break
-        kills += 1
+        else:  # it was quicker than the kill: once more, sooner
+            shutil.rmtree(tmp_path / "cut")
+            patience /= 3
     assert kills
     assert contents(tmp_path / "whole") == contents(tmp_path / "cut")
 
