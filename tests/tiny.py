@@ -42,12 +42,12 @@ def small_model(folder: Path, *, sound: bool = False) -> tuple[TwoTowers, TextTo
     return TwoTowers(small_config(words, sound=sound)), words
 
 
-def wide_model(folder: Path) -> tuple[TwoTowers, TextTokenizer]:
+def wide_model(folder: Path, width: int = 64) -> tuple[TwoTowers, TextTokenizer]:
     """As ``small_model``, as wide as words and places together need it."""
     _, words = small_model(folder)
     config = small_config(words)
     torch.manual_seed(0)
-    return TwoTowers(replace(config, tower=replace(config.tower, width=64))), words
+    return TwoTowers(replace(config, tower=replace(config.tower, width=width))), words
 
 
 def small_checkpoint(folder: Path, *, sound: bool = False) -> Path:

@@ -11,6 +11,7 @@
     pico-worlds -+-> pico-worlds-clips -> pico-worlds-vae -+   the bundled tokenizer and then the generator learn more
                  +-> pico-worlds-windows <-----------------+-> pico-worlds-lesson, -between, -generator, -back, -settled
                                                            +-> pico-worlds-rehearsed, -hand, -sounds, -last
+    pico-worlds-lives -> pico-worlds-abroad                what the reasoner knows of six more worlds
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -57,6 +58,7 @@ from armillary.runs_pico import (
 )
 from armillary.runs_worlds import (
     pico_worlds,
+    pico_worlds_abroad,
     pico_worlds_back,
     pico_worlds_between,
     pico_worlds_clips,
@@ -65,6 +67,7 @@ from armillary.runs_worlds import (
     pico_worlds_hand,
     pico_worlds_last,
     pico_worlds_lesson,
+    pico_worlds_lives,
     pico_worlds_rehearsed,
     pico_worlds_settled,
     pico_worlds_sounds,
@@ -120,7 +123,7 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_amends, pico_generator, pico_cloning, pico_worlds, pico_worlds_clips, pico_worlds_vae,
         pico_worlds_decoder, pico_worlds_windows, pico_worlds_lesson, pico_worlds_between, pico_worlds_generator,
         pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_hand, pico_worlds_sounds,
-        pico_worlds_last, tiny, finetune, pusht_recordings, pusht, droid,
+        pico_worlds_last, pico_worlds_lives, pico_worlds_abroad, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

@@ -13,7 +13,9 @@
     pico-worlds-rehearsed  it goes on with everything, the policy from many tables
     pico-worlds-hand       the reasoner learns to see the gripper, and what is left to do; the generator waits
     pico-worlds-sounds     a lesson of sounds to films
-    pico-worlds-last       everything once more, the rate falling to 0: the bundled model
+    pico-worlds-last       everything once more, the rate falling to 0: the bundled generator
+    pico-worlds-lives      lives of the six worlds that are not the table         abroad/WORLD
+    pico-worlds-abroad     the reasoner learns to see them, and what is asked about them
 
 Everything lies under ``runs/pico/worlds``; the tabletop's data are those of the other runs. A further world is one
 more entry of ``TAUGHT``.
@@ -26,6 +28,7 @@ from pathlib import Path
 from armillary.errors import ConfigError
 from armillary.run_kinds import Codec, Generator, Reasoner, Run
 from armillary.runs_pico import pico_generator
+from armillary.training.abroad import Abroad
 from armillary.training.between import BetweenRun
 from armillary.training.episodes import CacheRun, ClipsRun, DataRun, cut_clips, encode, simulate
 from armillary.training.heard import TO_FILM
@@ -57,6 +60,10 @@ TAUGHT: Mapping[str, Taught] = {
 }  # fmt: skip
 
 
+READ: Mapping[str, tuple[int, tuple[str, ...]]] = {  # lives, and who acts in them where that is not all who may
+    "physics": (1240, ("still", "conjurer", "orbit", "conjurer")), "spatial": (500, ()), "drawer": (240, ()),
+    "humans": (240, ()), "driving": (160, ()), "warehouse": (130, ()),
+}  # fmt: skip
 LEARNT = ("pusht",)  # by the generator: of physics the tokenizer keeps too little (28 dB, its gate is 30: docs/log.md)
 
 
@@ -86,6 +93,29 @@ class WorldsData(Several):
             run = DataRun(
                 out=self.out / world, episodes=self.episodes, seed=self.seed, share=self.share, world=world,
                 controllers=TAUGHT[world].controllers,
+            )  # fmt: skip
+            report(f"{world}: {simulate(run, report)} episodes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldsLives:
+    """Simulate lives of the worlds that the reasoner reads, each in a folder of its name; ``of``: how large a part."""
+
+    out: Path
+    seed: int = 10_000
+    of: float = 1.0
+    share: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.of <= 1:
+            raise ConfigError(f"of={self.of}: it must be a part of the lives, above 0 and at most 1.")
+
+    def start(self, report: Report = print) -> None:
+        """Simulate what is not there yet."""
+        for world, (count, controllers) in READ.items():
+            run = DataRun(
+                out=self.out / world, episodes=max(len(controllers), 1, round(self.of * count)), seed=self.seed,
+                share=self.share, world=world, controllers=controllers,
             )  # fmt: skip
             report(f"{world}: {simulate(run, report)} episodes")
 
@@ -243,7 +273,7 @@ def pico_worlds_rehearsed() -> Generator:
     return replace(before, origin=BASE / "settled/checkpoint", out=BASE / "rehearsed", stage=stage, flow=flow)
 
 
-def pico_worlds_hand() -> Run:
+def pico_worlds_hand() -> Reasoner:
     """The eyes learn where the gripper is, the reasoner what is left to do: an hour and a quarter of half a core."""
     hand = Stage(name="hand", steps=1500, batch=32, rate=2e-3, muon=True, warmup=40, decay=0.6)
     stage = Stage(
@@ -282,3 +312,23 @@ def pico_worlds_last() -> Run:
         modes={"forward-dynamics": 0.68, "inverse-dynamics": 0.32},
     )  # fmt: skip
     return replace(before, origin=BASE / "sounds/checkpoint", out=BASE / "last", stage=stage, flow=flow)
+
+
+def pico_worlds_lives() -> Run:
+    """2,510 lives of six worlds, 1,240 of them of ``physics``: twenty minutes of two threads."""
+    return WorldsLives(out=BASE / "abroad")
+
+
+def pico_worlds_abroad() -> Run:
+    """The eyes learn six more worlds and keep the table, then the reasoner what is asked there: 80 minutes."""
+    before = pico_worlds_hand()
+    travels = Stage(
+        name="travels", steps=2200, batch=48, rate=2.5e-3, muon=True, warmup=40, decay=0.6, weight_decay=0.02, threads=2
+    )
+    return replace(
+        before, origin=BASE / "last/checkpoint", out=BASE / "reads", hand=None, travels=travels,
+        stage=replace(before.stage, name="reads", steps=2000, batch=16, threads=2, decay=0.7),
+        abroad=Abroad(worlds={world: BASE / "abroad" / world for world in READ}),
+        kinds=("abroad", "strange", "plan", "abroad", "still", "abroad", "layout", "abroad", "strange", "plan",
+               "abroad", "still", "abroad", "prompt", "abroad"),
+    )  # fmt: skip

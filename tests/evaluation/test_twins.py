@@ -9,6 +9,7 @@ import torch
 from tiny import small_checkpoint
 
 import armillary
+from armillary.datasets.whereabouts import STRANGE
 from armillary.errors import RequestError
 from armillary.evaluation import twins
 from armillary.evaluation.gallery import gather
@@ -29,6 +30,7 @@ from armillary.evaluation.twins import (
 from armillary.records import Episode
 from armillary.sampling.expect import expected, latents_of
 from armillary.tokenizers.video import TIME
+from armillary.worlds.physics_questions import IMPOSSIBLE as ANSWERS
 
 STEP = 12  # of the pair below: the last frame that both films have
 
@@ -157,6 +159,44 @@ def test_pairs_are_counted_by_kind_a_tie_counts_half_and_blind_ones_stand_beside
     assert figures["auroc"].n == 8 and figures["auroc"].low <= figures["auroc"].value <= figures["auroc"].high
 
 
+def test_who_is_asked_is_compared_by_the_windows_that_show_both_moments_or_by_any():
+    """Step 6: of four moments each, those that begin at 4, 5 or 6. What is held elsewhere counts for ``any``."""
+    held = {4: 0.2, 5: 0.9, 6: 0.1}
+    known = [0.5] + [held.get(start, 0.0) for start in range(1, 9)]
+    found = [0.4] + [0.0] * 4 + [0.95] + [0.0] * 3
+    asked = [
+        replace(score(1, 1.0, 2.0), held_possible=known, held_impossible=found),
+        replace(score(2, 1.0, 2.0, kind="vanishes"), held_possible=found, held_impossible=known),
+        replace(score(3, 1.0, 2.0), held_possible=known, held_impossible=[1.0, *found[1:5], 0.9, 0.0, 0.0, 0.0]),
+        score(4, 1.0, 2.0),
+    ]
+    figures = twins_figures(asked)
+    assert figures["told_apart_by_asking"].value == 1.5 / 3 and figures["told_apart_by_asking"].n == 3
+    assert figures["told_apart_by_asking_floats"].value == 0.75
+    assert figures["told_apart_by_asking_vanishes"].value == 0
+    assert figures["told_apart_by_asking_of_any"].value == 2 / 3
+    assert figures["auroc_by_asking_of_any"].n == 6
+    assert "told_apart_by_asking" not in twins_figures([score(4, 1.0, 2.0)])
+
+
+def test_the_reasoner_is_asked_of_every_four_moments_whether_something_cannot_be(omni):
+    """Every window once, in order, the share of nothing impossible taken from 1; and so of a real model."""
+    asked = []
+
+    def weigh(windows, answers):
+        asked.extend(windows)
+        return [[float(window["video"].mean()) / 255, 0.0] for window in windows]
+
+    film = pair().frames[IMPOSSIBLE]
+    held = twins.strange(SimpleNamespace(weigh=weigh), film)
+    assert [np.array_equal(one["video"], film[i : i + 4]) for i, one in enumerate(asked)] == [True] * 22
+    assert {one["question"] for one in asked} == {STRANGE}
+    assert held == pytest.approx([1 - film[i : i + 4].mean() / 255 for i in range(22)], abs=1e-6)
+    (found,) = measure_twins(omni, [pair()])
+    (shares,) = omni.weigh([{"question": STRANGE, "video": film[11:15]}], ANSWERS)
+    assert found.held_impossible[11] == pytest.approx(1 - shares[0], abs=1e-5) and len(found.held_possible) == 22
+
+
 def test_a_lived_pair_is_equal_until_the_moment_and_kept(tmp_path):
     seeds = lived_pairs(tmp_path, 0)
     one = next(seeds)
@@ -183,7 +223,7 @@ def test_the_section_has_lines_figures_and_a_page_with_both_films(omni, tmp_path
     numbers = measure(omni, plan, out=tmp_path, sections=["twins"])
     assert made == [1_700_000] and numbers["figures"]["twins/told_apart"]["n"] == 2
     assert len((tmp_path / "twins.jsonl").read_text("utf-8").splitlines()) == 2
-    assert "never seen" in numbers["notes"]["twins"][0] and table(numbers).row_count == 9
+    assert "never seen" in numbers["notes"]["twins"][0] and table(numbers).row_count == 12
     bench = Bench(omni=omni, plan=plan, folder=tmp_path, tell=lambda *_: None)
     (section,) = gather(bench, numbers).sections
     assert [reading.film.labels for reading in section.readings] == [[POSSIBLE, IMPOSSIBLE]] * 2

@@ -32,7 +32,7 @@ from armillary.evaluation.pushing import body_of
 from armillary.evaluation.report import ROWS, said, span, worded
 from armillary.evaluation.samples import samples_of
 from armillary.evaluation.suite import OTHERS, Bench
-from armillary.evaluation.twins import MODEL, TwinScore, lived_pair, margin, pairs_folder
+from armillary.evaluation.twins import MODEL, TwinScore, by_asking, lived_pair, margin, pairs_folder
 from armillary.tokenizers.video import TIME
 from armillary.worlds.tabletop import SPEC, Tabletop
 
@@ -93,8 +93,8 @@ ABOUT = {
     "twins": About(
         title="What cannot be: is it more surprising?",
         lead="Two films of physics, alike until something impossible happens in one. They are told apart if the "
-        "model is more surprised there. Curves: the surprise of every four frames, whole lines in the possible film, "
-        "broken ones in the impossible one.",
+        "model is more surprised there; the reasoner is asked as well. Curves: the surprise of every four frames, and "
+        "how likely the reasoner holds something impossible in the four from each on; whole lines: the possible film.",
     ),
     "forward-dynamics-pusht": About(
         title="What actions do in PushT",
@@ -322,6 +322,10 @@ def _twins(bench: Bench, scores: Sequence[TwinScore]) -> Parts:
             f"{place.capitalize()} of {len(scores)}: {score.what} after frame {score.step + 1}, seed {score.seed}, "
             f"{score.family}. Surprise there {margin(score):+.1%} beside the possible film."
         )
+        if score.held_possible:
+            words += " Asked, the reasoner holds it likely by {:.0%} in the possible film, {:.0%} in this.".format(
+                *by_asking(score)
+            )
         film = Film(
             films=list(pair.frames.values()), labels=list(pair.frames), fps=pair.fps, words=words,
             says=f"The possible film beside the impossible one. {words}", mark="right" if right else "wrong",
@@ -329,7 +333,9 @@ def _twins(bench: Bench, scores: Sequence[TwinScore]) -> Parts:
         )  # fmt: skip
         curves = Chart(title="Surprise", unit="squared latents", seconds=TIME / pair.fps,
                        true=score.possible[MODEL], found=score.impossible[MODEL])  # fmt: skip
-        readings.append(Reading(film=film, charts=[curves]))
+        asked = Chart(title="Held impossible by the reasoner", unit="likelihood", seconds=1 / pair.fps,
+                      true=score.held_possible, found=score.held_impossible)  # fmt: skip
+        readings.append(Reading(film=film, charts=[curves, asked] if score.held_possible else [curves]))
     return {"readings": readings}
 
 

@@ -133,6 +133,12 @@ ROWS = (
         _percent(f"{_W}told_apart_{kind}", f"  something {kind.replace('_', ' ')}")
         for kind in ("vanishes", "changes_colour", "floats", "passes_through")
     ),
+    _percent(_W + "told_apart_by_asking", "Impossible twins told apart by asking the reasoner", 0.65),
+    *(
+        _percent(f"{_W}told_apart_by_asking_{kind}", f"  something {kind.replace('_', ' ')}")
+        for kind in ("vanishes", "changes_colour", "floats", "passes_through")
+    ),
+    _percent(_W + "told_apart_by_asking_of_any", "  of any four moments of the films"),
     _percent(_W + "told_apart_repeat", "  by the difference from the frame before"),
     _percent(_W + "told_apart_repeat_latents", "    in latents"),
     _percent(_W + "told_apart_linear", "  by the difference from going on as before"),

@@ -8,11 +8,14 @@ apart if the impossible film surprises more in the four frames in which it happe
 after them one may just move more than the other, as what floats does: ``by_whole_film`` has those in it. Beside the
 model stand those that know no model: the next frames will be as the last one, in pixels or in latents, or go on as the
 last two.
+
+The reasoner is asked as well: of every four moments of a film, what impossible thing happens there, and how likely it
+holds it that something does (``weigh``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from armillary.datasets.whereabouts import STRANGE, WINDOW
 from armillary.evaluation.bootstrap import Figure, bootstrap, difference, drawn, mean, ratio
 from armillary.evaluation.held_out import kept
 from armillary.evaluation.other_worlds import fingerprint
@@ -27,6 +31,7 @@ from armillary.records import Array, Episode
 from armillary.sampling.expect import expected, latents_of
 from armillary.tokenizers.video import TIME
 from armillary.worlds.physics import SPEC, STILL, Physics
+from armillary.worlds.physics_questions import IMPOSSIBLE as ANSWERS
 from armillary.worlds.physics_twins import TWINS
 
 if TYPE_CHECKING:
@@ -47,6 +52,8 @@ class TwinScore:
     """One pair. ``possible``, ``impossible``: who is surprised -> the surprise of every four frames after the first.
 
     ``step``: the last frame that both have, counted from 0. ``what``: the impossible thing, in words.
+    ``held_possible``, ``held_impossible``: how likely the reasoner holds it that something impossible happens in the
+    ``WINDOW`` moments from each on.
     """
 
     seed: int
@@ -56,6 +63,8 @@ class TwinScore:
     step: int
     possible: dict[str, list[float]]
     impossible: dict[str, list[float]]
+    held_possible: list[float] = field(default_factory=list)
+    held_impossible: list[float] = field(default_factory=list)
 
 
 def twins(bench: "Bench") -> "Result":
@@ -71,6 +80,8 @@ def twins(bench: "Bench") -> "Result":
         f"Surprise: mean square error in latents of what the model expects of every {TIME} frames after the "
         f"{1 + TIME * (GIVEN - 1)} before them, in one evaluation at pure noise, no words. Compared are the {TIME} in "
         "which it happens; by_whole_film: all together.",
+        f"by_asking: of any {WINDOW} moments the reasoner is asked {STRANGE!r}, and how likely something does is "
+        "compared, the most of those that show the last possible frame and the next (by_asking_of_any: of the film).",
         "repeat, repeat_latents: as the last frame given, in pixels or in latents; linear: on as its change from the "
         "one before. Guessing tells half apart. times_repeat_latents: the model's error in possible films over "
         "repeat's; above 1 it foresees this world worse than who expects no change.",
@@ -145,7 +156,8 @@ def measure_twins(
         impossible = {name: possible[name][:shared] + values for name, values in impossible.items()}
         scores.append(TwinScore(
             seed=pair.seed, kind=told["kind"], family=told["family"], what=told["what"], step=told["step"],
-            possible=possible, impossible=impossible,
+            possible=possible, impossible=impossible, held_possible=strange(omni, one),
+            held_impossible=strange(omni, other),
         ))  # fmt: skip
         if on_done is not None:
             on_done(len(scores))
@@ -155,6 +167,12 @@ def measure_twins(
 def moment_of(step: int) -> int:
     """Which four frames hold the first that is impossible, the one after ``step``; those before are the same."""
     return step // TIME
+
+
+def strange(omni: "Omni", film: Array) -> list[float]:
+    """How likely something impossible happens in the ``WINDOW`` moments from each moment of a film t h w 3 on."""
+    windows = [{"question": STRANGE, "video": film[start : start + WINDOW]} for start in range(len(film) - WINDOW + 1)]
+    return [round(1 - shares[0], 6) for shares in omni.weigh(windows, ANSWERS)]
 
 
 def surprises(omni: "Omni", film: Array, *, fps: float, since: int = 0) -> dict[str, list[float]]:
@@ -207,6 +225,17 @@ def twins_figures(scores: Sequence[TwinScore], *, seed: int = 0) -> dict[str, Fi
             whole = np.array([(sum(score.possible[who]), sum(score.impossible[who])) for score in own], np.float64).T
             figures[f"told_apart_by_whole_film{tail}"] = mean(won(*whole), groups, seed=seed)
             figures[f"auroc{tail}"] = drawn(groups, partial(_area_of, one, other), n=2 * len(own), seed=seed)
+    asked = [score for score in scores if score.held_possible]
+    for kind in ("", *dict.fromkeys(score.kind for score in asked)):
+        own = [score for score in asked if kind in ("", score.kind)]
+        if own:
+            tail, groups = "".join(f"_{part}" for part in kind.split()), [score.seed for score in own]
+            held = np.array([by_asking(score) for score in own]).T
+            figures[f"told_apart_by_asking{tail}"] = mean(won(*held), groups, seed=seed)
+        if own and not kind:
+            most = np.array([(max(score.held_possible), max(score.held_impossible)) for score in own]).T
+            figures["told_apart_by_asking_of_any"] = mean(won(*most), groups, seed=seed)
+            figures["auroc_by_asking_of_any"] = drawn(groups, partial(_area_of, *most), n=2 * len(own), seed=seed)
     for who in BLIND:
         figures[f"told_apart_more_than_{who}"] = difference(figures["told_apart"], figures[f"told_apart_{who}"])
     usual = [(sum(score.possible[MODEL]), sum(score.possible["repeat_latents"])) for score in scores]
@@ -218,6 +247,12 @@ def at_the_moment(score: TwinScore, who: str) -> tuple[float, float]:
     """The surprise of the four frames in which it happens, in the possible and in the impossible film."""
     four = moment_of(score.step)
     return score.possible[who][four], score.impossible[who][four]
+
+
+def by_asking(score: TwinScore) -> tuple[float, float]:
+    """The most that is held of windows with the last possible frame and the next, in either film."""
+    windows = slice(max(0, score.step + 2 - WINDOW), score.step + 1)
+    return max(score.held_possible[windows]), max(score.held_impossible[windows])
 
 
 def margin(score: TwinScore) -> float:

@@ -27,6 +27,7 @@ from armillary.sampling.parts import Parts, best_device, find_checkpoint
 from armillary.sampling.requests import Request, check_request
 from armillary.sampling.speak import Manner, speak, speak_many
 from armillary.sampling.upsampling import upsampled
+from armillary.sampling.weigh import weigh
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -144,13 +145,25 @@ class Omni:
         """
         chats, manners = [], []
         for number, asked in enumerate(questions):
-            fields = {"question": asked} if isinstance(asked, str) else dict(asked)
-            if not isinstance(fields.get("question"), str):
-                raise RequestError(f"question {number} has no words: give 'question', a text.")
-            pictures = {name: fields.pop(name) for name in ("image", "video") if name in fields}
-            chats.append(_question(fields.pop("question"), **pictures))
+            chat, fields = _turn(number, asked)
+            chats.append(chat)
             manners.append(Manner.of({**how, **fields}))
         return speak_many(self.parts, chats, manners)
+
+    def weigh(self, questions: Sequence[str | Mapping[str, Any]], answers: Sequence[str]) -> list[list[float]]:
+        """How likely each of ``answers`` is for each question (written as for ``ask_many``): shares, 1 in all.
+
+        ``RequestError`` as for ``ask``, for ways of speaking (nothing is said), and for fewer than two answers.
+        """
+        chats = []
+        for number, asked in enumerate(questions):
+            chat, others = _turn(number, asked)
+            if others:
+                raise RequestError(
+                    f"question {number} has {min(others)!r}: beside words only image or video are weighed."
+                )
+            chats.append(chat)
+        return weigh(self.parts, chats, answers).tolist()
 
     @overload
     def chat(self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[False] = False, **how: Any) -> str: ...
@@ -198,6 +211,15 @@ class Omni:
             )
             for request, text in zip(requests, self.ask_many(questions), strict=True)
         ]
+
+
+def _turn(number: int, asked: str | Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One of many questions as a chat of one turn, and what else was given with it."""
+    fields = {"question": asked} if isinstance(asked, str) else dict(asked)
+    if not isinstance(fields.get("question"), str):
+        raise RequestError(f"question {number} has no words: give 'question', a text.")
+    pictures = {name: fields.pop(name) for name in ("image", "video") if name in fields}
+    return _question(fields.pop("question"), **pictures), fields
 
 
 def _question(question: str, *, image: Any = None, video: Any = None) -> list[dict[str, Any]]:

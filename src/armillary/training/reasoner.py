@@ -1,4 +1,4 @@
-"""Stage one: the reasoner learns to read, to see, the hand as well, what to look for, and to talk about what it sees.
+"""Stage one: the reasoner learns to read, to see, the hand as well, other worlds, what to look for, and to talk.
 
 in    raw episodes, a text tokenizer
 out   a checkpoint folder with the reasoner and its eyes; its generator is a copy of the reasoner, or the origin's
@@ -23,12 +23,14 @@ from armillary.model.arithmetic import usable_device
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
+from armillary.training.abroad import Abroad, see_abroad
 from armillary.training.compiling import compile_layers
 from armillary.training.dreams import DreamSource, Lesson
 from armillary.training.eyes import Sight, open_eyes
 from armillary.training.hand import notice_hand
 from armillary.training.loop import Report, Stage, kept_state, train_stage
-from armillary.training.talk import Talk, TalkSource, pictures_of, prompts_of, talk_loss
+from armillary.training.talk import ABROAD, Talk, TalkSource, pictures_of, prompts_of, talk_loss
+from armillary.training.told_abroad import ToldAbroad
 
 GAP_EVERY = 20
 PROMPTS, KEEP_EVERY = 4, 2  # so many prompts' memory is compared, in one step of so many
@@ -49,8 +51,9 @@ class ReasonerRun:
     and talk; ``taught``: the checkpoint whose words the eyes were taught to speak, where that is not the one to begin
     with. ``stills``: more raw episodes to talk about. ``look_once``: the eyes learn no more while it talks.
     ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
-    ``kinds``: of what the batches of the talk are, in turn: still, film, plan, prompt, layout; ``moments``: of how many
-    frames of an expert's episode it is asked what is left to do.
+    ``kinds``: of what the batches of the talk are, in turn: still, film, plan, prompt, layout, and of other worlds
+    abroad and strange; ``moments``: of how many frames of an expert's episode it is asked what is left to do.
+    ``abroad``: which other worlds there are; ``travels``: the stage in which the eyes learn these.
     """
 
     data: Path
@@ -72,15 +75,22 @@ class ReasonerRun:
     most: int | None = None
     kinds: tuple[str, ...] = KINDS
     moments: int = MOST
+    abroad: Abroad | None = None
+    travels: Stage | None = None
 
     def __post_init__(self) -> None:
-        if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "plan", "layout")]:
-            raise ConfigError(f"kinds has {wrong[0]!r}: a batch is of stills, films, plans, prompts or layouts.")
+        if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "plan", "layout", *ABROAD)]:
+            raise ConfigError(
+                f"kinds has {wrong[0]!r}: a batch is still, film, plan, prompt or layout, or abroad or strange."
+            )
+        if self.abroad is None and (self.travels is not None or {*ABROAD} & {*self.kinds}):
+            raise ConfigError("other worlds are to be learnt and none is named: say with abroad where their lives are.")
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
-        if self.hand is not None and self.eyes is None and not self.seeing:
+        if (self.hand or self.travels) is not None and self.eyes is None and not self.seeing:
             raise ConfigError(
-                "the hand is learnt by eyes that see: teach them first (eyes), or keep the origin's (seeing)."
+                "the hand and other worlds are learnt by eyes that see: teach them first (eyes), or keep the origin's "
+                "(seeing)."
             )
 
 
@@ -125,13 +135,13 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
             report("the eyes are half taught and their minutes are over: start the run again, it goes on from here")
             return False
     folders = [run.data, *([run.stills] if run.stills else [])]
-    if run.hand is not None and (run.look_once or not begun) and not _notice(run, run.hand, model, tokenizer, report):
+    if (run.look_once or not begun) and not _see_more(run, model, tokenizer, report):
         return False
     model.to(device)  # the eyes may have learnt elsewhere
-    eyes = model.visual if run.look_once else None
     source = TalkSource(
-        folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most, eyes=eyes,
-        plans=run.moments if "plan" in run.kinds else 0,
+        folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most,
+        plans=run.moments if "plan" in run.kinds else 0, eyes=model.visual if run.look_once else None,
+        abroad=ToldAbroad(run.abroad.worlds, run.abroad.shares) if run.abroad else None,
     )  # fmt: skip
     report(
         f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.plans)} plans, "
@@ -162,12 +172,19 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     return finished
 
 
-def _notice(run: ReasonerRun, stage: Stage, model: TwoTowers, tokenizer: TextTokenizer, report: Report) -> bool:
-    """Let the eyes learn the hand; False if their minutes were over before the steps."""
-    noticed = notice_hand(model, tokenizer, [run.data], stage, run.out / "hand", report)
-    if not noticed:
+def _see_more(run: ReasonerRun, model: TwoTowers, tokenizer: TextTokenizer, report: Report) -> bool:
+    """Let the eyes learn the hand, then other worlds; False if the minutes of one were over before its steps."""
+    home = [run.data]
+    if run.hand is not None and not notice_hand(model, tokenizer, home, run.hand, run.out / "hand", report):
         report("the eyes half know the hand and their minutes are over: start the run again, it goes on from here")
-    return noticed
+        return False
+    if run.travels is not None and run.abroad is not None:
+        seen = see_abroad(model, tokenizer, run.abroad, home, run.travels, run.out / "travels", report)
+        if not seen:
+            report("the eyes half know the other worlds and their minutes are over: start the run again, it goes on "
+                   "from here")  # fmt: skip
+        return seen
+    return True
 
 
 def _keeping(run: ReasonerRun, model: TwoTowers, known: TwoTowers | None, source: TalkSource) -> Kept:

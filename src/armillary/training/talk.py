@@ -6,14 +6,15 @@
 One sample is one picture and as many question-answer turns as fit, in an order drawn anew each time; only the
 answers are learnt. A share of the samples are films ("What is the robot doing?") or prompts without picture, of
 which every word is learnt: that is how the reasoner comes to read what the generator is later asked. Plans are
-samples of their own: a moment of an expert's episode, and what is left to do (``datasets/plans.py``).
+samples of their own: a moment of an expert's episode, and what is left to do (``datasets/plans.py``). So are questions
+about other worlds, and whether what is seen there can be (``told_abroad.py``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,11 +33,15 @@ from armillary.tokenizers.chat import film_moments, film_seconds, widen
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.eyes import UNIT, as_seen
 
+if TYPE_CHECKING:
+    from armillary.training.told_abroad import ToldAbroad
+
 REPORT = "Describe what you see."
 PLACES = "Say where everything is: {prompt}"  # asked of short words before a picture is painted of them
 DOING = "What is the robot doing?"
 IMAGE_PLACE, VIDEO_PLACE = "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
 NO_LABEL = -100
+ABROAD = ("abroad", "strange")  # kinds of batches about other worlds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,13 +141,15 @@ class TalkSource:
     ``shares``: how often a question of a task is asked where it could be; 1 where nothing is said. ``most``: turns of
     one conversation. ``eyes``: whose look at every picture is kept: they are to learn no more. ``plans``: at most how
     many more pictures of an expert's episode are kept for what is left to do there; ``DataError`` if there is none.
+    ``abroad``: what is asked about other worlds.
     """
 
     def __init__(
         self, folders: Sequence[Path], tokenizer: TextTokenizer, *, longest: int = 192, limit: int | None = None,
         shares: Mapping[str, float] | None = None, most: int | None = None, eyes: nn.Module | None = None,
-        plans: int = 0,
+        plans: int = 0, abroad: "ToldAbroad | None" = None,
     ) -> None:  # fmt: skip
+        self.abroad = abroad
         self._tokenizer, self._longest, self._shares, self._most = tokenizer, longest, dict(shares or {}), most
         self._eyes, self._looked = eyes, dict[int, Seen]()
         self._encode = lru_cache(None)(tokenizer.encode)
@@ -163,7 +170,7 @@ class TalkSource:
                             "tabletop: simulate some, for example with the run `pico-data`.")  # fmt: skip
 
     def batch(self, rng: np.random.Generator, samples: int, *, kind: str) -> Talk:
-        """Draw a batch of ``kind`` still, film, plan, prompt or layout."""
+        """Draw a batch of ``kind`` still, film, plan, prompt, layout, abroad or strange."""
         if kind == "layout":
             laid = [self.layouts[int(rng.integers(len(self.layouts)))] for _ in range(samples)]
             turns = [Question(task=kind, words=PLACES.format(prompt=related(one, rng)), answer=one.answer, frames=())
@@ -172,12 +179,17 @@ class TalkSource:
         if kind == "prompt":
             rows = [self._read(self.prompts[int(rng.integers(len(self.prompts)))]) for _ in range(samples)]
             return padded(rows, None)
-        kept = {"still": self.stills, "film": self.films, "plan": self.plans}[kind]
-        drawn = [kept[int(rng.integers(len(kept)))] for _ in range(samples)]
-        rows = [self._converse(picture, rng) for picture in drawn]
+        if kind in ABROAD:
+            assert self.abroad is not None, "given at the beginning"
+            drawn = [(self.abroad.draw if kind == "abroad" else self.abroad.strange)(rng) for _ in range(samples)]
+        else:
+            kept = {"still": self.stills, "film": self.films, "plan": self.plans}[kind]
+            drawn = [kept[int(rng.integers(len(kept)))] for _ in range(samples)]
+        shares = {} if kind in ABROAD else self._shares
+        rows = [self._converse(picture, rng, shares) for picture in drawn]
         if self._eyes is not None:
             return padded(rows, Seen.join([self._look(picture) for picture in drawn]))
-        if kind == "film":
+        if kind not in ("still", "plan"):
             return padded(rows, Visual.join([_patches(picture) for picture in drawn]))
         return padded(rows, patchify_images(as_seen(np.stack([picture.frames for picture in drawn]))))
 
@@ -188,19 +200,22 @@ class TalkSource:
     def _look(self, picture: Picture) -> Seen:
         """What the eyes made of a picture when it was first drawn."""
         assert self._eyes is not None
-        if id(picture) not in self._looked:
+        kept = id(picture.frames)  # its questions may be drawn anew each time
+        if kept not in self._looked:
             visual = _patches(picture).to(next(self._eyes.parameters()).device)
             with torch.no_grad():
                 tokens, features = self._eyes(visual, torch.float32)
             seen = Seen(tokens=tokens, features=tuple(features), grids=visual.grids)
-            self._looked[id(picture)] = seen.to("cpu", torch.bfloat16)
-        return self._looked[id(picture)]
+            self._looked[kept] = seen.to("cpu", torch.bfloat16)
+        return self._looked[kept]
 
-    def _converse(self, picture: Picture, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    def _converse(
+        self, picture: Picture, rng: np.random.Generator, shares: Mapping[str, float]
+    ) -> tuple[list[int], list[int]]:
         tokens = visual_tokens(picture.frames.shape[-3:-1])
         turns = picture.turns
-        if self._shares:
-            turns = tuple(q for q in turns if rng.random() < self._shares.get(q.task, 1.0)) or turns
+        if shares:
+            turns = tuple(q for q in turns if rng.random() < shares.get(q.task, 1.0)) or turns
         order = [turns[i] for i in rng.permutation(len(turns))][: self._most]
         shown = [(second, tokens) for second in picture.seconds] if picture.seconds else tokens
         return converse(self._encode, shown, order, longest=self._longest)
