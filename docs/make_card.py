@@ -7,6 +7,7 @@ are left out. A test compares the bundled card with the figures beside it, and t
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,12 @@ TITLES = {
     "text-to-video": "Text to video",
     "questions": "Questions about pictures",
     "plans": "Plans at the table",
+    "questions-physics": "Questions about physics",
+    "questions-spatial": "Questions about spatial",
+    "questions-drawer": "Questions about drawer",
+    "questions-humans": "Questions about humans",
+    "questions-driving": "Questions about driving",
+    "questions-warehouse": "Questions about warehouse",
     "twins": "Impossible twins",
     "looks": "Looks and combinations that no training draws",
 }
@@ -42,8 +49,18 @@ def main(checkpoint: Path, results: Sequence[Path]) -> None:
     before = json.loads(path.read_text("utf-8")) if path.exists() else {}
     numbers = joined(before, [json.loads((folder / "numbers.json").read_text("utf-8")) for folder in results])
     text = filled(card.read_text("utf-8"), numbers["figures"])
-    for target, content in ((path, json.dumps(numbers, indent=1) + "\n"), (card, text)):
+    for target, content in ((path, a_line_each(numbers)), (card, text)):
         write_whole(target, lambda draft, content=content: draft.write_text(content, encoding="utf-8"))
+
+
+def a_line_each(numbers: Mapping[str, Any]) -> str:
+    """The numbers as JSON, a line for every figure, six places each: a bundle has a limit, and its card counts."""
+    figures = {
+        name: {key: round(one, 6) if isinstance(one, float) else one for key, one in figure.items()}
+        for name, figure in numbers["figures"].items()
+    }
+    text = json.dumps({**numbers, "figures": figures}, indent=1)
+    return re.sub(r"\{\n\s+([^{}]*?)\n\s+\}", lambda found: "{" + re.sub(r"\n\s+", " ", found[1]) + "}", text) + "\n"
 
 
 def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

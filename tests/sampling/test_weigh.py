@@ -38,7 +38,7 @@ def test_many_are_weighed_as_each_alone(omni, monkeypatch):
     asked = [{"question": "why " * (1 + i) + "?"} for i in range(3)]
     asked[1]["image"], asked[2]["video"] = PICTURE, np.stack([PICTURE] * 5)
     alone = [omni.weigh([one], ANSWERS)[0] for one in asked]
-    monkeypatch.setattr(module, "AT_ONCE", 4)
+    monkeypatch.setattr(module, "AT_ONCE", 2)
     np.testing.assert_allclose(omni.weigh(asked, ANSWERS), alone, rtol=2e-3, atol=1e-5)
     assert np.asarray(alone).std(axis=0).max() > 0
 

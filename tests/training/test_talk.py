@@ -308,5 +308,5 @@ def test_a_batch_of_layouts_teaches_the_places_alone(made, tmp_path):
 
 def test_a_kind_of_talk_that_is_none_is_refused(tmp_path):
     stage = Stage(name="talk", steps=1, batch=1, rate=1e-3)
-    with pytest.raises(ConfigError, match="stills, films, plans, prompts or layouts"):
+    with pytest.raises(ConfigError, match="still, film, plan, prompt or layout"):
         ReasonerRun(data=tmp_path, out=tmp_path, stage=stage, kinds=("still", "song"))

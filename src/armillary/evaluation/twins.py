@@ -154,10 +154,12 @@ def measure_twins(
         possible = surprises(omni, one, fps=pair.fps)
         impossible = surprises(omni, other, fps=pair.fps, since=shared)
         impossible = {name: possible[name][:shared] + values for name, values in impossible.items()}
+        first = first_window(told["step"])
+        held = strange(omni, one)
         scores.append(TwinScore(
             seed=pair.seed, kind=told["kind"], family=told["family"], what=told["what"], step=told["step"],
-            possible=possible, impossible=impossible, held_possible=strange(omni, one),
-            held_impossible=strange(omni, other),
+            possible=possible, impossible=impossible, held_possible=held,
+            held_impossible=held[:first] + strange(omni, other, since=first),
         ))  # fmt: skip
         if on_done is not None:
             on_done(len(scores))
@@ -169,9 +171,18 @@ def moment_of(step: int) -> int:
     return step // TIME
 
 
-def strange(omni: "Omni", film: Array) -> list[float]:
-    """How likely something impossible happens in the ``WINDOW`` moments from each moment of a film t h w 3 on."""
-    windows = [{"question": STRANGE, "video": film[start : start + WINDOW]} for start in range(len(film) - WINDOW + 1)]
+def first_window(step: int) -> int:
+    """Where the first window begins that shows the moment after ``step``; those before are the same in both films."""
+    return max(0, step + 2 - WINDOW)
+
+
+def strange(omni: "Omni", film: Array, *, since: int = 0) -> list[float]:
+    """How likely something impossible happens in the ``WINDOW`` moments from each moment of a film t h w 3 on.
+
+    ``since``: the first of these.
+    """
+    starts = range(since, len(film) - WINDOW + 1)
+    windows = [{"question": STRANGE, "video": film[start : start + WINDOW]} for start in starts]
     return [round(1 - shares[0], 6) for shares in omni.weigh(windows, ANSWERS)]
 
 
@@ -251,7 +262,7 @@ def at_the_moment(score: TwinScore, who: str) -> tuple[float, float]:
 
 def by_asking(score: TwinScore) -> tuple[float, float]:
     """The most that is held of windows with the last possible frame and the next, in either film."""
-    windows = slice(max(0, score.step + 2 - WINDOW), score.step + 1)
+    windows = slice(first_window(score.step), score.step + 1)
     return max(score.held_possible[windows]), max(score.held_impossible[windows])
 
 

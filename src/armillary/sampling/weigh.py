@@ -3,7 +3,7 @@
     chats of one length or many, k answers   -->   n k shares, each row 1 in all
 
 What is said (``speak.py``) is the likeliest reply of all that can be said; here the answers are known, and it is asked
-how much the reasoner holds each one for the true one. Every answer is read behind every chat, to its end.
+how much the reasoner holds each one for the true one. A chat is read once, every answer to its end behind it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from armillary.model import Visual
 from armillary.sampling.parts import Parts
 from armillary.sampling.speak import hear
 
-AT_ONCE = 64  # chats with an answer each, read as one batch
+AT_ONCE = 16  # chats read as one batch
 END = "<|im_end|>"
 
 
@@ -40,24 +40,32 @@ def weigh(parts: Parts, chats: Sequence[Sequence[Mapping[str, Any]]], answers: S
             f"a chat with its answer has {longest} tokens, more than the {parts.sizes.max_positions} that can be read: "
             "shorten it."
         )
-    rows = [(ids, visual, end) for ids, visual in asked for end in ends]
-    found = [
-        part for start in range(0, len(rows), AT_ONCE) for part in _likelihoods(parts, rows[start : start + AT_ONCE])
-    ]
-    return torch.tensor(found).view(len(chats), len(answers)).softmax(dim=-1)
+    found = [_likelihoods(parts, asked[start : start + AT_ONCE], ends) for start in range(0, len(asked), AT_ONCE)]
+    return torch.cat([torch.zeros(0, len(answers)), *found]).softmax(dim=-1)
 
 
-def _likelihoods(parts: Parts, rows: Sequence[tuple[list[int], Visual | None, list[int]]]) -> list[float]:
-    """The logarithm of the likelihood of each row's end behind its chat."""
-    visuals = [visual for _, visual, _ in rows if visual is not None]
+def _likelihoods(
+    parts: Parts, asked: Sequence[tuple[list[int], Visual | None]], ends: Sequence[Sequence[int]]
+) -> Float[Tensor, "n k"]:
+    """The logarithm of the likelihood of each end behind each chat, on the CPU."""
+    visuals = [visual for _, visual in asked if visual is not None]
     model = parts.model("reasoner", *(("vision",) if visuals else ()))
-    ids = pad_sequence([torch.tensor(chat + end) for chat, _, end in rows], batch_first=True)
-    mask = torch.arange(ids.shape[1]) < torch.tensor([len(chat) + len(end) for chat, _, end in rows])[:, None]
+    chats, mask = _padded([ids for ids, _ in asked])
+    rest, there = _padded([end[:-1] for end in ends])
+    following, _ = _padded([end[1:] for end in ends])
+    n, where = len(asked), model.device
     with torch.inference_mode():
-        where = model.device
-        hidden = model.hidden(ids.to(where), mask.to(where), Visual.join(visuals).to(where) if visuals else None)
-        found = []
-        for row, (chat, _, end) in zip(hidden, rows, strict=True):
-            scores = model.transformer.lm_head(row[len(chat) - 1 : len(chat) + len(end) - 1]).float().log_softmax(-1)
-            found.append(float(scores[torch.arange(len(end)), torch.tensor(end)].sum()))
-    return found
+        seen = Visual.join(visuals).to(where) if visuals else None
+        first, cache = model.step(chats.to(where), mask=mask.to(where), visual=seen)
+        cache = cache.select(torch.arange(n, device=where).repeat_interleave(len(ends)))
+        later, _ = model.step(rest.repeat(n, 1).to(where), cache, mask=there.repeat(n, 1).to(where), every=True)
+        begun = first.float().log_softmax(dim=-1).cpu()[:, [end[0] for end in ends]]
+        gone_on = later.float().log_softmax(dim=-1).cpu().unflatten(0, (n, len(ends)))
+    said = gone_on.gather(-1, following.expand(n, -1, -1)[..., None])[..., 0]
+    return begun + (said * there).sum(dim=-1)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids of several lengths, padded on the right, and which are real."""
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    return ids, torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
