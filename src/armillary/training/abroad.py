@@ -40,9 +40,9 @@ APART = (0, 1, 2, 3, 4, 10)  # moments between the two of a pair
 OFTEN = (0.4, 0.3, 0.06, 0.06, 0.06, 0.12)
 CONJURED = 0.5  # of the pairs of a conjurer's life those in which it happens
 SPEAKS = 0.1  # of a word's square: what a cell said before that is more is something
-HAPPENS, STAYS, DEEP = 0.15, 3.0, 0.3  # weights: what cannot be, the table as before, its features for deeper layers
+HAPPENS, QUIET = 0.15, 0.5  # weights, beside cells that speak: what cannot be, silent cells
+STAYS, DEEP = 3.0, 0.3  # and the table as before, its features for deeper layers
 SILENT, SPOKEN, IMPOSSIBLE = 0, 1, 2  # what a cell is marked with
-_SPLIT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,7 +229,7 @@ def abroad_loss(said: Said, glance: Glance, loudness: float) -> dict[str, Tensor
     speaks, silent, happens = (distance[mark].sum() / mark.sum().clamp(min=1) for mark in (
         glance.marks >= SPOKEN, glance.marks == SILENT, glance.marks == IMPOSSIBLE))  # fmt: skip
     told = {"speaks": speaks.detach(), "silent": silent.detach(), "happens": happens.detach()}
-    return {"loss": speaks + _SPLIT * silent + HAPPENS * happens} | told
+    return {"loss": speaks + QUIET * silent + HAPPENS * happens} | told
 
 
 def table_loss(said: Said, before: Said, loudness: float) -> dict[str, Tensor]:
