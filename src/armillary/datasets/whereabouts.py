@@ -106,7 +106,9 @@ def lives_of(paths: Iterable[Path]) -> list[Watched]:
     """The lives of raw episodes; those without boxes are passed over. ``DataError`` if none is left."""
     found = [watched(episode) for path in paths if (episode := load_raw(path)).boxes]
     if not found:
-        raise DataError("no episode among these has boxes: simulate some, for example with the run `pico-worlds-lives`.")
+        raise DataError(
+            "no episode among these has boxes: simulate some, for example with the run `pico-worlds-lives`."
+        )
     return found
 
 
