@@ -90,11 +90,7 @@ class WorldsData(Several):
     def start(self, report: Report = print) -> None:
         """Simulate what is not there yet."""
         for world in self.worlds:
-            run = DataRun(
-                out=self.out / world, episodes=self.episodes, seed=self.seed, share=self.share, world=world,
-                controllers=TAUGHT[world].controllers,
-            )  # fmt: skip
-            report(f"{world}: {simulate(run, report)} episodes")
+            _live(self, world, self.episodes, TAUGHT[world].controllers, report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +109,17 @@ class WorldsLives:
     def start(self, report: Report = print) -> None:
         """Simulate what is not there yet."""
         for world, (count, controllers) in READ.items():
-            run = DataRun(
-                out=self.out / world, episodes=max(len(controllers), 1, round(self.of * count)), seed=self.seed,
-                share=self.share, world=world, controllers=controllers,
-            )  # fmt: skip
-            report(f"{world}: {simulate(run, report)} episodes")
+            _live(self, world, max(len(controllers), 1, round(self.of * count)), controllers, report)
+
+
+def _live(
+    run: WorldsData | WorldsLives, world: str, episodes: int, controllers: tuple[str, ...], report: Report
+) -> None:
+    """Simulate what is not there yet of one world."""
+    lives = DataRun(
+        out=run.out / world, episodes=episodes, seed=run.seed, share=run.share, world=world, controllers=controllers
+    )
+    report(f"{world}: {simulate(lives, report)} episodes")
 
 
 @dataclass(frozen=True, kw_only=True)

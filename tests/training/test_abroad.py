@@ -21,11 +21,10 @@ from armillary.training.abroad import (
     AbroadWords,
     as_pairs,
     cell_of,
-    grid_of,
-    looked_at,
     moments_of,
     see_abroad,
 )  # fmt: skip
+from armillary.training.eyes import grid_of, seen_by
 from armillary.training.loop import Stage
 from armillary.training.reasoner import ReasonerRun, train_reasoner
 from armillary.training.told_abroad import MOST, ToldAbroad, asked_of
@@ -94,10 +93,11 @@ def test_what_stands_still_looks_as_in_a_picture_and_what_moves_is_half_here_and
     torch.testing.assert_close(still.wanted, words.of(here, GRID).expand(4, -1, -1))
     assert still.frames.shape[0] == 8 and set(still.marks.unique().tolist()) == {0, SPOKEN}
     moves = AbroadSource({"w": [life(here, there)]}, words, {}).batch(np.random.default_rng(2), 32)
-    halves = (words.of(here, GRID) + words.of(there, GRID)) / 2
-    torch.testing.assert_close(moves.wanted[:, 5 * 8 + 6], halves[5 * 8 + 6].expand(32, -1)[: len(moves.wanted)] * (
-        1 + (moves.wanted[:, 5 * 8 + 6].norm(dim=-1, keepdim=True) > 1.5 * halves[5 * 8 + 6].norm()).float()
-    ) * (moves.wanted[:, 5 * 8 + 6].norm(dim=-1, keepdim=True) > 0).float())  # fmt: skip
+    arrived = words.of(there, GRID)[5 * 8 + 6]
+    said = torch.stack([torch.zeros_like(arrived), arrived / 2, arrived])  # still here, on its way, there already
+    alike = (moves.wanted[:, 5 * 8 + 6, None] - said).norm(dim=-1) < 1e-4 * arrived.norm()
+    assert alike.any(dim=1).all(), "every pair says one of the three"
+    assert alike.any(dim=0).all(), "and all three are met"
 
 
 def test_what_cannot_be_is_marked_in_the_pairs_that_show_it_and_in_no_other(words, physics):
@@ -121,10 +121,10 @@ def test_pairs_of_a_film_do_not_see_each_other(home, tmp_path):
     film = lives_of(raw_files(home))[0].frames
     pairs = np.stack([film[[0, 5]], film[[3, 3]], film[[9, 2]]])
     with torch.no_grad():
-        together = looked_at(model, as_pairs(pairs))[0].unflatten(0, (3, -1))
-        alone = torch.stack([looked_at(model, as_pairs(pair[None]))[0] for pair in pairs])
+        together = seen_by(model.visual, as_pairs(pairs), pairs=True)[0].unflatten(0, (3, -1))
+        alone = torch.stack([seen_by(model.visual, as_pairs(pair[None]), pairs=True)[0] for pair in pairs])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
-    assert tuple(grid_of(pairs)) == (8, 8)
+    assert tuple(grid_of(as_pairs(pairs))) == (8, 8)
 
 
 def test_eyes_learn_another_world_and_say_the_table_as_before(home, physics, tmp_path, monkeypatch):
@@ -140,7 +140,7 @@ def test_eyes_learn_another_world_and_say_the_table_as_before(home, physics, tmp
         spoken = [float(found[1]) for line in lines if (found := re.search(r"speaks ([\d.]+)", line))]
         assert spoken[-1] < 0.95 * spoken[0]
         with torch.no_grad():
-            then, now = (looked_at(one, frames)[0] for one in (before, model))
+            then, now = (seen_by(one.visual, frames, pairs=True)[0] for one in (before, model))
         moved.append(float((now - then).square().mean()))
     assert moved[1] < 0.5 * moved[0]
 

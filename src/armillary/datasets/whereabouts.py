@@ -19,7 +19,7 @@ from armillary.datasets.raw import load_raw
 from armillary.errors import DataError
 from armillary.records import Episode, Question
 from armillary.worlds.materials import COLOURS
-from armillary.worlds.physics_questions import NOTHING
+from armillary.worlds.physics_questions import NOTHING as NOTHING
 
 SCENERY_OF = "physics"
 HIDES = "screen"  # of the scenery the one thing that questions are about

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HORIZONS = (17, 33, 49, 64)  # frames, the first included
 FRAMES = HORIZONS[-1]
 KINDS = ("expert", "expert", "clumsy", "random")  # in turn
+CHAINED = "Chained: chunks of 16 actions, each from the last imagined picture. A horizon counts all frames up to it."
 Floats = NDArray[np.float64]
 
 
@@ -53,7 +54,7 @@ def drift(bench: "Bench") -> "Result":
     return scores, drift_figures(scores), [
         f"Lives of {FRAMES} frames, two of the expert to a clumsy and a random one, from their first picture on; "
         "who succeeds goes on. Nothing was chosen by whether something moves.",
-        "Chained: chunks of 16 actions, each from the last imagined picture. A horizon counts all frames up to it.",
+        CHAINED,
     ]  # fmt: skip
 
 

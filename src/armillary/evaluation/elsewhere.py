@@ -21,8 +21,8 @@ import numpy as np
 from armillary.closed_loop.drive import drive
 from armillary.embodiments import Embodiment
 from armillary.evaluation.bootstrap import Figure, mean
+from armillary.evaluation.drift import CHAINED, KINDS, drift_figures, measure_drift
 from armillary.evaluation.drift import FRAMES as LONG
-from armillary.evaluation.drift import KINDS, drift_figures, measure_drift
 from armillary.evaluation.dynamics import (
     ForwardScore,
     InverseScore,
@@ -88,7 +88,7 @@ def drift_pusht(bench: "Bench") -> "Result":
     return scores, drift_figures(scores), [
         f"The first {LONG} frames of lives of PushT, two of the expert to a clumsy and a random one; those in which "
         f"the T lies on its target sooner are passed over. {UNSEEN}",
-        "Chained: chunks of 16 actions, each from the last imagined picture. A horizon counts all frames up to it.",
+        CHAINED,
     ]  # fmt: skip
 
 

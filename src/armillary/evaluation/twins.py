@@ -237,20 +237,25 @@ def twins_figures(scores: Sequence[TwinScore], *, seed: int = 0) -> dict[str, Fi
             figures[f"told_apart_by_whole_film{tail}"] = mean(won(*whole), groups, seed=seed)
             figures[f"auroc{tail}"] = drawn(groups, partial(_area_of, one, other), n=2 * len(own), seed=seed)
     asked = [score for score in scores if score.held_possible]
-    for kind in ("", *dict.fromkeys(score.kind for score in asked)):
-        own = [score for score in asked if kind in ("", score.kind)]
-        if own:
-            tail, groups = "".join(f"_{part}" for part in kind.split()), [score.seed for score in own]
-            held = np.array([by_asking(score) for score in own]).T
-            figures[f"told_apart_by_asking{tail}"] = mean(won(*held), groups, seed=seed)
-        if own and not kind:
-            most = np.array([(max(score.held_possible), max(score.held_impossible)) for score in own]).T
-            figures["told_apart_by_asking_of_any"] = mean(won(*most), groups, seed=seed)
-            figures["auroc_by_asking_of_any"] = drawn(groups, partial(_area_of, *most), n=2 * len(own), seed=seed)
+    if asked:
+        figures |= _asking_figures(asked, seed)
     for who in BLIND:
         figures[f"told_apart_more_than_{who}"] = difference(figures["told_apart"], figures[f"told_apart_{who}"])
     usual = [(sum(score.possible[MODEL]), sum(score.possible["repeat_latents"])) for score in scores]
     figures["times_repeat_latents"] = bootstrap(usual, [score.seed for score in scores], ratio, seed=seed)
+    return figures
+
+
+def _asking_figures(asked: Sequence[TwinScore], seed: int) -> dict[str, Figure]:
+    """The pairs told apart by asking, of all and of each kind, by the windows about the moment and by any."""
+    figures, seeds = dict[str, Figure](), [score.seed for score in asked]
+    for kind in ("", *dict.fromkeys(score.kind for score in asked)):
+        own = [score for score in asked if kind in ("", score.kind)]
+        tail, held = "".join(f"_{part}" for part in kind.split()), np.array([by_asking(score) for score in own]).T
+        figures[f"told_apart_by_asking{tail}"] = mean(won(*held), [score.seed for score in own], seed=seed)
+    most = np.array([(max(score.held_possible), max(score.held_impossible)) for score in asked]).T
+    figures["told_apart_by_asking_of_any"] = mean(won(*most), seeds, seed=seed)
+    figures["auroc_by_asking_of_any"] = drawn(seeds, partial(_area_of, *most), n=2 * len(asked), seed=seed)
     return figures
 
 

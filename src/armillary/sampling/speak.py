@@ -175,7 +175,7 @@ def say(
     texts = [list(one.ids) for one in heard]
     full = [len(one.ids) + one.longest for one in heard]
     going = list(range(len(heard)))  # which chat each row of the batch belongs to
-    rows, how = _prompts(heard, device)
+    rows, how = laid_out([(one.ids, one.visual) for one in heard], device)
     cache, echo = None, None
     guesses: list[int] = []
     surely = not any(one.manner.temperature for one in heard)  # else chance needs every token's score
@@ -210,13 +210,19 @@ def say(
         how = {"every": True} if guesses else {}
 
 
-def _prompts(heard: Sequence[Heard], device: torch.device) -> tuple[Tensor, dict[str, Any]]:
-    """The chats' ids, padded on the right, and what else the reasoner is given with them."""
-    lengths = torch.tensor([len(one.ids) for one in heard])
-    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in heard], batch_first=True)
-    visuals = [one.visual for one in heard if one.visual is not None]
-    mask = torch.arange(rows.shape[1]) < lengths[:, None]
+def laid_out(
+    chats: Sequence[tuple[Sequence[int], Visual | None]], device: torch.device
+) -> tuple[Tensor, dict[str, Any]]:
+    """Chats as ids and pictures: the ids side by side, and what else the reasoner is given with them."""
+    rows, mask = side_by_side([ids for ids, _ in chats])
+    visuals = [visual for _, visual in chats if visual is not None]
     return rows, {"mask": mask.to(device), "visual": Visual.join(visuals).to(device) if visuals else None}
+
+
+def side_by_side(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids of several lengths b m, padded on the right, and which of them are real, b m."""
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    return ids, torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
 
 
 def _agreed(

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from armillary.errors import RequestError
 from armillary.model import Visual
 from armillary.sampling.parts import Parts
-from armillary.sampling.speak import hear
+from armillary.sampling.speak import hear, laid_out, side_by_side
 
 AT_ONCE = 16  # chats read as one batch
 END = "<|im_end|>"
@@ -48,24 +47,17 @@ def _likelihoods(
     parts: Parts, asked: Sequence[tuple[list[int], Visual | None]], ends: Sequence[Sequence[int]]
 ) -> Float[Tensor, "n k"]:
     """The logarithm of the likelihood of each end behind each chat, on the CPU."""
-    visuals = [visual for _, visual in asked if visual is not None]
-    model = parts.model("reasoner", *(("vision",) if visuals else ()))
-    chats, mask = _padded([ids for ids, _ in asked])
-    rest, there = _padded([end[:-1] for end in ends])
-    following, _ = _padded([end[1:] for end in ends])
+    eyes = ("vision",) if any(visual is not None for _, visual in asked) else ()
+    model = parts.model("reasoner", *eyes)
     n, where = len(asked), model.device
+    rows, how = laid_out(asked, where)
+    rest, there = side_by_side([end[:-1] for end in ends])
+    following, _ = side_by_side([end[1:] for end in ends])
     with torch.inference_mode():
-        seen = Visual.join(visuals).to(where) if visuals else None
-        first, cache = model.step(chats.to(where), mask=mask.to(where), visual=seen)
+        first, cache = model.step(rows.to(where), **how)
         cache = cache.select(torch.arange(n, device=where).repeat_interleave(len(ends)))
         later, _ = model.step(rest.repeat(n, 1).to(where), cache, mask=there.repeat(n, 1).to(where), every=True)
         begun = first.float().log_softmax(dim=-1).cpu()[:, [end[0] for end in ends]]
         gone_on = later.float().log_softmax(dim=-1).cpu().unflatten(0, (n, len(ends)))
     said = gone_on.gather(-1, following.expand(n, -1, -1)[..., None])[..., 0]
     return begun + (said * there).sum(dim=-1)
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ids of several lengths, padded on the right, and which are real."""
-    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-    return ids, torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]

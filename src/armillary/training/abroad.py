@@ -25,11 +25,12 @@ from torch.nn import functional
 from armillary.datasets.raw import raw_files
 from armillary.datasets.whereabouts import LASTS, Thing, Watched, lives_of
 from armillary.errors import ConfigError
-from armillary.model import TwoTowers, patchify_video
+from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.text import TextTokenizer
-from armillary.training.eyes import UNIT, Said, as_seen, waves_of, word_vectors
+from armillary.training.eyes import Said, as_seen, grid_of, mean_where, seen_by, spoke, strayed, waves_of, word_vectors
 from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.talk import odds
 
 PROBES = 512  # pictures of the table that tell what the eyes say
 LITTLE = ("in", "the", "of")  # words that no token says
@@ -39,7 +40,6 @@ STILL = 0.1  # cells within which nothing is said to move
 APART = (0, 1, 2, 3, 4, 10)  # moments between the two of a pair
 OFTEN = (0.4, 0.3, 0.06, 0.06, 0.06, 0.12)
 CONJURED = 0.5  # of the pairs of a conjurer's life those in which it happens
-SPEAKS = 0.1  # of a word's square: what a cell said before that is more is something
 HAPPENS, QUIET = 0.15, 0.5  # weights, beside cells that speak: what cannot be, silent cells
 STAYS, DEEP = 3.0, 0.3  # and the table as before, its features for deeper layers
 SILENT, SPOKEN, IMPOSSIBLE = 0, 1, 2  # what a cell is marked with
@@ -126,10 +126,11 @@ def _said(model: TwoTowers, table: Sequence[Watched]) -> tuple[dict[str, Tensor]
     for _ in range(PROBES // 32):
         drawn = [table[int(rng.integers(len(table)))] for _ in range(32)]
         moments = [int(rng.integers(len(life.frames))) for life in drawn]
-        pairs = np.stack([life.frames[[moment, moment]] for life, moment in zip(drawn, moments, strict=True)])
+        looks = [life.frames[[moment, moment]] for life, moment in zip(drawn, moments, strict=True)]
+        frames = as_pairs(np.stack(looks))
         with torch.no_grad():
-            tokens = looked_at(model, as_pairs(pairs))[0].float()
-        grid = grid_of(pairs)
+            tokens = seen_by(model.visual, frames, pairs=True)[0].float()
+        grid = grid_of(frames)
         for said, life, moment in zip(tokens.unflatten(0, (32, -1)), drawn, moments, strict=True):
             spoken.append(said)
             cells = [cell_of(thing, grid) for thing in life.things[moment].values()]
@@ -152,18 +153,6 @@ def as_pairs(pairs: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return as_seen(pairs.reshape(-1, *pairs.shape[2:]))
 
 
-def grid_of(pairs: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Columns and lines of the eyes' cells."""
-    lines, columns = (side // UNIT for side in as_pairs(pairs[:1]).shape[1:3])
-    return np.array((columns, lines))
-
-
-def looked_at(model: TwoTowers, frames: NDArray[np.uint8], dtype: torch.dtype = torch.float32) -> Said:
-    """What a model's eyes say of pairs of moments b*2 y x 3 (a film's pairs do not see each other), on the CPU."""
-    tokens, features = model.visual(patchify_video(frames).to(model.device), dtype)
-    return tokens.cpu(), [one.cpu() for one in features]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Glance:
     """Pairs of moments as the eyes see them, b*2 y x 3; what to say b c d, and what cells are marked with b c."""
@@ -178,19 +167,19 @@ class AbroadSource:
 
     def __init__(self, lives: Mapping[str, Sequence[Watched]], words: AbroadWords, shares: Mapping[str, float]) -> None:
         self._lives, self._words, self._worlds = lives, words, sorted(lives)
-        weights = np.array([shares.get(world, 1.0) for world in self._worlds])
-        self._weights = weights / weights.sum()
+        self._odds = odds(self._worlds, shares)
 
     def batch(self, rng: np.random.Generator, samples: int) -> Glance:
         """Draw so many pairs."""
         drawn = []
-        for world in rng.choice(self._worlds, size=samples, p=self._weights):
+        for world in rng.choice(self._worlds, size=samples, p=self._odds):
             life = self._lives[str(world)][int(rng.integers(len(self._lives[str(world)])))]
             drawn.append((life, *moments_of(life, rng)))
-        pairs = np.stack([life.frames[[first, last]] for life, first, last in drawn])
-        told = [self._told(*one, grid_of(pairs)) for one in drawn]
+        frames = as_pairs(np.stack([life.frames[[first, last]] for life, first, last in drawn]))
+        grid = grid_of(frames)
+        told = [self._told(*one, grid) for one in drawn]
         return Glance(
-            frames=as_pairs(pairs), wanted=torch.stack([wanted for wanted, _ in told]),
+            frames=frames, wanted=torch.stack([wanted for wanted, _ in told]),
             marks=torch.stack([marks for _, marks in told]),
         )  # fmt: skip
 
@@ -226,8 +215,8 @@ def moments_of(life: Watched, rng: np.random.Generator) -> tuple[int, int]:
 def abroad_loss(said: Said, glance: Glance, loudness: float) -> dict[str, Tensor]:
     """Distance to what the cells should say, a word being 1: of those that speak, of silent ones, of the impossible."""
     distance = (said[0].float().unflatten(0, glance.marks.shape) - glance.wanted).square().sum(dim=-1) / loudness**2
-    speaks, silent, happens = (distance[mark].sum() / mark.sum().clamp(min=1) for mark in (
-        glance.marks >= SPOKEN, glance.marks == SILENT, glance.marks == IMPOSSIBLE))  # fmt: skip
+    marks = (glance.marks >= SPOKEN, glance.marks == SILENT, glance.marks == IMPOSSIBLE)
+    speaks, silent, happens = (mean_where(distance, which) for which in marks)
     told = {"speaks": speaks.detach(), "silent": silent.detach(), "happens": happens.detach()}
     return {"loss": speaks + QUIET * silent + HAPPENS * happens} | told
 
@@ -235,12 +224,9 @@ def abroad_loss(said: Said, glance: Glance, loudness: float) -> dict[str, Tensor
 def table_loss(said: Said, before: Said, loudness: float) -> dict[str, Tensor]:
     """How far the tokens of the table are from what they were, a word being 1: cells that spoke, silent ones."""
     distance = (said[0].float() - before[0].float()).square().sum(dim=-1) / loudness**2
-    spoke = before[0].float().square().sum(dim=-1) > SPEAKS * loudness**2
-    kept, silent = (distance[mark].sum() / mark.sum().clamp(min=1) for mark in (spoke, ~spoke))
-    deep = torch.stack([
-        functional.mse_loss(a.float(), b.float()) / b.float().square().mean()
-        for a, b in zip(said[1], before[1], strict=True)
-    ]).mean() if before[1] else torch.zeros(())  # fmt: skip
+    speaking, moved = spoke(before[0].float(), loudness), strayed(said, before)
+    kept, silent = (mean_where(distance, which) for which in (speaking, ~speaking))
+    deep = moved.sum() / max(1, len(moved))
     return {"loss": STAYS * (kept + silent) + DEEP * deep, "kept": kept.detach(), "deep": deep.detach()}
 
 
@@ -267,7 +253,7 @@ def see_abroad(
     names = sorted({name for several in lives.values() for life in several for seen in life.things for name in seen})
     report(", ".join(f"{len(several)} lives of {world}" for world, several in lives.items()) + f"; {len(names)} names")
     model.to(usable_device(stage.device))
-    before = copy.deepcopy(model).requires_grad_(False)
+    before = copy.deepcopy(model.visual).requires_grad_(False)
     words = AbroadWords.beside(model, tokenizer, table, names)
     source, at_home = AbroadSource(lives, words, abroad.shares), round(stage.batch * abroad.table)
 
@@ -277,9 +263,9 @@ def see_abroad(
         drawn = [table[int(rng.integers(len(table)))] for _ in range(at_home)]
         frames = as_pairs(np.stack([life.frames[list(moments_of(life, rng))] for life in drawn]))
         with torch.no_grad():
-            then = looked_at(before, frames)
-        values = abroad_loss(looked_at(model, glance.frames), glance, words.loudness)
-        home_values = table_loss(looked_at(model, frames), then, words.loudness)
+            then = seen_by(before, frames, pairs=True)
+        values = abroad_loss(seen_by(model.visual, glance.frames, pairs=True), glance, words.loudness)
+        home_values = table_loss(seen_by(model.visual, frames, pairs=True), then, words.loudness)
         return {**home_values, **values, "loss": values["loss"] + home_values["loss"]}
 
     return train_stage(stage, folder, [*model.visual.named_parameters(prefix="visual")], losses, report)

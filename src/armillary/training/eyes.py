@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +24,7 @@ from torch.nn import functional
 from armillary.datasets.dreamt import NAMES
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.errors import ConfigError
-from armillary.model import TwoTowers, fit_for_eyes, patchify_images
+from armillary.model import TwoTowers, fit_for_eyes, patchify_images, patchify_video
 from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.loop import Report, Stage, train_stage
@@ -32,12 +32,18 @@ from armillary.training.loop import Report, Stage, train_stage
 UNIT = 32  # pixels, as the eyes see them, of one token on each side
 PERIODS = (16, 8, 4)  # cells, of the waves that say where something is
 EMPTY_WEIGHT = 0.5
+SPEAKS = 0.1  # of a word's square: a cell that says more says something
 Said = tuple[Tensor, Sequence[Tensor]]  # an eye's tokens, and its features for deeper layers
 
 
 def as_seen(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Frames t h w 3 as the eyes take them."""
     return fit_for_eyes(frames, most=max(frames.shape[1:3]), unit=UNIT)
+
+
+def grid_of(frames: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Columns and lines of the cells of frames as the eyes see them, b y x 3."""
+    return np.array((frames.shape[2] // UNIT, frames.shape[1] // UNIT))
 
 
 class SightSource:
@@ -60,7 +66,7 @@ class SightSource:
         """Frames as the eyes see them b y x 3, presence b c k, places b c k 2 (x, y in cells from the middle)."""
         rows = rng.integers(len(self.frames), size=samples)
         frames = as_seen(self.frames[rows])
-        lines, columns = (side // UNIT for side in frames.shape[1:3])
+        columns, lines = grid_of(frames).tolist()
         present = torch.zeros(samples, lines * columns, len(self.names))
         places = torch.zeros(*present.shape, 2)
         scale = np.array([columns / self.frames.shape[2], lines / self.frames.shape[1]])
@@ -127,10 +133,33 @@ def word_vectors(model: TwoTowers, tokenizer: TextTokenizer, names: Sequence[str
         return torch.stack([table[tokenizer.encode(f" {name}")].sum(dim=0) for name in names]).float().cpu()
 
 
-def seen_by(eyes: nn.Module, frames: NDArray[np.uint8], dtype: torch.dtype = torch.float32) -> Said:
-    """What eyes say of frames b y x 3, on the CPU: tokens, and the features for deeper layers."""
-    tokens, features = eyes(patchify_images(frames).to(next(eyes.parameters()).device), dtype)
+def seen_by(
+    eyes: nn.Module, frames: NDArray[np.uint8], dtype: torch.dtype = torch.float32, *, pairs: bool = False
+) -> Said:
+    """What eyes say of frames b y x 3, on the CPU: tokens, and the features for deeper layers.
+
+    ``pairs``: of each two frames as one look, as films show them; no pair sees another.
+    """
+    looks = (patchify_video if pairs else patchify_images)(frames)
+    tokens, features = eyes(looks.to(next(eyes.parameters()).device), dtype)
     return tokens.cpu(), [one.cpu() for one in features]
+
+
+def spoke(tokens: Float[Tensor, "*n d"], loudness: Tensor | float) -> Bool[Tensor, "*n"]:
+    """Which tokens say something, a word being ``loudness``."""
+    return tokens.square().sum(dim=-1) > SPEAKS * loudness**2
+
+
+def mean_where(values: Tensor, which: Tensor) -> Tensor:
+    """The mean of the values that are marked; 0 where none is."""
+    return values[which].sum() / which.sum().clamp(min=1)
+
+
+def strayed(said: Said, before: Said) -> Float[Tensor, " k"]:
+    """How far the features for each deeper layer are from what they were: the relative square error."""
+    both = zip(said[1], before[1], strict=True)
+    errors = [(now - then).square().mean() / then.square().mean() for now, then in both]
+    return torch.stack(errors) if errors else said[0].new_zeros(0)
 
 
 def sight_loss(model: TwoTowers, sight: Sight, seen: tuple[NDArray[np.uint8], Tensor, Tensor]) -> dict[str, Tensor]:

@@ -29,12 +29,15 @@ from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.eyes import (
     PERIODS,
-    UNIT,
     Said,
     SightSource,
     as_seen,
     directions_beside,
+    grid_of,
+    mean_where,
     seen_by,
+    spoke,
+    strayed,
     waves_of,
     word_vectors,
 )
@@ -43,7 +46,6 @@ from armillary.training.loop import Report, Stage, train_stage
 WORDS = ("open gripper", "closed gripper", "above")
 PROBES, FAINT = 384, 0.012  # frames that tell what the eyes say, and below what share of a word it is nothing
 BESIDE = 1.0  # cells by which a place may lie outside the picture and still be told apart
-SPEAKS = 0.1  # of a word's square: what a cell said before that is more is something
 STAYS, DEEP = 6.0, 0.3  # weights of the cells that said something or nothing, and of the features for deeper layers
 
 
@@ -95,7 +97,7 @@ class HandSource:
     def __init__(self, hands: Hands, words: HandWords) -> None:
         self._hands, self._words = hands, words
         frames = as_seen(hands.frames[:1])
-        self._grid = np.array([frames.shape[2] // UNIT, frames.shape[1] // UNIT])  # columns, lines
+        self._grid = grid_of(frames)
 
     def batch(self, rng: np.random.Generator, samples: int) -> tuple[np.ndarray, Tensor, Tensor]:
         """Frames as the eyes see them b y x 3, tokens to add b c d, and which cells they are of b c."""
@@ -123,12 +125,8 @@ def hand_loss(said: Said, before: Said, added: Tensor, marked: Tensor, loudness:
     """
     then = before[0].float().unflatten(0, marked.shape)
     distance = (said[0].float().unflatten(0, marked.shape) - then - added).square().sum(dim=-1) / loudness**2
-    speaking = ~marked & (then.square().sum(dim=-1) > SPEAKS * loudness**2)
-    deeper = [(now - old).square().mean() / old.square().mean() for now, old in zip(said[1], before[1], strict=True)]
-    deep = torch.stack([distance.new_zeros(()), *deeper]).sum()
-    hand, kept, silent = (
-        distance[which].sum() / which.sum().clamp(min=1) for which in (marked, speaking, ~marked & ~speaking)
-    )
+    speaking, deep = ~marked & spoke(then, loudness), strayed(said, before).sum()
+    hand, kept, silent = (mean_where(distance, which) for which in (marked, speaking, ~marked & ~speaking))
     told = {"hand": hand.detach(), "kept": kept.detach(), "silent": silent.detach(), "deep": deep.detach()}
     return {"loss": hand + STAYS * (kept + silent) + DEEP * deep} | told
 

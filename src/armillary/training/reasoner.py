@@ -83,7 +83,7 @@ class ReasonerRun:
             raise ConfigError(
                 f"kinds has {wrong[0]!r}: a batch is still, film, plan, prompt or layout, or abroad or strange."
             )
-        if self.abroad is None and (self.travels is not None or {*ABROAD} & {*self.kinds}):
+        if self.abroad is None and (self.travels is not None or self.asks_abroad):
             raise ConfigError("other worlds are to be learnt and none is named: say with abroad where their lives are.")
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
@@ -92,6 +92,11 @@ class ReasonerRun:
                 "the hand and other worlds are learnt by eyes that see: teach them first (eyes), or keep the origin's "
                 "(seeing)."
             )
+
+    @property
+    def asks_abroad(self) -> bool:
+        """Whether it talks about other worlds."""
+        return not {*ABROAD}.isdisjoint(self.kinds)
 
 
 def learn_tokenizer(data: Path, folder: Path, *, episodes: int = 250, vocabulary: int = 2048) -> TextTokenizer:
@@ -141,7 +146,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     source = TalkSource(
         folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most,
         plans=run.moments if "plan" in run.kinds else 0, eyes=model.visual if run.look_once else None,
-        abroad=ToldAbroad(run.abroad.worlds, run.abroad.shares) if run.abroad else None,
+        abroad=ToldAbroad(run.abroad.worlds, run.abroad.shares) if run.abroad and run.asks_abroad else None,
     )  # fmt: skip
     report(
         f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.plans)} plans, "

@@ -10,7 +10,7 @@ samples of their own: a moment of an expert's episode, and what is left to do (`
 about other worlds, and whether what is seen there can be (``told_abroad.py``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -181,11 +181,11 @@ class TalkSource:
             return padded(rows, None)
         if kind in ABROAD:
             assert self.abroad is not None, "given at the beginning"
-            drawn = [(self.abroad.draw if kind == "abroad" else self.abroad.strange)(rng) for _ in range(samples)]
+            draw, shares = self.abroad.draw if kind == "abroad" else self.abroad.strange, {}
+            drawn = [draw(rng) for _ in range(samples)]
         else:
-            kept = {"still": self.stills, "film": self.films, "plan": self.plans}[kind]
+            kept, shares = {"still": self.stills, "film": self.films, "plan": self.plans}[kind], self._shares
             drawn = [kept[int(rng.integers(len(kept)))] for _ in range(samples)]
-        shares = {} if kind in ABROAD else self._shares
         rows = [self._converse(picture, rng, shares) for picture in drawn]
         if self._eyes is not None:
             return padded(rows, Seen.join([self._look(picture) for picture in drawn]))
@@ -251,10 +251,15 @@ def drawn_by_task(questions: Sequence[Question], shares: Mapping[str, float], rn
     """One question: its task by the shares of those that can be asked (if none can, any), then which."""
     tasks = [task for task in shares if any(q.task == task for q in questions)]
     if tasks:
-        weights = np.array([shares[task] for task in tasks])
-        task = tasks[int(rng.choice(len(tasks), p=weights / weights.sum()))]
+        task = tasks[int(rng.choice(len(tasks), p=odds(tasks, shares)))]
         questions = [q for q in questions if q.task == task]
     return questions[int(rng.integers(len(questions)))]
+
+
+def odds(names: Iterable[str], shares: Mapping[str, float]) -> NDArray[np.float64]:
+    """How likely each of ``names`` is drawn: by its share, which is 1 where nothing is said."""
+    weights = np.array([shares.get(name, 1.0) for name in names])
+    return weights / weights.sum()
 
 
 def _patches(picture: Picture) -> Visual:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from armillary.datasets.raw import load_raw, raw_files
-from armillary.datasets.whereabouts import feat_of, strange_questions
+from armillary.datasets.whereabouts import NOTHING, strange_questions
 from armillary.errors import DataError
 from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds
-from armillary.training.talk import Picture
+from armillary.training.talk import Picture, odds
 
 SELDOM = {"caption": 0.3, "report": 0.3, "describe": 0.6, "plan": 0.6, "when": 0.6}  # how often, beside other tasks: 1
 MOST = 3  # questions of one conversation
@@ -64,23 +64,20 @@ class ToldAbroad:
                     for question in picture.turns:
                         tasks.setdefault(question.task, []).append((picture, question))
                 for question in strange_questions(episode):
-                    feat, span = feat_of(episode), (question.frames[0], question.frames[-1])
-                    happens = feat is not None and feat.shown(*span)
-                    self._strange[happens].append(_film(episode, *span, [question]))
+                    window = _film(episode, question.frames[0], question.frames[-1], [question])
+                    self._strange[question.answer != NOTHING].append(window)
             if not tasks:
                 raise DataError(f"{folder} holds no questions about {world}: simulate its lives with their labels.")
             self._by_task[world] = tasks
-        weights = np.array([shares.get(world, 1.0) for world in self._by_task])
-        self._weights = weights / weights.sum() if len(weights) else weights
+        self._odds = odds(self._by_task, shares)
 
     def __len__(self) -> int:
         return sum(len(several) for tasks in self._by_task.values() for several in tasks.values())
 
     def draw(self, rng: np.random.Generator) -> Picture:
         """A picture or film with at most ``MOST`` questions: a world, one of its tasks, one of that, more beside it."""
-        tasks = self._by_task[str(rng.choice([*self._by_task], p=self._weights))]
-        weights = np.array([SELDOM.get(task, 1.0) for task in tasks])
-        several = tasks[str(rng.choice([*tasks], p=weights / weights.sum()))]
+        tasks = self._by_task[str(rng.choice([*self._by_task], p=self._odds))]
+        several = tasks[str(rng.choice([*tasks], p=odds(tasks, SELDOM)))]
         picture, question = several[int(rng.integers(len(several)))]
         others = [one for one in picture.turns if one is not question]
         beside = [others[i] for i in rng.permutation(len(others))[: MOST - 1]]
