@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds"}
+RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after"}
 EVERYTHING = {
     *MAY_IMPORT,
     *RUNS,
@@ -55,6 +55,7 @@ TOP = {
     "run_kinds": {"training", "model"},
     "runs_pico": {"training", "post_training", "run_kinds"},
     "runs_worlds": {"training", "run_kinds", "runs_pico"},
+    "runs_after": {"post_training", "run_kinds", "runs_worlds"},
     "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,

@@ -2,6 +2,7 @@
 
     frames_00.npy  uint8 n t h w 3    what is seen
     masks_00.npy   uint8 n t h w      optional: 0 is background, any other number an object
+    latents_00.npy float16 n c T y x  optional: normalised latents that stand for the clips, as somebody imagined them
 
 The last clips of every file are held out: training takes from ``known``, judging from ``held``. Files are read in
 place (memory maps), so a folder may be larger than memory, and may grow between two ``ByteClips``.
@@ -10,6 +11,7 @@ place (memory maps), so a folder may be larger than memory, and may grow between
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,12 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ByteFile:
-    """One file: frames n t h w 3, masks n t h w or None, and how many of its clips, the last, are held out."""
+    """One file: frames n t h w 3, masks n t h w or None, latents n c T y x or None, and how many of its clips, the
+    last, are held out."""
 
     frames: Bytes
     masks: Bytes | None
+    latents: NDArray[np.float16] | None
     held: int
 
     @property
@@ -72,10 +76,20 @@ def _open(path: Path) -> ByteFile:
     frames = np.load(path, mmap_mode="r")
     if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise DataError(f"{path.name} holds {frames.dtype} {frames.shape}: it must be uint8 n t h w 3.")
-    beside = path.with_name(path.name.replace("frames", "masks", 1))
-    masks = np.load(beside, mmap_mode="r") if beside.exists() else None
+    masks, latents = _beside(path, "masks"), _beside(path, "latents")
     if masks is not None and masks.shape != frames.shape[:-1]:
         raise DataError(
             f"masks {masks.shape} do not fit {path.name} {frames.shape}: they must be n t h w, one number a pixel."
         )
-    return ByteFile(frames=frames, masks=masks, held=max(1, min(10, len(frames) // 10)))
+    if latents is not None and (latents.ndim != 5 or len(latents) != len(frames) or latents.dtype != np.float16):
+        raise DataError(
+            f"latents {latents.dtype} {latents.shape} do not fit {path.name} {frames.shape}: they must be float16 "
+            "n c T y x, of as many clips."
+        )
+    return ByteFile(frames=frames, masks=masks, latents=latents, held=max(1, min(10, len(frames) // 10)))
+
+
+def _beside(path: Path, kind: str) -> NDArray[Any] | None:
+    """What else is kept of a file's clips; None if nothing is."""
+    beside = path.with_name(path.name.replace("frames", kind, 1))
+    return np.load(beside, mmap_mode="r") if beside.exists() else None

@@ -11,9 +11,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from armillary.errors import ArmillaryError
+from armillary.errors import ArmillaryError, RequestError
 from armillary.model import ModelConfig
 from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
 from armillary.records import Array, Rollout
@@ -24,7 +25,7 @@ from armillary.sampling.requests import Request
 from armillary.sampling.solver import walk
 from armillary.sampling.sounds import heard, sound_part
 from armillary.sampling.speak import Manner, speak_many
-from armillary.sampling.stretches import Layout, Made, Stretch, count_evaluations, unfold
+from armillary.sampling.stretches import Layout, Made, Stretch, count_evaluations, count_stretches, unfold
 from armillary.tokenizers.streaming import decode_film, encode_in_pieces
 from armillary.tokenizers.video import SPACE, on_canvas
 
@@ -106,6 +107,38 @@ def imagine_all(
 @torch.inference_mode()
 def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watch) -> list[Made]:
     """Walk stretches of one layout as one batch."""
+    ended, size = _walked(parts, layout, stretches, watch)
+    none = [None] * len(stretches)
+    films = _decoded(parts, unpatchify(ended["video"], size, parts.sizes.latent_patch), stretches)
+    sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if layout.sound else none
+    actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
+    canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
+    return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
+            for (film, ending), sound, found, canvas in zip(films, sounds, actions, canvases, strict=True)]  # fmt: skip
+
+
+@torch.inference_mode()
+def imagined_latents(parts: Parts, requests: Sequence[Request]) -> Float[Tensor, "b c t h w"]:
+    """The normalised latents of which the requests' films would be decoded, on the CPU.
+
+    ``RequestError`` unless all have one layout, and each is one walk and a film.
+    """
+    stretches = [next(unfold(request)) for request in requests]
+    layouts = {stretch.layout for stretch in stretches}
+    if len(layouts) != 1 or any(r.filmless or count_stretches(r) != 1 for r in requests):
+        raise RequestError(
+            f"latents were asked of {len(requests)} requests in {len(layouts)} layouts: there must be one, and each "
+            "request one film of one stretch. Ask for them apart, and for no more frames than the mode's."
+        )
+    watch = Watch(total=sum(count_evaluations(request) for request in requests))
+    ended, size = _walked(parts, layouts.pop(), stretches, watch)
+    return unpatchify(ended["video"], size, parts.sizes.latent_patch).float().cpu()
+
+
+def _walked(
+    parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watch
+) -> tuple[dict[str, Tensor], tuple[int, int, int]]:
+    """The tokens of every modality after the walk, b n d, and how the film's lie: latent frames, rows, columns."""
     parts.expect("generator")
     patch = parts.sizes.latent_patch
     size = (layout.latent_frames, layout.size[0] // SPACE, layout.size[1] // SPACE)
@@ -154,13 +187,7 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
         return field.start([*noises[: len(held)], again, *rest])
 
     tokens = field.tokens(walk(velocity, field.start(noises), layout.schedule, fresh))
-    ended, none = dict(zip(pieces, tokens, strict=True)), [None] * len(stretches)
-    films = _decoded(parts, unpatchify(ended["video"], size, patch), stretches)
-    sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if layout.sound else none
-    actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
-    canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
-    return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
-            for (film, ending), sound, found, canvas in zip(films, sounds, actions, canvases, strict=True)]  # fmt: skip
+    return dict(zip(pieces, tokens, strict=True)), size
 
 
 def looked_at(parts: Parts, stretches: Sequence[Stretch], results: Sequence[Made]) -> list[Made]:

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from armillary.errors import ConfigError, RequestError
 from armillary.model.arithmetic import best_dtype, usable_device
 from armillary.model.memory import Memory
 from armillary.modes import Asked
 from armillary.records import Array, Rollout
-from armillary.sampling.imagine import imagine_all
+from armillary.sampling.imagine import imagine_all, imagined_latents
 from armillary.sampling.onwards import Onwards
 from armillary.sampling.parts import Parts, best_device, find_checkpoint
 from armillary.sampling.requests import Request, check_request
@@ -118,6 +120,14 @@ class Omni:
         worded = [i for i in range(len(checked)) if i not in found]
         found |= dict(zip(worded, self._reasoned([checked[i] for i in worded]), strict=True))
         return [found[i] for i in range(len(checked))]
+
+    def latents(self, requests: Sequence[Mapping[str, Any]]) -> Float[Tensor, "b c t h w"]:
+        """The normalised latents of the films that ``imagine_many`` would decode, float32 on the CPU.
+
+        ``RequestError`` unless all requests have one layout and each is one film of one stretch.
+        """
+        checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
+        return imagined_latents(self.parts, checked)
 
     def onwards(self, **asked: Any) -> Onwards:
         """A film that goes on as actions come, four frames at a time: ``push`` says what follows (``onwards.py``).

@@ -63,6 +63,14 @@ class TextTokenizer:
     def __len__(self) -> int:
         return self._inner.get_vocab_size()
 
+    def to_json(self) -> str:
+        """What ``tokenizer.json`` holds."""
+        return self._inner.to_str()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder as ``train_tokenizer`` does."""
+        _write_folder(self._inner, Path(folder))
+
     def encode(self, text: str) -> list[int]:
         """Ids of the text; special tokens written out in it count as themselves."""
         return self._inner.encode(text, add_special_tokens=False).ids

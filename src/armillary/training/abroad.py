@@ -240,6 +240,10 @@ class Abroad:
     table: float = 0.35
     tables: int = 600
 
+    def __post_init__(self) -> None:
+        if not self.worlds:
+            raise ConfigError("worlds is empty: name at least one other world and the folder of its raw episodes.")
+
 
 def see_abroad(
     model: TwoTowers, tokenizer: TextTokenizer, abroad: Abroad, home: Sequence[Path], stage: Stage, folder: Path,

@@ -29,7 +29,8 @@ from armillary.training.dreams import DreamSource, Lesson
 from armillary.training.eyes import Sight, open_eyes
 from armillary.training.hand import notice_hand
 from armillary.training.loop import Report, Stage, kept_state, train_stage
-from armillary.training.talk import ABROAD, Talk, TalkSource, pictures_of, prompts_of, talk_loss
+from armillary.training.respelt import respell, respelt, said_of
+from armillary.training.talk import ABROAD, Talk, TalkSource, talk_loss
 from armillary.training.told_abroad import ToldAbroad
 
 GAP_EVERY = 20
@@ -53,7 +54,9 @@ class ReasonerRun:
     ``shares``, ``most``: how often a task's questions are asked, and how many in a conversation (``TalkSource``).
     ``kinds``: of what the batches of the talk are, in turn: still, film, plan, prompt, layout, and of other worlds
     abroad and strange; ``moments``: of how many frames of an expert's episode it is asked what is left to do.
-    ``abroad``: which other worlds there are; ``travels``: the stage in which the eyes learn these.
+    ``abroad``: which other worlds there are; ``travels``: the stage in which the eyes learn these. ``own_words``: how
+    often a word must be said there to get a token of its own (0: none does); ``tasks``: more raw episodes whose
+    instructions the origin's generator knows as they are spelt.
     """
 
     data: Path
@@ -77,6 +80,8 @@ class ReasonerRun:
     moments: int = MOST
     abroad: Abroad | None = None
     travels: Stage | None = None
+    own_words: int = 0
+    tasks: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if wrong := [kind for kind in self.kinds if kind not in (*KINDS, "plan", "layout", *ABROAD)]:
@@ -85,6 +90,11 @@ class ReasonerRun:
             )
         if self.abroad is None and (self.travels is not None or self.asks_abroad):
             raise ConfigError("other worlds are to be learnt and none is named: say with abroad where their lives are.")
+        if self.own_words and (self.abroad is None or self.origin is None):
+            raise ConfigError(
+                f"own_words={self.own_words}, and no origin whose tokenizer it is or no other worlds: say origin and "
+                "abroad."
+            )
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
         if (self.hand or self.travels) is not None and self.eyes is None and not self.seeing:
@@ -107,21 +117,14 @@ def learn_tokenizer(data: Path, folder: Path, *, episodes: int = 250, vocabulary
     """
     texts: list[str] = list(topics.values())
     for path in raw_files(data)[:episodes]:
-        episode = load_raw(path)
-        texts += prompts_of(episode) + [episode.instruction, *episode.captions.values()]
-        texts += [
-            words for picture in pictures_of(episode) for turn in picture.turns for words in (turn.words, turn.answer)
-        ]
+        texts += said_of(load_raw(path))
     return train_tokenizer(texts, folder, vocabulary)
 
 
 def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     """Train, or go on training; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
     folder = run.out / "checkpoint"
-    words = folder / "text_tokenizer"
-    if run.origin is not None and not words.exists():
-        shutil.copytree(run.origin / "text_tokenizer", words)
-    tokenizer = TextTokenizer.load(words) if words.exists() else learn_tokenizer(run.data, words)
+    tokenizer = _spelling(run, folder / "text_tokenizer")
     torch.manual_seed(run.stage.seed)
     known = None if run.origin is None else load_model(run.origin, dtype=torch.float32)
     model = TwoTowers(run.model if known is None else known.config)
@@ -130,6 +133,9 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         model.transformer.load_state_dict(known.transformer.state_dict())
         if run.seeing:
             model.visual.load_state_dict(known.visual.state_dict())
+        if run.origin is not None and run.own_words:
+            changed = respell(model, TextTokenizer.load(run.origin / "text_tokenizer"), tokenizer)
+            report(f"{changed} tokens are words of other worlds now, or parts of them")
         known.to(device).requires_grad_(False)
     spoken = model if run.taught is None else load_model(run.taught, dtype=torch.float32, towers=("reasoner",))
     sight = Sight.of(spoken, tokenizer, NAMES) if run.lessons else None
@@ -175,6 +181,20 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         model.init_generator_from_reasoner()
     save_model(folder, model, dtype=torch.bfloat16)
     return finished
+
+
+def _spelling(run: ReasonerRun, folder: Path) -> TextTokenizer:
+    """The run's tokenizer: as it was begun with, else the origin's, with words of its own if asked, else a new one."""
+    if folder.exists():
+        return TextTokenizer.load(folder)
+    if run.origin is None:
+        return learn_tokenizer(run.data, folder)
+    if run.abroad is None or not run.own_words:
+        shutil.copytree(run.origin / "text_tokenizer", folder)
+        return TextTokenizer.load(folder)
+    known = TextTokenizer.load(run.origin / "text_tokenizer")
+    respelt(known, run.abroad.worlds.values(), run.data, run.tasks, run.own_words).save(folder)
+    return TextTokenizer.load(folder)
 
 
 def _see_more(run: ReasonerRun, model: TwoTowers, tokenizer: TextTokenizer, report: Report) -> bool:

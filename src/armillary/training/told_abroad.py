@@ -21,7 +21,9 @@ from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds
 from armillary.training.talk import Picture, odds
 
-SELDOM = {"caption": 0.3, "report": 0.3, "describe": 0.6, "plan": 0.6, "when": 0.6}  # how often, beside other tasks: 1
+TASKS = {  # how often each is asked, beside others: 1; who can say where a thing is has found it
+    "box": 3.0, "caption": 0.3, "report": 0.3, "describe": 0.6, "plan": 0.6, "when": 0.6,
+}  # fmt: skip
 MOST = 3  # questions of one conversation
 
 
@@ -77,7 +79,7 @@ class ToldAbroad:
     def draw(self, rng: np.random.Generator) -> Picture:
         """A picture or film with at most ``MOST`` questions: a world, one of its tasks, one of that, more beside it."""
         tasks = self._by_task[str(rng.choice([*self._by_task], p=self._odds))]
-        several = tasks[str(rng.choice([*tasks], p=odds(tasks, SELDOM)))]
+        several = tasks[str(rng.choice([*tasks], p=odds(tasks, TASKS)))]
         picture, question = several[int(rng.integers(len(several)))]
         others = [one for one in picture.turns if one is not question]
         beside = [others[i] for i in rng.permutation(len(others))[: MOST - 1]]

@@ -13,7 +13,8 @@ that is started again continues where its last checkpoint stood. Batches: ``vae_
 and AdamW. The model: ``tokenizers/video.py``. Run: ``python -m armillary.training.vae --data D --out O``.
 
 A tokenizer that is in use can learn more worlds: of ``kept`` clips its latents must stay what ``origin`` makes of
-them, so that whatever was learnt in them still holds.
+them, so that whatever was learnt in them still holds. And its decoder can learn what a generator's latents show
+(``foreseen``), which are no picture's.
 """
 
 import json
@@ -36,7 +37,7 @@ from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
 from armillary.training.muon import Muon
 from armillary.training.timed import average_share, brought, noise_like, progress_of, take_step
-from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, psnr, scaled
+from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, draw_foreseen, psnr, scaled
 
 Judge = Callable[[VideoVAE, Path], dict[str, float]]
 
@@ -58,6 +59,8 @@ class VAERun:
     kept: Path | None = None  # clips whose latents must stay as ``origin`` makes them, while it learns others
     kept_share: float = 0.35  # of the batches is of those
     kept_weight: float = 1.0  # of the square by which their latents differ, in deviations of a channel
+    foreseen: Path | None = None  # clips beside latents that a generator imagined of them (``foreseen.py``)
+    foreseen_share: float = 0.55  # of the batches is of those
     emphasis: float = 1.0  # how much of the extra weight of objects and of what moves is used
     batch: int = 2  # whole clips of nine frames of 128x128 pixels that one step costs
     crop: int = 64  # side of the crops of the first part, pixels
@@ -79,6 +82,8 @@ class VAERun:
             raise ConfigError("a run that trains the decoder only needs the tokenizer whose decoder: say its origin.")
         if self.kept is not None and self.origin is None:
             raise ConfigError("a run that keeps latents needs the tokenizer whose latents they are: say its origin.")
+        if self.foreseen is not None and not self.decoder_only:
+            raise ConfigError("what a generator foresees is of the latents it knows: say decoder_only, too.")
         if self.crop % SPACE or self.batch < 1 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
             raise ConfigError(
                 f"a run with crop {self.crop}, batch {self.batch}, {self.minutes} minutes, {self.steps} steps cannot "
@@ -94,9 +99,14 @@ def vae_loss(
 
     Weighted absolute error, which learns small things early, plus squared error, which is what decibels count and
     weighs more towards the end of the run (``progress`` 0 to 1), plus a very small pull of the latents to the normal
-    distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's. ``before``: the
-    tokenizer whose latents this batch should keep; ``moved`` is the square by which they differ.
+    distribution. Latents get noise of their own deviation and ``latent_noise`` of the batch's; imagined ones are
+    decoded as they are, and what comes out is ``square_foreseen``. ``before``: the tokenizer whose latents this batch
+    should keep; ``moved`` is the square by which they differ.
     """
+    if pixels.latents is not None:
+        middle, inverse = vae.statistics()
+        square, seen = _weighted(vae.render(pixels.latents.to(vae.dtype) / inverse + middle), pixels, run, progress)
+        return seen, {"square_foreseen": square}
     with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
         mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
     noise, more = (noise_like(mean, generator) for _ in range(2))
@@ -104,15 +114,11 @@ def vae_loss(
     spread = mean.detach().float().std(dim=(0, 2, 3, 4), keepdim=True).to(mean.dtype)
     latents = mean + noise * torch.exp(0.5 * log_variance) + more * spread * run.latent_noise
     rows, columns = (side // SPACE for side in pixels.target.shape[-2:])
-    error = vae.render(latents[..., :rows, :columns]).float() - pixels.target
-    weight = 1.0 + run.emphasis * (pixels.weight - 1.0)
-    weight = weight / weight.mean()
-    square = error.square()
+    square, seen = _weighted(vae.render(latents[..., :rows, :columns]), pixels, run, progress)
     m, v = mean.float(), log_variance.float()
     kl = 0.5 * (m.square() + v.exp() - 1.0 - v).mean()
-    much = run.square[0] + (run.square[1] - run.square[0]) * progress
-    loss = (weight * (error.abs() + much * square)).mean() + run.kl_weight * kl
-    told = {"square" if before is None else "square_kept": square.mean().detach()}
+    loss = seen + run.kl_weight * kl
+    told = {"square" if before is None else "square_kept": square}
     if before is not None:
         with torch.no_grad():
             was = before.moments(pixels.video.to(before.dtype))[0].float()
@@ -121,6 +127,16 @@ def vae_loss(
         loss = loss + run.kept_weight * moved
         told["moved"] = moved.detach()
     return loss, told
+
+
+def _weighted(shown: Tensor, pixels: Pixels, run: VAERun, progress: float) -> tuple[Tensor, Tensor]:
+    """Of pixels b 3 t h w their mean squared error, plain and without gradient, and the weighted loss."""
+    error = shown.float() - pixels.target
+    weight = 1.0 + run.emphasis * (pixels.weight - 1.0)
+    weight = weight / weight.mean()
+    square = error.square()
+    much = run.square[0] + (run.square[1] - run.square[0]) * progress
+    return square.mean().detach(), (weight * (error.abs() + much * square)).mean()
 
 
 class VAETrainer:
@@ -240,16 +256,20 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
     torch.set_num_threads(run.threads)
     run.out.mkdir(parents=True, exist_ok=True)
     clips, trainer = check_clips(ByteClips(run.data)), VAETrainer(run)
-    kept = None if run.kept is None else check_clips(ByteClips(run.kept))
+    kept, foreseen = (None if one is None else check_clips(ByteClips(one)) for one in (run.kept, run.foreseen))
     trainer.resume()
     (run.out / "run.json").write_text(json.dumps(asdict(run), indent=2, default=str) + "\n")
     saved = last = now = time.monotonic()
     sums: list[dict[str, Tensor]] = []
     while trainer.progress < 1.0:
         plan = _plan(run, trainer.progress)
-        keep = kept is not None and np.random.default_rng([run.seed, trainer.step, 7]).random() < run.kept_share
-        drawn = draw(kept if kept is not None and keep else clips, plan, seed=(run.seed, trainer.step))
-        sums.append(trainer.learn(drawn, keep=keep))
+        chance = np.random.default_rng([run.seed, trainer.step, 7]).random()
+        keep = kept is not None and chance < run.kept_share
+        if foreseen is not None and chance >= 1 - run.foreseen_share:
+            drawn = draw_foreseen(foreseen, seed=(run.seed, trainer.step))
+        else:
+            drawn = draw(kept if kept is not None and keep else clips, plan, seed=(run.seed, trainer.step))
+        sums.append(trainer.learn(drawn, keep=keep and drawn.latents is None))
         before, now = now, time.monotonic()
         trainer.seconds += now - before
         if trainer.step % run.report_steps == 0:

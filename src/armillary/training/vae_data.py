@@ -37,16 +37,21 @@ class CropPlan:
 class Pixels:
     """A batch: ``video`` b 3 t H W goes in, ``target`` b 3 t h w must come out.
 
-    ``weight`` b 1 t h w says how exactly.
+    ``weight`` b 1 t h w says how exactly. ``latents`` b c T y x, normalised: what the target must come out of in
+    place of the latents of ``video``.
     """
 
     video: Tensor
     target: Tensor
     weight: Tensor
+    latents: Tensor | None = None
 
     def to(self, device: torch.device) -> "Pixels":
         """The same on a device."""
-        return Pixels(video=self.video.to(device), target=self.target.to(device), weight=self.weight.to(device))
+        latents = None if self.latents is None else self.latents.to(device)
+        return Pixels(
+            video=self.video.to(device), target=self.target.to(device), weight=self.weight.to(device), latents=latents
+        )
 
 
 def check_clips(clips: ByteClips) -> ByteClips:
@@ -88,6 +93,25 @@ def draw(clips: ByteClips, plan: CropPlan, *, seed: tuple[int, int]) -> Pixels:
     if plan.side is None and max(h, w) <= TIER and rng.random() < plan.canvas_share:
         video = near_canvas(target)
     return Pixels(video=video, target=target, weight=torch.from_numpy(np.stack(weights))[:, None])
+
+
+def draw_foreseen(clips: ByteClips, *, seed: tuple[int, int]) -> Pixels:
+    """One whole clip that has latents of its own, as it truly was and as it was imagined; ``DataError`` without any.
+
+    The same seed gives the same clip.
+    """
+    rng = np.random.default_rng(seed)
+    files = [file for file in clips.files if file.latents is not None and file.known > 0]
+    if not files:
+        raise DataError("these clips have no latents_*.npy beside them: make them, for example with a ForeseenRun.")
+    known = np.array([file.known for file in files])
+    file = files[int(rng.choice(len(files), p=known / known.sum()))]
+    assert file.latents is not None
+    clip = int(rng.integers(file.known))
+    frames = np.array(file.frames[clip])
+    target, weight = scaled(frames[None]), torch.from_numpy(_weights(frames, None))[None, None]
+    latents = torch.from_numpy(np.array(file.latents[clip][None])).float()
+    return Pixels(video=target, target=target, weight=weight, latents=latents)
 
 
 def scaled(frames: Bytes) -> Tensor:

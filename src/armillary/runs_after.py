@@ -1,0 +1,66 @@
+"""The runs that came after the bundled generator: its films are shown better, and other worlds' names are words.
+
+    pico-after-table      lives of the tabletop that the generator has not learnt from     fresh/tabletop
+    pico-after-pusht      and of PushT                                                     fresh/pusht
+    pico-after-foreseen   what the generator foresees of the table's, beside what truly happened
+    pico-after-foreseen-pusht                                    and of PushT's, in the same folder
+    pico-after-shown      the tokenizer's decoder learns to show what is foreseen; the latents stay as they are
+    pico-after-names      names of other worlds become words of one token, and the reasoner goes on about them
+
+Everything lies under ``runs/pico/after``.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from armillary.post_training.foreseen import ForeseenRun
+from armillary.run_kinds import Codec, Data, Reasoner, Run
+from armillary.runs_worlds import BASE, WorldsData, pico_worlds_abroad
+
+AFTER = Path("runs/pico/after")
+
+
+def pico_after_table() -> Run:
+    """1,200 lives at tables that nobody has learnt from: seven minutes of one core."""
+    return Data(out=AFTER / "fresh/tabletop", episodes=1200, seed=760_000)
+
+
+def pico_after_pusht() -> Run:
+    """300 lives of PushT of new seeds: three minutes of one core."""
+    return WorldsData(worlds=("pusht",), out=AFTER / "fresh", episodes=300, seed=2_000)
+
+
+def pico_after_foreseen() -> ForeseenRun:
+    """At most four windows of every new life at the table, imagined from picture and actions: four minutes."""
+    return ForeseenRun(
+        data=AFTER / "fresh/tabletop", origin=BASE / "last/checkpoint", out=AFTER / "foreseen", name="tabletop"
+    )
+
+
+def pico_after_foreseen_pusht() -> Run:
+    """Five of every new life of PushT, in the same folder: a minute and a half."""
+    return replace(
+        pico_after_foreseen(), data=AFTER / "fresh/pusht", name="pusht", embodiment="pusht_steps", camera="top", most=5
+    )
+
+
+def pico_after_shown() -> Run:
+    """The decoder learns what they show, beside clips of the table and of the worlds: 16 minutes of two threads."""
+    return Codec(
+        data=BASE / "clips", kept=Path("runs/pico/clips"), kept_share=0.34, foreseen=AFTER / "foreseen",
+        foreseen_share=0.55, out=AFTER / "shown", origin=BASE / "decoder/vae", decoder_only=True, steps=4500,
+        crop_share=0.0, learning_rate=6e-4, emphasis=0.2, square=(40.0, 40.0), warmup_steps=50, ema=0.997, threads=2,
+    )  # fmt: skip
+
+
+def pico_after_names() -> Reasoner:
+    """Words said forty times abroad are one token each; the reasoner goes on talking: an hour of two threads."""
+    before = pico_worlds_abroad()
+    assert isinstance(before, Reasoner) and before.abroad is not None
+    return replace(
+        before, origin=BASE / "reads/checkpoint", out=AFTER / "names", travels=None, own_words=40,
+        tasks=(BASE / "raw/pusht",), stage=replace(before.stage, name="names", steps=2600),
+        abroad=replace(before.abroad, shares={"physics": 2.5, "spatial": 2.5}),
+        kinds=("abroad", "strange", "plan", "abroad", "still", "abroad", "layout", "abroad", "strange", "plan",
+               "abroad", "still", "abroad", "prompt", "abroad", "strange", "abroad"),
+    )  # fmt: skip

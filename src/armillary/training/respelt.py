@@ -1,0 +1,77 @@
+"""Words that other worlds are full of get tokens of their own before the reasoner learns what is said there.
+
+    in    a tokenizer, raw episodes of other worlds and of the table
+    out   the same tokenizer with their words as single tokens, and a model that takes each for what its pieces said
+
+Nothing that the table says is spelt otherwise, so nothing that is known of it is lost (``tokenizers/own_words.py``).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from armillary.datasets.raw import load_raw, raw_files
+from armillary.model import TwoTowers
+from armillary.prompts import action_prompt
+from armillary.records import Episode
+from armillary.tokenizers.own_words import changed_ids, with_own_words
+from armillary.tokenizers.text import TextTokenizer
+from armillary.training.talk import DOING, PLACES, REPORT, pictures_of, plan_pictures, prompts_of
+
+LIVES = 150  # of a folder whose words are counted
+HOME = 250  # episodes of the table whose words stay as they are
+PLANS = 3  # moments of each of these of which it is read what is left to do
+_AFTER_SPACE = re.compile(r"(?<= )[A-Za-z]+")
+
+
+def said_of(episode: Episode) -> list[str]:
+    """All that is said of an episode of the table: prompts, captions, questions, answers."""
+    asked = [turn for picture in pictures_of(episode) for turn in picture.turns]
+    told = [words for turn in asked for words in (turn.words, turn.answer)]
+    return [*prompts_of(episode), episode.instruction, *episode.captions.values(), *told]
+
+
+def respelt(
+    tokenizer: TextTokenizer, abroad: Iterable[Path], home: Path, tasks: Sequence[Path], least: int
+) -> TextTokenizer:
+    """The tokenizer in which words that are said at least ``least`` times in ``abroad`` are one token each.
+
+    ``home``: raw episodes of the table, whose words stay as they are; ``tasks``: raw episodes whose instructions do.
+    """
+    kept = [REPORT, DOING, PLACES]
+    for path in raw_files(home)[:HOME]:
+        episode = load_raw(path)
+        plans = [turn for picture in plan_pictures(episode, PLANS) for turn in picture.turns]
+        kept += [*said_of(episode), *(words for turn in plans for words in (turn.words, turn.answer))]
+    for path in [path for folder in tasks for path in raw_files(folder)[:LIVES]]:
+        episode = load_raw(path)
+        kept.append(action_prompt(episode.instruction, frames=17, fps=episode.fps, height=256, width=256))
+    read = Counter[str]()
+    for path in [path for folder in abroad for path in raw_files(folder)[:LIVES]]:
+        read.update(f" {words}" for question in load_raw(path).questions for words in (question.words, question.answer))
+    often = Counter[str]()
+    for words, times in read.items():
+        for word in _AFTER_SPACE.findall(words):
+            often[word] += times
+    wanted = [word for word, times in sorted(often.items(), key=lambda one: (-one[1], one[0])) if times >= least]
+    return with_own_words(tokenizer, wanted, kept, read)
+
+
+def respell(model: TwoTowers, before: TextTokenizer, now: TextTokenizer) -> int:
+    """Let every token that ``now`` has and ``before`` had not mean what its pieces meant; how many there are.
+
+    It is read as their sum, as long as one of them is, so that eyes which speak their directions speak its own; and
+    it is as likely to be said as its first piece was.
+    """
+    changed = changed_ids(before, now)
+    read, say = model.transformer.embed_tokens.weight, model.transformer.lm_head.weight
+    with torch.no_grad():
+        were, said = read.clone(), say.clone()
+        for own, pieces in changed.items():
+            read[own] = functional.normalize(were[pieces].sum(dim=0), dim=0) * were[pieces].norm(dim=1).mean()
+            say[own] = said[pieces[0]]
+    return len(changed)

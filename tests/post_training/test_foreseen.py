@@ -1,0 +1,84 @@
+"""What a checkpoint foresees of true clips lies beside them, as it would be decoded; a kill loses nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import small_checkpoint
+
+import armillary
+from armillary.datasets.byte_clips import ByteClips
+from armillary.datasets.raw import save_raw
+from armillary.errors import ConfigError, DataError, RequestError
+from armillary.post_training.foreseen import ForeseenRun
+from armillary.sampling.pictures import to_pixels
+from armillary.worlds.record import record_tabletop
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    return small_checkpoint(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lives")
+    for seed in range(26):  # one more than a file takes
+        life = record_tabletop(seed, "random", views=("front",), extras=(), max_steps=20)
+        save_raw(folder / f"episode_{seed:06d}.npz", life)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(origin, lives, tmp_path_factory):
+    run = ForeseenRun(data=lives, origin=origin, out=tmp_path_factory.mktemp("made"), name="table", most=2)
+    run.start(lambda line: None)
+    return run
+
+
+def test_latents_are_those_of_the_films_that_are_imagined(origin, made):
+    files = ByteClips(made.out).files
+    assert [len(file.frames) for file in files] == [50, 2]
+    assert files[0].latents.shape == (50, 48, 5, 8, 8) and files[0].masks is None
+    omni = armillary.load(origin)
+    asked = {"mode": "forward-dynamics", "image": files[1].frames[0, 0], "embodiment": "tabletop", "seed": 25}
+    asked["actions"] = record_tabletop(25, "random", views=("front",), extras=(), max_steps=20).actions[:16]
+    foreseen = omni.latents([asked])
+    assert np.abs(foreseen[0].numpy() - files[1].latents[0].astype(np.float32)).max() < 2e-2
+    film = omni.imagine_many([asked])[0].video
+    shown = to_pixels(omni.parts.vae.decode(foreseen))[0]
+    assert np.abs(film.astype(int) - shown.astype(int)).max() <= 2  # decoded in pieces, and as a whole
+
+
+def test_what_is_there_is_not_imagined_again_and_what_is_missing_is(made):
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.out.iterdir()}
+    gone = made.out / "frames_table_01.npy"  # as a kill leaves it: frames appear last
+    gone.unlink()
+    said: list[str] = []
+    made.start(said.append)
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.out.iterdir()}
+    assert said == ["frames_table_01.npy: 2 clips by now"]
+    assert {name: one[0] for name, one in after.items()} == {name: one[0] for name, one in before.items()}
+    assert all(after[name][1] == before[name][1] for name in before if "_00" in name)
+
+
+def test_lives_without_a_window_and_shares_that_cannot_be_are_refused(made, tmp_path):
+    short = record_tabletop(3, "random", views=("front",), extras=(), max_steps=9)
+    save_raw(tmp_path / "episode_000003.npz", short)
+    with pytest.raises(DataError, match="no clips"):
+        replace(made, data=tmp_path, out=tmp_path / "out").start()
+    with pytest.raises(ConfigError):
+        replace(made, share=(2, 2))
+
+
+def test_latents_of_several_layouts_or_stretches_are_refused(origin):
+    omni, picture = armillary.load(origin), np.zeros((64, 64, 3), np.uint8)
+    moved = {"mode": "forward-dynamics", "image": picture, "embodiment": "tabletop", "seed": 0}
+    once, twice = ({**moved, "actions": np.tile(np.eye(10)[0], (steps, 1))} for steps in (16, 32))
+    told = {"mode": "image-to-video", "image": picture, "prompt": "a table", "frames": 17, "steps": 1}
+    for wrong in ([once, told], [twice], [{"mode": "policy", "image": picture, "embodiment": "tabletop",
+                                           "prompt": "go", "outputs": ("actions",)}, once]):  # fmt: skip
+        with pytest.raises(RequestError):
+            omni.latents(wrong)
+    assert torch.isfinite(omni.latents([once, {**once, "seed": 1}])).all()
