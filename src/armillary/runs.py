@@ -12,7 +12,8 @@
                  +-> pico-worlds-windows <-----------------+-> pico-worlds-lesson, -between, -generator, -back, -settled
                                                            +-> pico-worlds-rehearsed, -hand, -sounds, -last
     pico-worlds-lives -> pico-worlds-abroad                what the reasoner knows of six more worlds
-    pico-after-table, -pusht -> pico-after-foreseen, -foreseen-pusht -> pico-after-shown    what its films look like
+    pico-after-table, -pusht -> pico-after-foreseen, -foreseen-pusht -> pico-after-shown -+  what its films look like
+    pico-after-lasting -> pico-after-followed, -followed-pusht <-----------------------------+-> pico-after-shown-on
     pico-worlds-abroad -> pico-after-names                 names of those worlds are words of one token
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
@@ -37,11 +38,15 @@ from armillary.run_kinds import Data as Data
 from armillary.run_kinds import Run as Run
 from armillary.run_kinds import WholeWay as WholeWay
 from armillary.runs_after import (
+    pico_after_followed,
+    pico_after_followed_pusht,
     pico_after_foreseen,
     pico_after_foreseen_pusht,
+    pico_after_lasting,
     pico_after_names,
     pico_after_pusht,
     pico_after_shown,
+    pico_after_shown_on,
     pico_after_table,
 )
 from armillary.runs_pico import (
@@ -134,7 +139,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_worlds_decoder, pico_worlds_windows, pico_worlds_lesson, pico_worlds_between, pico_worlds_generator,
         pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_hand, pico_worlds_sounds,
         pico_worlds_last, pico_worlds_lives, pico_worlds_abroad, pico_after_table, pico_after_pusht,
-        pico_after_foreseen, pico_after_foreseen_pusht, pico_after_shown, pico_after_names, tiny, finetune,
+        pico_after_foreseen, pico_after_foreseen_pusht, pico_after_shown, pico_after_lasting, pico_after_followed,
+        pico_after_followed_pusht, pico_after_shown_on, pico_after_names, tiny, finetune,
         pusht_recordings, pusht, droid,
     )
 }  # fmt: skip

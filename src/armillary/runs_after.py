@@ -5,6 +5,10 @@
     pico-after-foreseen   what the generator foresees of the table's, beside what truly happened
     pico-after-foreseen-pusht                                    and of PushT's, in the same folder
     pico-after-shown      the tokenizer's decoder learns to show what is foreseen; the latents stay as they are
+    pico-after-lasting    lives of the tabletop of 65 frames                               fresh/lasting
+    pico-after-followed   what is foreseen of these in four chunks, each from the one before, in the same folder
+    pico-after-followed-pusht                                    and of PushT's
+    pico-after-shown-on   the decoder goes on with all of it
     pico-after-names      names of other worlds become words of one token, and the reasoner goes on about them
 
 Everything lies under ``runs/pico/after``.
@@ -14,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from armillary.post_training.foreseen import ForeseenRun
+from armillary.post_training.lasting import LastingRun
 from armillary.run_kinds import Codec, Data, Reasoner, Run
 from armillary.runs_worlds import BASE, WorldsData, pico_worlds_abroad
 
@@ -37,19 +42,46 @@ def pico_after_foreseen() -> ForeseenRun:
     )
 
 
-def pico_after_foreseen_pusht() -> Run:
+def pico_after_foreseen_pusht() -> ForeseenRun:
     """Five of every new life of PushT, in the same folder: a minute and a half."""
     return replace(
         pico_after_foreseen(), data=AFTER / "fresh/pusht", name="pusht", embodiment="pusht_steps", camera="top", most=5
     )
 
 
-def pico_after_shown() -> Run:
+def pico_after_shown() -> Codec:
     """The decoder learns what they show, beside clips of the table and of the worlds: 16 minutes of two threads."""
     return Codec(
         data=BASE / "clips", kept=Path("runs/pico/clips"), kept_share=0.34, foreseen=AFTER / "foreseen",
         foreseen_share=0.55, out=AFTER / "shown", origin=BASE / "decoder/vae", decoder_only=True, steps=4500,
         crop_share=0.0, learning_rate=6e-4, emphasis=0.2, square=(40.0, 40.0), warmup_steps=50, ema=0.997, threads=2,
+    )  # fmt: skip
+
+
+def pico_after_lasting() -> Run:
+    """240 lives in which who succeeds goes on: six minutes of half a core."""
+    return LastingRun(out=AFTER / "fresh/lasting", episodes=240, seed=770_000)
+
+
+def pico_after_followed() -> Run:
+    """Each of them in four chunks, as the decoder shows them by now: a minute of two threads."""
+    return replace(
+        pico_after_foreseen(), data=AFTER / "fresh/lasting", name="lasting", vae=AFTER / "shown/vae", most=1, chunks=4
+    )
+
+
+def pico_after_followed_pusht() -> Run:
+    """The new lives of PushT, those that last so long."""
+    return replace(
+        pico_after_foreseen_pusht(), name="pusht_lasting", vae=AFTER / "shown/vae", most=1, chunks=4
+    )  # fmt: skip
+
+
+def pico_after_shown_on() -> Run:
+    """The decoder goes on with what was followed as well: nine minutes of two threads."""
+    return replace(
+        pico_after_shown(), origin=AFTER / "shown/vae", out=AFTER / "shown_on", steps=2400, learning_rate=5e-4,
+        foreseen_share=0.6, kept_share=0.32,
     )  # fmt: skip
 
 

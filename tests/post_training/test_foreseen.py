@@ -9,10 +9,12 @@ from tiny import small_checkpoint
 
 import armillary
 from armillary.datasets.byte_clips import ByteClips
-from armillary.datasets.raw import save_raw
+from armillary.datasets.raw import load_raw, raw_files, save_raw
 from armillary.errors import ConfigError, DataError, RequestError
 from armillary.post_training.foreseen import ForeseenRun
+from armillary.post_training.lasting import LastingRun
 from armillary.sampling.pictures import to_pixels
+from armillary.tokenizers.video import VideoVAE
 from armillary.worlds.record import record_tabletop
 
 
@@ -51,6 +53,42 @@ def test_latents_are_those_of_the_films_that_are_imagined(origin, made):
     assert np.abs(film.astype(int) - shown.astype(int)).max() <= 2  # decoded in pieces, and as a whole
 
 
+def test_a_later_chunk_begins_where_the_one_before_was_shown_to_end(origin, lives, tmp_path):
+    lasting = LastingRun(out=tmp_path / "lives", episodes=2, seed=40, frames=34)
+    lasting.start(lambda line: None)
+    painter = VideoVAE.load(origin / "vae")
+    for part in painter.decoder.parameters():
+        torch.nn.init.normal_(part, std=0.3)
+    painter.save(tmp_path / "vae")
+    run = ForeseenRun(data=lasting.out, origin=origin, out=tmp_path / "out", name="long", most=1, chunks=2)
+    shown = replace(run, out=tmp_path / "other", vae=tmp_path / "vae")
+    for one in (run, shown):
+        one.start(lambda line: None)
+    one, other = (ByteClips(each.out).files[0] for each in (run, shown))
+    life = load_raw(raw_files(lasting.out)[0])
+    film = life.frames["front"]
+    assert np.array_equal(one.frames[:2], [film[:17], film[16:33]])
+    assert np.array_equal(one.latents[[0, 2]], other.latents[[0, 2]])  # first chunks begin with true pictures
+    assert not np.array_equal(one.latents[[1, 3]], other.latents[[1, 3]])  # later ones with what somebody shows
+    omni = armillary.load(origin)
+    asked = {"mode": "forward-dynamics", "embodiment": "tabletop", "image": film[0], "actions": life.actions[:16]}
+    ending = omni.imagine_many([{**asked, "seed": 40}])[0].video[-1]
+    later = omni.latents([{**asked, "image": ending, "actions": life.actions[16:32], "seed": 41}])[0]
+    assert np.abs(later.numpy() - one.latents[1].astype(np.float32)).max() < 0.1
+
+
+def test_lives_that_last_are_of_so_many_frames_and_of_no_held_out_seed(tmp_path):
+    run = LastingRun(out=tmp_path / "lives", episodes=3, seed=7, frames=40)
+    run.start(lambda line: None)
+    found = [load_raw(path) for path in raw_files(run.out)]
+    assert [(one.seed, len(one.frames["front"]), len(one.actions)) for one in found] == [(s, 40, 39) for s in (7, 8, 9)]
+    before = [path.stat().st_mtime_ns for path in raw_files(run.out)]
+    run.start(lambda line: None)
+    assert before == [path.stat().st_mtime_ns for path in raw_files(run.out)]
+    with pytest.raises(ConfigError, match="held out"):
+        replace(run, seed=999_999)
+
+
 def test_what_is_there_is_not_imagined_again_and_what_is_missing_is(made):
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.out.iterdir()}
     gone = made.out / "frames_table_01.npy"  # as a kill leaves it: frames appear last
@@ -68,8 +106,9 @@ def test_lives_without_a_window_and_shares_that_cannot_be_are_refused(made, tmp_
     save_raw(tmp_path / "episode_000003.npz", short)
     with pytest.raises(DataError, match="no clips"):
         replace(made, data=tmp_path, out=tmp_path / "out").start()
-    with pytest.raises(ConfigError):
-        replace(made, share=(2, 2))
+    for wrong in ({"share": (2, 2)}, {"chunks": 0}):
+        with pytest.raises(ConfigError):
+            replace(made, **wrong)
 
 
 def test_latents_of_several_layouts_or_stretches_are_refused(origin):

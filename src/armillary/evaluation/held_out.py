@@ -121,24 +121,26 @@ def recorded(folder: Path, kind: str, seed: int) -> Episode:
 
 
 def long_life(folder: Path, kind: str, seed: int, *, frames: int) -> Episode:
-    """One tabletop life of exactly ``frames`` frames, who succeeds goes on: pictures and actions, kept as above."""
+    """One tabletop life of exactly ``frames`` frames, kept as above."""
+    path = folder / f"{kind}_{seed:07d}_of_{frames}.npz"
+    return kept(path, lambda: simulated_life(kind, seed, frames=frames))
 
-    def lived() -> Episode:
-        with ExitStack() as stack:
-            world = Tabletop(views=(CAMERA,))
-            stack.callback(world.close)
-            policy = tabletop_controller(world, kind, seed=seed)
-            pairs = list(live(world, policy, seed, max_steps=frames - 1, least_steps=frames - 1))
-            moments = [moment for moment, _ in pairs]
-            return Episode(
-                world=world.spec.name, seed=seed, fps=world.spec.fps, embodiment=world.spec.embodiment,
-                frames={CAMERA: np.stack([moment.frames[CAMERA] for moment in moments])},
-                actions=np.array([action for _, action in pairs[1:]], np.float32), states={},
-                instruction=moments[0].instruction, success=any(moment.success for moment in moments),
-                recipe={"world": world.spec.name, "seed": seed, "controller": kind, "steps": frames - 1},
-            )  # fmt: skip
 
-    return kept(folder / f"{kind}_{seed:07d}_of_{frames}.npz", lived)
+def simulated_life(kind: str, seed: int, *, frames: int) -> Episode:
+    """One tabletop life of exactly ``frames`` frames, who succeeds goes on: pictures and actions."""
+    with ExitStack() as stack:
+        world = Tabletop(views=(CAMERA,))
+        stack.callback(world.close)
+        policy = tabletop_controller(world, kind, seed=seed)
+        pairs = list(live(world, policy, seed, max_steps=frames - 1, least_steps=frames - 1))
+        moments = [moment for moment, _ in pairs]
+        return Episode(
+            world=world.spec.name, seed=seed, fps=world.spec.fps, embodiment=world.spec.embodiment,
+            frames={CAMERA: np.stack([moment.frames[CAMERA] for moment in moments])},
+            actions=np.array([action for _, action in pairs[1:]], np.float32), states={},
+            instruction=moments[0].instruction, success=any(moment.success for moment in moments),
+            recipe={"world": world.spec.name, "seed": seed, "controller": kind, "steps": frames - 1},
+        )  # fmt: skip
 
 
 def kept(path: Path, lived: Callable[[], Episode]) -> Episode:

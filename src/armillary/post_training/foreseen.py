@@ -5,7 +5,8 @@
 
 A decoder has only ever seen latents of pictures. What a generator imagines is the mean of what may come: it lies
 between pictures, and what the decoder makes of it is not the mean of theirs. ``VAERun.foreseen`` lets it learn that.
-The lives must be new to the generator, since of those it has learnt it foresees more than of any other.
+The lives must be new to the generator, since of those it has learnt it foresees more than of any other. A life may be
+followed for several chunks, each from the last picture of the one before as it was shown.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +18,19 @@ import torch
 
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.embodiments import Embodiment, load_embodiment
-from armillary.errors import DataError
+from armillary.errors import ConfigError, DataError
 from armillary.records import Array, Episode
 from armillary.sampling.imagine import LARGEST_BATCH
 from armillary.sampling.omni import Omni, load
+from armillary.sampling.pictures import to_pixels
 from armillary.steps import in_steps
+from armillary.tokenizers.streaming import decode_film
+from armillary.tokenizers.video import VideoVAE
 from armillary.training.episodes import check_share
 from armillary.training.latents import A_FILE, FRAMES, window_starts
 
-Clip = tuple[Array, Array, int]  # frames 17 h w 3, actions 16 c, seed
+CHUNK = FRAMES - 1
+Window = tuple[Array, Array, int]  # frames 16k+1 h w 3, actions 16k c, seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,8 @@ class ForeseenRun:
     """Of every episode in ``data`` at most ``most`` windows, as ``origin`` foresees them from picture and actions.
 
     ``embodiment``: a body that the checkpoint knows. ``name``: of the files, which lie in ``out`` beside others.
+    ``chunks``: how many clips a window is, one after the other. ``vae``: who shows where the next one begins, in place
+    of the checkpoint's own tokenizer; its latents must be the same.
     """
 
     data: Path
@@ -42,11 +49,15 @@ class ForeseenRun:
     embodiment: str = "tabletop"
     camera: str = "front"
     most: int = 4
+    chunks: int = 1
+    vae: Path | None = None
     share: tuple[int, int] = (0, 1)
     threads: int = 1
 
     def __post_init__(self) -> None:
         check_share(self.share)
+        if min(self.most, self.chunks) < 1:
+            raise ConfigError(f"most={self.most}, chunks={self.chunks}: at least one window of one chunk.")
 
     def start(self, report: Callable[[str], None] = print) -> None:
         """Imagine what is not there yet; the frames of a file appear last."""
@@ -55,18 +66,17 @@ class ForeseenRun:
         paths = raw_files(self.data)
         groups = list(enumerate(paths[first : first + A_FILE] for first in range(0, len(paths), A_FILE)))
         omni, body, count = load(self.origin), load_embodiment(self.embodiment, self.origin), 0
+        if self.vae is not None:
+            omni.parts.vae = VideoVAE.load(self.vae, dtype=omni.parts.dtype).to(omni.parts.device)
         for number, group in groups[self.share[0] :: self.share[1]]:
             target = self.out / f"frames_{self.name}_{number:02d}.npy"
             if not target.exists():
-                clips = self._clips([load_raw(path) for path in group], body)
-                if len(clips) < 2:
+                windows = self._windows([load_raw(path) for path in group], body)
+                if len(windows) * self.chunks < 2:
                     continue  # a file needs a clip to learn from and one held out
+                clips, latents = foreseen_of(omni, body, windows, self.chunks)
                 count += len(clips)
-                foreseen = foreseen_of(omni, body, clips)
-                for path, part in (
-                    (self.out / f"latents_{self.name}_{number:02d}.npy", foreseen),
-                    (target, np.stack([frames for frames, _, _ in clips])),
-                ):
+                for path, part in ((self.out / f"latents_{self.name}_{number:02d}.npy", latents), (target, clips)):
                     draft = path.with_suffix(".draft.npy")
                     np.save(draft, part)
                     draft.replace(path)
@@ -74,22 +84,42 @@ class ForeseenRun:
         if not any(self.out.glob(f"frames_{self.name}_*.npy")):
             raise DataError(f"{self.data} gives no clips: it needs at least two windows of {FRAMES} frames.")
 
-    def _clips(self, episodes: Sequence[Episode], body: Embodiment) -> list[Clip]:
-        found = []
+    def _windows(self, episodes: Sequence[Episode], body: Embodiment) -> list[Window]:
+        found, length = [], CHUNK * self.chunks
         for episode in (in_steps(one, body) for one in episodes):
-            starts = window_starts(episode)
+            starts = [start for start in window_starts(episode) if start + length <= len(episode.actions)]
             for i in np.unique(np.linspace(0, len(starts) - 1, min(self.most, len(starts))).round().astype(int)):
                 first = starts[i]
-                film = episode.frames[self.camera][first : first + FRAMES]
-                found.append((film, episode.actions[first : first + FRAMES - 1], episode.seed))
+                film = episode.frames[self.camera][first : first + length + 1]
+                found.append((film, episode.actions[first : first + length], episode.seed))
         return found
 
 
-def foreseen_of(omni: Omni, body: Embodiment, clips: Sequence[Clip]) -> Array:
-    """Normalised latents, float16 n c T y x, of each clip as it is imagined from its first frame and its actions."""
-    asked = [
-        {"mode": "forward-dynamics", "image": film[0], "actions": actions, "embodiment": body.name, "seed": seed}
-        for film, actions, seed in clips
-    ]
-    parts = [omni.latents(asked[first : first + LARGEST_BATCH]) for first in range(0, len(asked), LARGEST_BATCH)]
-    return torch.cat(parts).half().numpy()
+def foreseen_of(omni: Omni, body: Embodiment, windows: Sequence[Window], chunks: int = 1) -> tuple[Array, Array]:
+    """Each chunk of each window, uint8 n 17 h w 3, and the normalised latents that are imagined of it, float16
+    n c T y x: from the window's first frame, later ones from where the chunk before came to."""
+    clips: list[Array] = []
+    found: list[Array] = []
+    shown = [film[0] for film, _, _ in windows]
+    for chunk in range(chunks):
+        first = CHUNK * chunk
+        asked = [
+            {"mode": "forward-dynamics", "image": picture, "actions": actions[first : first + CHUNK],
+             "embodiment": body.name, "seed": seed + chunk}
+            for picture, (_, actions, seed) in zip(shown, windows, strict=True)
+        ]  # fmt: skip
+        shown, now = [], []
+        for some in range(0, len(asked), LARGEST_BATCH):
+            latents = omni.latents(asked[some : some + LARGEST_BATCH])
+            now.append(latents.half().numpy())
+            if chunk + 1 < chunks:
+                parts = omni.parts
+                shown += [film[-1] for film in to_pixels(decode_film(parts.vae, latents.to(parts.device)))]
+        found.append(np.concatenate(now))
+        clips.append(np.stack([film[first : first + FRAMES] for film, _, _ in windows]))
+    return _interleaved(clips), _interleaved(found)
+
+
+def _interleaved(chunks: Sequence[Array]) -> Array:
+    """Window by window what came chunk by chunk, n each."""
+    return np.stack(chunks, axis=1).reshape(-1, *chunks[0].shape[1:])

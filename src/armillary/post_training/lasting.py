@@ -1,0 +1,42 @@
+"""Lives at the table that last: who succeeds goes on, so that an imagination can be followed for several chunks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from armillary.datasets.raw import save_raw
+from armillary.errors import ConfigError
+from armillary.evaluation.drift import KINDS
+from armillary.evaluation.held_out import HELD_OUT, simulated_life
+from armillary.training.episodes import SAY_EVERY, check_share
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastingRun:
+    """Lives of ``seed`` to ``seed + episodes - 1``, each of ``frames`` frames, two of the expert to a clumsy and a
+    random one; seeds lie below those held out, else ``ConfigError``."""
+
+    out: Path
+    episodes: int
+    seed: int
+    frames: int = 65
+    share: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
+        if self.episodes < 1 or self.frames < 2 or not 0 <= self.seed <= HELD_OUT - self.episodes:
+            raise ConfigError(
+                f"episodes={self.episodes}, frames={self.frames}, seed={self.seed}: at least one life of two frames, "
+                f"and seeds from 0 to {HELD_OUT - 1}, since those above are held out."
+            )
+
+    def start(self, report: Callable[[str], None] = print) -> None:
+        """Simulate what is not there yet."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        for made, number in enumerate(range(self.share[0], self.episodes, self.share[1]), start=1):
+            seed = self.seed + number
+            path = self.out / f"episode_{seed:06d}.npz"
+            if not path.exists():
+                save_raw(path, simulated_life(KINDS[number % len(KINDS)], seed, frames=self.frames))
+            if made % SAY_EVERY == 0:
+                report(f"{made} lives, the last with seed {seed}")
