@@ -95,6 +95,7 @@ def imagine(
     guidance: float | None = None,
     guidance_between: tuple[float, float] | None = None,
     reuse: float | None = None,
+    steady: float | None = None,
     shift: float | None = None,
     solver: Literal["unipc", "euler"] | None = None,
     dialect: Literal["native", "diffusers"] | None = None,
@@ -140,6 +141,7 @@ def imagine(
         guidance: How strongly the prompt pulls; 1 is not at all.
         guidance_between: The lowest and the highest level, 0 data and 1 noise, at which it pulls: quicker, not exact.
         reuse: How much the first layer's share may change before the other layers are run anew: quicker, not exact.
+        steady: How unlike what stands still a film may be and is yet shown as its first picture has it; 0: never.
         shift: Moves the solver's steps towards noise.
         solver: Which one.
         dialect: Whose prompts and levels, where the public implementations differ; native is how weights were trained.

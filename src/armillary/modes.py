@@ -60,7 +60,10 @@ MODES: dict[str, Mode] = {
             shift=3.0, frames=1, source=True, apart=True,
         ),
         Mode(name="text-to-video", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0),
-        Mode(name="image-to-video", video="first", action="none", needs=("image",), steps=20, guidance=3.0, shift=3.0),
+        Mode(
+            name="image-to-video", video="first", action="none", needs=("image",), steps=20, guidance=3.0, shift=3.0,
+            takes=("steady",),
+        ),
         Mode(
             name="video-to-video", video="first", action="none", needs=("video",), steps=20, guidance=3.0, shift=3.0,
             given_latent_frames=2,
@@ -71,7 +74,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0, takes=("video",), history=True,
+            steps=10, guidance=1.0, shift=3.0, takes=("video", "steady"), history=True,
         ),
         Mode(
             name="inverse-dynamics", video="given", action="hidden", needs=("video", "embodiment"),
@@ -79,7 +82,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="policy", video="first", action="hidden", needs=("prompt", "image", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0,
+            steps=10, guidance=1.0, shift=3.0, takes=("steady",),
         ),
         Mode(
             name="video-to-sound", video="given", action="none", needs=("video",), steps=10, guidance=1.0, shift=3.0,
@@ -133,6 +136,7 @@ class Asked(TypedDict, total=False):
     guidance: float
     guidance_between: tuple[float, float]  # the lowest and the highest level at which guidance is on; not exact
     reuse: float  # how much the first layer's share may change before the other layers are run anew; 0 is exact
+    steady: float  # how unlike what stands still a film may be and is yet shown as its first picture has it; 0: never
     shift: float
     solver: Literal["unipc", "euler"]
     seed: int

@@ -34,8 +34,8 @@ BARE, ONE_MORE = "An empty table.", "On the table: {placed}."  # a picture paint
 
 SHORTENED = 1.4  # times that a step away looks shorter than one aside, to a camera that looks down at a table
 APART = 0.25  # of the picture's width, beyond which things do not hide one another
-_LIES = "to the left of|to the right of|in front of|behind"
-_SAID = re.compile(rf"\b[Tt]he ([a-z]+ [a-z]+) is ({_LIES}) the ([a-z]+ [a-z]+)\b")
+LIES = ("to the left of", "to the right of", "in front of", "behind")  # how a thing may lie to another
+_SAID = re.compile(rf"\b[Tt]he ([a-z]+ [a-z]+) is ({'|'.join(LIES)}) the ([a-z]+ [a-z]+)\b")
 _THING, _PLACE = re.compile(r"\ban? [a-z]+ [a-z]+\b"), re.compile(r"\b(\d\d?) (\d\d?)\b")
 _PLACED = re.compile(r"\b(an? [a-z]+(?: [a-z]+){0,3}?) at (\d\d?) (\d\d?)\b")
 

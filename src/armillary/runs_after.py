@@ -72,9 +72,7 @@ def pico_after_followed() -> Run:
 
 def pico_after_followed_pusht() -> Run:
     """The new lives of PushT, those that last so long."""
-    return replace(
-        pico_after_foreseen_pusht(), name="pusht_lasting", vae=AFTER / "shown/vae", most=1, chunks=4
-    )  # fmt: skip
+    return replace(pico_after_foreseen_pusht(), name="pusht_lasting", vae=AFTER / "shown/vae", most=1, chunks=4)
 
 
 def pico_after_shown_on() -> Run:
@@ -88,11 +86,11 @@ def pico_after_shown_on() -> Run:
 def pico_after_names() -> Reasoner:
     """Words said forty times abroad are one token each; the reasoner goes on talking: an hour of two threads."""
     before = pico_worlds_abroad()
-    assert isinstance(before, Reasoner) and before.abroad is not None
+    assert before.abroad is not None
     return replace(
         before, origin=BASE / "reads/checkpoint", out=AFTER / "names", travels=None, own_words=40,
         tasks=(BASE / "raw/pusht",), stage=replace(before.stage, name="names", steps=2600),
-        abroad=replace(before.abroad, shares={"physics": 2.5, "spatial": 2.5}),
+        abroad=replace(before.abroad, shares={"physics": 2.5, "spatial": 2.5}, tasks={"box": 3.0}),
         kinds=("abroad", "strange", "plan", "abroad", "still", "abroad", "layout", "abroad", "strange", "plan",
                "abroad", "still", "abroad", "prompt", "abroad", "strange", "abroad"),
     )  # fmt: skip

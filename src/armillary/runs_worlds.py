@@ -321,7 +321,7 @@ def pico_worlds_lives() -> Run:
     return WorldsLives(out=BASE / "abroad")
 
 
-def pico_worlds_abroad() -> Run:
+def pico_worlds_abroad() -> Reasoner:
     """The eyes learn six more worlds and keep the table, then the reasoner what is asked there: 80 minutes."""
     before = pico_worlds_hand()
     travels = Stage(

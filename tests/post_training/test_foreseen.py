@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import small_checkpoint
+from tiny import SMALL_VAE, small_checkpoint
 
 import armillary
 from armillary.datasets.byte_clips import ByteClips
@@ -77,18 +77,6 @@ def test_a_later_chunk_begins_where_the_one_before_was_shown_to_end(origin, live
     assert np.abs(later.numpy() - one.latents[1].astype(np.float32)).max() < 0.1
 
 
-def test_lives_that_last_are_of_so_many_frames_and_of_no_held_out_seed(tmp_path):
-    run = LastingRun(out=tmp_path / "lives", episodes=3, seed=7, frames=40)
-    run.start(lambda line: None)
-    found = [load_raw(path) for path in raw_files(run.out)]
-    assert [(one.seed, len(one.frames["front"]), len(one.actions)) for one in found] == [(s, 40, 39) for s in (7, 8, 9)]
-    before = [path.stat().st_mtime_ns for path in raw_files(run.out)]
-    run.start(lambda line: None)
-    assert before == [path.stat().st_mtime_ns for path in raw_files(run.out)]
-    with pytest.raises(ConfigError, match="held out"):
-        replace(run, seed=999_999)
-
-
 def test_what_is_there_is_not_imagined_again_and_what_is_missing_is(made):
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.out.iterdir()}
     gone = made.out / "frames_table_01.npy"  # as a kill leaves it: frames appear last
@@ -96,7 +84,7 @@ def test_what_is_there_is_not_imagined_again_and_what_is_missing_is(made):
     said: list[str] = []
     made.start(said.append)
     after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in made.out.iterdir()}
-    assert said == ["frames_table_01.npy: 2 clips by now"]
+    assert said == ["frames_table_01.npy: 2 clips"]
     assert {name: one[0] for name, one in after.items()} == {name: one[0] for name, one in before.items()}
     assert all(after[name][1] == before[name][1] for name in before if "_00" in name)
 
@@ -111,13 +99,38 @@ def test_lives_without_a_window_and_shares_that_cannot_be_are_refused(made, tmp_
             replace(made, **wrong)
 
 
+def test_a_camera_or_a_painter_that_does_not_fit_is_refused(made, lives, tmp_path):
+    with pytest.raises(DataError, match="no camera 'top'"):
+        replace(made, out=tmp_path / "out", camera="top").start()
+    VideoVAE(replace(SMALL_VAE, latents_std=(2.0,) * 48)).save(tmp_path / "vae")
+    with pytest.raises(ConfigError, match="other latents"):
+        replace(made, out=tmp_path / "out", vae=tmp_path / "vae").start()
+
+
+def test_two_who_share_the_work_make_what_one_makes(made, tmp_path):
+    for number in (0, 1, 2):  # the third has nothing to do
+        replace(made, out=tmp_path, share=(number, 3)).start(lambda line: None)
+    alone, shared = ({path.name: path.read_bytes() for path in out.iterdir()} for out in (made.out, tmp_path))
+    assert alone == shared
+
+
+def test_a_draft_that_a_kill_left_is_no_clip(made, tmp_path):
+    for path in made.out.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / ".frames_table_00.npy.1.tmp").write_bytes(b"half")
+    assert len(ByteClips(tmp_path).files) == 2
+
+
 def test_latents_of_several_layouts_or_stretches_are_refused(origin):
     omni, picture = armillary.load(origin), np.zeros((64, 64, 3), np.uint8)
     moved = {"mode": "forward-dynamics", "image": picture, "embodiment": "tabletop", "seed": 0}
     once, twice = ({**moved, "actions": np.tile(np.eye(10)[0], (steps, 1))} for steps in (16, 32))
     told = {"mode": "image-to-video", "image": picture, "prompt": "a table", "frames": 17, "steps": 1}
-    for wrong in ([once, told], [twice], [{"mode": "policy", "image": picture, "embodiment": "tabletop",
-                                           "prompt": "go", "outputs": ("actions",)}, once]):  # fmt: skip
-        with pytest.raises(RequestError):
+    alone = {"mode": "policy", "image": picture, "embodiment": "tabletop", "prompt": "go", "outputs": ("actions",)}
+    assert torch.isfinite(omni.latents([alone])).all()  # this checkpoint finds actions beside a film
+    omni.parts.defaults = replace(omni.parts.defaults, filmless=("policy",))
+    for wrong in ([once, told], [twice], [{"mode": "reason", "prompt": "What is there?"}], []):
+        with pytest.raises(RequestError, match="one layout"):
             omni.latents(wrong)
-    assert torch.isfinite(omni.latents([once, {**once, "seed": 1}])).all()
+    many = omni.latents([{**once, "seed": seed} for seed in range(34)])  # more than one batch
+    assert torch.isfinite(many).all() and many.shape == (34, 48, 5, 8, 8)

@@ -129,6 +129,7 @@ def test_a_decoder_learns_what_imagined_latents_show(tmp_path):
         film = torch.rand(1, 3, 5, 32, 32) * 2 - 1
         assert torch.equal(after.encode(film), before.encode(film))
         told = (run.out / "metrics.jsonl").read_text()
+        assert '"held_psnr_foreseen"' in told
         assert ('"train_psnr_foreseen"' in told, '"train_psnr"' in told) == (share == 1.0, share == 0.0)
     assert errors[1.0] < 0.5 * errors[0.0]
 
@@ -146,13 +147,35 @@ def test_what_is_foreseen_is_the_same_clip_for_the_same_seed_and_never_one_held_
 
 def test_clips_without_latents_and_latents_of_other_clips_are_refused(tmp_path):
     np.save(tmp_path / "frames_00.npy", np.zeros((6, 5, 32, 32, 3), np.uint8))
+    VideoVAE(SMALL).save(tmp_path / "vae")
+    run = VAERun(
+        data=tmp_path, foreseen=tmp_path, out=tmp_path / "run", model=SMALL, origin=tmp_path / "vae", decoder_only=True,
+        steps=1,
+    )  # fmt: skip
     with pytest.raises(DataError, match="no latents"):
-        draw_foreseen(ByteClips(tmp_path), seed=(0, 0))
+        train_vae(run)
+    for shape in ((6, 48, 1, 2, 2), (6, 16, 2, 2, 2)):
+        np.save(tmp_path / "latents_00.npy", np.zeros(shape, np.float16))
+        with pytest.raises(DataError, match=r"must be \(48, 2, 2, 2\)"):
+            train_vae(run)
     np.save(tmp_path / "latents_00.npy", np.zeros((5, 48, 2, 2, 2), np.float16))
     with pytest.raises(DataError, match="as many clips"):
         ByteClips(tmp_path)
 
 
+def test_marked_things_weigh_more_in_what_is_foreseen_too(tmp_path):
+    folder = foreseen_clips(tmp_path / "foreseen", np.random.default_rng(3))
+    masks = np.zeros((6, 5, 32, 32), np.uint8)
+    masks[..., :8] = 1
+    np.save(folder / "masks_00.npy", masks)
+    weight = draw_foreseen(ByteClips(folder), seed=(0, 0)).weight
+    assert weight.shape == (1, 1, 5, 32, 32) and (weight[..., :8] > weight[..., 8:].max()).all()
+
+
 def test_only_a_decoder_may_learn_what_is_foreseen(tmp_path):
     with pytest.raises(ConfigError, match="decoder_only"):
         VAERun(data=tmp_path, out=tmp_path, foreseen=tmp_path)
+    known = {"data": tmp_path, "out": tmp_path, "origin": tmp_path, "decoder_only": True}
+    with pytest.raises(ConfigError, match="above 1 together"):
+        VAERun(**known, foreseen=tmp_path, foreseen_share=0.7, kept=tmp_path, kept_share=0.4)
+    VAERun(**known, foreseen=tmp_path, foreseen_share=0.7, kept_share=0.4)  # nothing is kept

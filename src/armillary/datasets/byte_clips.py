@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.errors import DataError
+from armillary.media import write_whole
 
 Bytes = NDArray[np.uint8]
 
@@ -35,6 +36,16 @@ class ByteFile:
     def known(self) -> int:
         """How many clips, the first, training may see."""
         return len(self.frames) - self.held
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write one file of clips; it appears whole or not at all."""
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
+            np.save(file, array)
+
+    write_whole(path, write)
 
 
 class ByteClips:
@@ -70,6 +81,14 @@ class ByteClips:
             first = file.known
             for index in range(first, min(len(file.frames), first + share)):
                 yield np.array(file.frames[index]), None if file.masks is None else np.array(file.masks[index])
+
+    def held_latents(self, count: int) -> Iterator[tuple[Bytes, NDArray[np.float16]]]:
+        """As ``held``, of the clips that have latents, with these."""
+        files = [file for file in self.files if file.latents is not None]
+        for file in files:
+            assert file.latents is not None
+            for index in range(file.known, min(len(file.frames), file.known - (-count // len(files)))):
+                yield np.array(file.frames[index]), np.array(file.latents[index])
 
 
 def _open(path: Path) -> ByteFile:

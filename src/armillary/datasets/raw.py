@@ -94,7 +94,7 @@ def simulate_raw(
         kind, detour = drawn_life(number)
         return lived(number, kind, detour=detour)
 
-    return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
+    return each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
 
 
 def simulate_world(
@@ -109,10 +109,11 @@ def simulate_world(
     def made(number: int) -> Episode:
         return _first_view(live(turns[number % len(turns)], number))
 
-    return _each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
+    return each_kept(folder, range(seed + share[0], seed + episodes, share[1]), made)
 
 
-def _each_kept(folder: Path, seeds: range, made: Callable[[int], Episode]) -> Iterator[int]:
+def each_kept(folder: Path, seeds: range, made: Callable[[int], Episode]) -> Iterator[int]:
+    """Write the episode that ``made`` gives for each seed that has none yet, yielding it when its file is there."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in seeds:
         path = folder / f"episode_{number:06d}.npz"

@@ -9,25 +9,27 @@ The lives must be new to the generator, since of those it has learnt it foresees
 followed for several chunks, each from the last picture of the one before as it was shown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from armillary.datasets.byte_clips import save_array
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.embodiments import Embodiment, load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.records import Array, Episode
-from armillary.sampling.imagine import LARGEST_BATCH
 from armillary.sampling.omni import Omni, load
+from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_pixels
 from armillary.steps import in_steps
 from armillary.tokenizers.streaming import decode_film
 from armillary.tokenizers.video import VideoVAE
 from armillary.training.episodes import check_share
 from armillary.training.latents import A_FILE, FRAMES, window_starts
+from armillary.training.loop import Report
 
 CHUNK = FRAMES - 1
 Window = tuple[Array, Array, int]  # frames 16k+1 h w 3, actions 16k c, seed
@@ -59,15 +61,16 @@ class ForeseenRun:
         if min(self.most, self.chunks) < 1:
             raise ConfigError(f"most={self.most}, chunks={self.chunks}: at least one window of one chunk.")
 
-    def start(self, report: Callable[[str], None] = print) -> None:
-        """Imagine what is not there yet; the frames of a file appear last."""
+    def start(self, report: Report = print) -> None:
+        """Imagine what is not there yet; the frames of a file appear last. ``DataError`` where no window fits."""
         torch.set_num_threads(self.threads)
         self.out.mkdir(parents=True, exist_ok=True)
         paths = raw_files(self.data)
         groups = list(enumerate(paths[first : first + A_FILE] for first in range(0, len(paths), A_FILE)))
-        omni, body, count = load(self.origin), load_embodiment(self.embodiment, self.origin), 0
+        omni, body = load(self.origin), load_embodiment(self.embodiment, self.origin)
         if self.vae is not None:
-            omni.parts.vae = VideoVAE.load(self.vae, dtype=omni.parts.dtype).to(omni.parts.device)
+            omni.parts.vae = _other_painter(self.vae, omni.parts)
+        there = 0
         for number, group in groups[self.share[0] :: self.share[1]]:
             target = self.out / f"frames_{self.name}_{number:02d}.npy"
             if not target.exists():
@@ -75,18 +78,23 @@ class ForeseenRun:
                 if len(windows) * self.chunks < 2:
                     continue  # a file needs a clip to learn from and one held out
                 clips, latents = foreseen_of(omni, body, windows, self.chunks)
-                count += len(clips)
-                for path, part in ((self.out / f"latents_{self.name}_{number:02d}.npy", latents), (target, clips)):
-                    draft = path.with_suffix(".draft.npy")
-                    np.save(draft, part)
-                    draft.replace(path)
-                report(f"{target.name}: {count} clips by now")
-        if not any(self.out.glob(f"frames_{self.name}_*.npy")):
-            raise DataError(f"{self.data} gives no clips: it needs at least two windows of {FRAMES} frames.")
+                save_array(self.out / f"latents_{self.name}_{number:02d}.npy", latents)
+                save_array(target, clips)
+                report(f"{target.name}: {len(clips)} clips")
+            there += 1
+        if not there and self.share == (0, 1):
+            raise DataError(
+                f"{self.data} gives no clips: its lives are shorter than {CHUNK * self.chunks + 1} frames. Say fewer "
+                "chunks, or record longer ones."
+            )
 
     def _windows(self, episodes: Sequence[Episode], body: Embodiment) -> list[Window]:
         found, length = [], CHUNK * self.chunks
         for episode in (in_steps(one, body) for one in episodes):
+            if self.camera not in episode.frames:
+                raise DataError(
+                    f"an episode of {self.data} has no camera {self.camera!r}: say one of {', '.join(episode.frames)}."
+                )
             starts = [start for start in window_starts(episode) if start + length <= len(episode.actions)]
             for i in np.unique(np.linspace(0, len(starts) - 1, min(self.most, len(starts))).round().astype(int)):
                 first = starts[i]
@@ -108,16 +116,21 @@ def foreseen_of(omni: Omni, body: Embodiment, windows: Sequence[Window], chunks:
              "embodiment": body.name, "seed": seed + chunk}
             for picture, (_, actions, seed) in zip(shown, windows, strict=True)
         ]  # fmt: skip
-        shown, now = [], []
-        for some in range(0, len(asked), LARGEST_BATCH):
-            latents = omni.latents(asked[some : some + LARGEST_BATCH])
-            now.append(latents.half().numpy())
-            if chunk + 1 < chunks:
-                parts = omni.parts
-                shown += [film[-1] for film in to_pixels(decode_film(parts.vae, latents.to(parts.device)))]
-        found.append(np.concatenate(now))
+        latents = omni.latents(asked)
+        found.append(latents.half().numpy())
+        if chunk + 1 < chunks:
+            vae, where = omni.parts.vae, omni.parts.device
+            shown = [to_pixels(decode_film(vae, one[None].to(where)))[0, -1] for one in latents]
         clips.append(np.stack([film[first : first + FRAMES] for film, _, _ in windows]))
     return _interleaved(clips), _interleaved(found)
+
+
+def _other_painter(folder: Path, parts: Parts) -> VideoVAE:
+    """Another decoder of the checkpoint's latents; ``ConfigError`` if its latents are others."""
+    vae = VideoVAE.load(folder, dtype=parts.dtype).to(parts.device)
+    if vae.config != parts.vae.config:
+        raise ConfigError(f"{folder} holds a tokenizer of other latents than the checkpoint's: take one of the same.")
+    return vae
 
 
 def _interleaved(chunks: Sequence[Array]) -> Array:

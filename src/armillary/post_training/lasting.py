@@ -1,14 +1,15 @@
 """Lives at the table that last: who succeeds goes on, so that an imagination can be followed for several chunks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from armillary.datasets.raw import save_raw
+from armillary.datasets.raw import each_kept
 from armillary.errors import ConfigError
 from armillary.evaluation.drift import KINDS
 from armillary.evaluation.held_out import HELD_OUT, simulated_life
+from armillary.records import Episode
 from armillary.training.episodes import SAY_EVERY, check_share
+from armillary.training.loop import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +31,13 @@ class LastingRun:
                 f"and seeds from 0 to {HELD_OUT - 1}, since those above are held out."
             )
 
-    def start(self, report: Callable[[str], None] = print) -> None:
+    def start(self, report: Report = print) -> None:
         """Simulate what is not there yet."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        for made, number in enumerate(range(self.share[0], self.episodes, self.share[1]), start=1):
-            seed = self.seed + number
-            path = self.out / f"episode_{seed:06d}.npz"
-            if not path.exists():
-                save_raw(path, simulated_life(KINDS[number % len(KINDS)], seed, frames=self.frames))
-            if made % SAY_EVERY == 0:
-                report(f"{made} lives, the last with seed {seed}")
+
+        def made(seed: int) -> Episode:
+            return simulated_life(KINDS[(seed - self.seed) % len(KINDS)], seed, frames=self.frames)
+
+        seeds = range(self.seed + self.share[0], self.seed + self.episodes, self.share[1])
+        for count, seed in enumerate(each_kept(self.out, seeds, made), start=1):
+            if count % SAY_EVERY == 0:
+                report(f"{count} lives, the last with seed {seed}")

@@ -23,6 +23,7 @@ class Defaults:
     ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
     on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
     nobody asks for one. ``execute``: of a chunk of actions that it plans, how many are done before it looks again.
+    ``steady``: how unlike what stands still a film may be and is yet shown as its first picture has it (``steady.py``).
     ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it
     paints pictures from words that say where things are, None where it has not learnt to. ``told``: whether the folder
@@ -38,6 +39,7 @@ class Defaults:
     learnt: tuple[str, ...] = ()
     filmless: tuple[str, ...] = ()
     execute: int = EXECUTE
+    steady: float = 0.0
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
     painting: Painting | None = None
@@ -67,6 +69,7 @@ class Defaults:
             size = (int(found["size"][0]), int(found["size"][1]))
             return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
                        execute=_at_least_one(found.get("execute", EXECUTE)),
+                       steady=_share(found.get("steady", 0.0)),
                        task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
                        control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
                        upsampling={mode_named(mode).name: Template.of(how)
@@ -85,3 +88,9 @@ def _at_least_one(found: object) -> int:
     if not isinstance(found, int) or found < 1:
         raise ValueError(f"execute {found!r}")
     return found
+
+
+def _share(found: object) -> float:
+    if not isinstance(found, (int, float)) or not 0 <= found <= 1:
+        raise ValueError(f"steady {found!r}")
+    return float(found)

@@ -25,6 +25,7 @@ from armillary.sampling.requests import Request
 from armillary.sampling.solver import walk
 from armillary.sampling.sounds import heard, sound_part
 from armillary.sampling.speak import Manner, speak_many
+from armillary.sampling.steady import held_steady
 from armillary.sampling.stretches import Layout, Made, Stretch, count_evaluations, count_stretches, unfold
 from armillary.tokenizers.streaming import decode_film, encode_in_pieces
 from armillary.tokenizers.video import SPACE, on_canvas
@@ -109,7 +110,7 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     """Walk stretches of one layout as one batch."""
     ended, size = _walked(parts, layout, stretches, watch)
     none = [None] * len(stretches)
-    films = _decoded(parts, unpatchify(ended["video"], size, parts.sizes.latent_patch), stretches)
+    films = _decoded(parts, unpatchify(ended["video"], size, parts.sizes.latent_patch), stretches, layout)
     sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if layout.sound else none
     actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
     canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
@@ -118,21 +119,25 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
 
 
 @torch.inference_mode()
-def imagined_latents(parts: Parts, requests: Sequence[Request]) -> Float[Tensor, "b c t h w"]:
+def imagined_latents(parts: Parts, requests: Sequence[Request]) -> Float[Tensor, "b z n y x"]:
     """The normalised latents of which the requests' films would be decoded, on the CPU.
 
     ``RequestError`` unless all have one layout, and each is one walk and a film.
     """
-    stretches = [next(unfold(request)) for request in requests]
+    films = all(request.mode.name != "reason" and not request.filmless for request in requests)
+    stretches = [next(unfold(request)) for request in requests] if films else []
     layouts = {stretch.layout for stretch in stretches}
-    if len(layouts) != 1 or any(r.filmless or count_stretches(r) != 1 for r in requests):
+    if len(layouts) != 1 or any(count_stretches(request) != 1 for request in requests):
         raise RequestError(
-            f"latents were asked of {len(requests)} requests in {len(layouts)} layouts: there must be one, and each "
-            "request one film of one stretch. Ask for them apart, and for no more frames than the mode's."
+            f"latents were asked of {len(requests)} requests: all must be films of one layout, each made in one "
+            "stretch. Ask for others apart, and for no more frames than the mode's."
         )
     watch = Watch(total=sum(count_evaluations(request) for request in requests))
-    ended, size = _walked(parts, layouts.pop(), stretches, watch)
-    return unpatchify(ended["video"], size, parts.sizes.latent_patch).float().cpu()
+    found = []
+    for first in range(0, len(stretches), LARGEST_BATCH):
+        ended, size = _walked(parts, stretches[0].layout, stretches[first : first + LARGEST_BATCH], watch)
+        found.append(unpatchify(ended["video"], size, parts.sizes.latent_patch).float().cpu())
+    return torch.cat(found)
 
 
 def _walked(
@@ -177,7 +182,7 @@ def _walked(
         watch.after_step(len(stretches))
         if watch.may_look():
             guess = field.tokens(state - stop.level * found)[len(held)]  # type: ignore[attr-defined]
-            watch.look(lambda: [film for film, _ in _decoded(parts, unpatchify(guess, size, patch), stretches)])
+            watch.look(lambda: [film for film, _ in _decoded(parts, unpatchify(guess, size, patch), stretches, layout)])
         return found
 
     def fresh() -> Tensor:
@@ -256,13 +261,18 @@ def _hold(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> Hold:
 
 def encode_given(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> Tensor:
     """Normalised latents b c t h w of the given frames; clips with actions on their canvas, cut afterwards."""
-    numbers = [s.film if isinstance(s.film, Tensor) else to_numbers(s.film) for s in stretches if s.film is not None]
-    films = torch.cat(numbers).to(parts.device)
+    films = torch.cat([_numbers_given(s) for s in stretches if s.film is not None]).to(parts.device)
     crop = (layout.size[0] // SPACE, layout.size[1] // SPACE)
     if layout.actions:
         films, crop = on_canvas(films)
     latents = parts.vae.encode(films)[..., : crop[0], : crop[1]]
     return latents if latents.shape[2] == len(layout.given) else latents[:, :, [0, -1]]
+
+
+def _numbers_given(stretch: Stretch) -> Tensor:
+    """The film a stretch was given, 1 3 t h w in [-1, 1]."""
+    assert stretch.film is not None
+    return stretch.film if isinstance(stretch.film, Tensor) else to_numbers(stretch.film)
 
 
 def _source_part(parts: Parts, stretches: Sequence[Stretch], size: tuple[int, int, int]) -> Part:
@@ -311,13 +321,19 @@ def _action_part(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> 
     return part, torch.stack(noise).to(parts.device)
 
 
-def _decoded(parts: Parts, latents: Tensor, stretches: Sequence[Stretch]) -> list[tuple[Array | None, Tensor | None]]:
+def _decoded(
+    parts: Parts, latents: Tensor, stretches: Sequence[Stretch], layout: Layout
+) -> list[tuple[Array | None, Tensor | None]]:
     """Frames uint8 t h w 3 of the stretches that are looked at, None for the others; and the last frames that a next
     stretch begins with, 1 3 t h w in [-1, 1]."""
     wanted = [i for i, stretch in enumerate(stretches) if stretch.decode]
     films: list[tuple[Array | None, Tensor | None]] = [(None, None)] * len(stretches)
     if wanted:
         video = decode_film(parts.vae, latents[wanted])
+        if layout.steady:
+            given = torch.cat([_numbers_given(stretches[i])[:, :, :1] for i in wanted]).to(parts.device)
+            unlike = torch.tensor([stretches[i].request.steady for i in wanted])
+            video = held_steady(parts.vae, video, given, unlike, canvas=layout.actions > 0)
         for i, film, one in zip(wanted, to_pixels(video), video, strict=True):
             keep = stretches[i].keep
             films[i] = (film, one[None, :, -keep:].float().clamp(-1, 1).cpu() if keep else None)

@@ -106,12 +106,8 @@ class Omni:
         the checkpoint's makers say that its generator has not been trained, or do not say that it has learnt a mode
         that not every one learns: what it imagines may then be noise.
         """
-        checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
+        checked = self._settled(requests)
         pictured = [i for i, request in enumerate(checked) if request.mode.name != "reason"]
-        for words in dict.fromkeys(self.parts.defaults.warning(checked[i].mode) for i in pictured):
-            if words:
-                warnings.warn(words, UntrainedWarning, stacklevel=2)
-        checked = upsampled(self.parts, checked)
         look = None if on_look is None else lambda number, film: on_look(pictured[number], film)
         imagined = imagine_all(
             self.parts, [checked[i] for i in pictured], on_progress=on_progress, cancel=cancel, on_look=look
@@ -121,13 +117,12 @@ class Omni:
         found |= dict(zip(worded, self._reasoned([checked[i] for i in worded]), strict=True))
         return [found[i] for i in range(len(checked))]
 
-    def latents(self, requests: Sequence[Mapping[str, Any]]) -> Float[Tensor, "b c t h w"]:
+    def latents(self, requests: Sequence[Mapping[str, Any]]) -> Float[Tensor, "b z n y x"]:
         """The normalised latents of the films that ``imagine_many`` would decode, float32 on the CPU.
 
-        ``RequestError`` unless all requests have one layout and each is one film of one stretch.
+        Warns as it does; ``RequestError`` unless all requests have one layout and each is one film of one stretch.
         """
-        checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
-        return imagined_latents(self.parts, checked)
+        return imagined_latents(self.parts, self._settled(requests))
 
     def onwards(self, **asked: Any) -> Onwards:
         """A film that goes on as actions come, four frames at a time: ``push`` says what follows (``onwards.py``).
@@ -197,6 +192,15 @@ class Omni:
     def read(self, prompt: str) -> Memory:
         """The reasoner's keys and values of a prompt, as given: read once, kept, and shared by whoever asks again."""
         return self.parts.memory_of(prompt)
+
+    def _settled(self, requests: Sequence[Mapping[str, Any]]) -> list[Request]:
+        """The requests, checked and written out, after the warnings that their modes deserve."""
+        checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
+        modes = [request.mode for request in checked if request.mode.name != "reason"]
+        for words in dict.fromkeys(self.parts.defaults.warning(mode) for mode in modes):
+            if words:
+                warnings.warn(words, UntrainedWarning, stacklevel=3)
+        return upsampled(self.parts, checked)
 
     def _checked(self, number: int, request: Mapping[str, Any], count: int) -> Request:
         asked = dict(request)

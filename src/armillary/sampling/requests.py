@@ -49,7 +49,8 @@ class Request:
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
     the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``filmless``:
     actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
-    ``painting``: how things that the prompt places are painted. ``record``: all of it as plain data.
+    ``painting``: how things that the prompt places are painted. ``steady``: how unlike what stands still a film may be
+    and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -76,6 +77,7 @@ class Request:
     filmless: bool = False
     upsampling: Upsampling | None = None
     painting: Painting | None = None
+    steady: float = 0.0
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -139,11 +141,17 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         latents=_latents(mode, given, frames),
         upsampling=settle_upsampling(mode, given, defaults.upsampling),
         painting=settle_painting(mode, given, defaults.painting),
+        steady=number(given, "steady", _usually_steady(mode, given, defaults), least=0.0, most=1.0),
     )
     record = _record(request, actions, walking)
     if given.get("upsample") is False:
         record["upsample"] = False
     return replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
+
+
+def _usually_steady(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> float:
+    """What the checkpoint takes where films begin with a picture; nothing where another implementation is repeated."""
+    return defaults.steady if mode.frames > 1 and given.get("dialect", "native") == "native" else 0.0
 
 
 def _alone(request: Request, defaults: Defaults) -> bool:
@@ -353,6 +361,8 @@ def _record(request: Request, actions: Array | None, walking: Walking | None) ->
         record["actions"] = actions.tolist()
     if request.sound:
         record["sound"] = True
+    if request.steady:
+        record["steady"] = request.steady
     if request.upsampling is not None:
         record |= request.upsampling.record()
     if (held := request.controlled) is not None:

@@ -64,6 +64,7 @@ class Layout:
     held: bool = False  # guided towards the controls
     apart: bool = False  # each control is seen apart
     painted: bool = False
+    steady: bool = False  # what stands still is shown as given (``steady.py``)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +116,7 @@ class Stretch:
             apart=len(self.controls) > 1 and request.dialect == "native",
             shortcuts=request.shortcuts,
             painted=self.canvas is not None,
+            steady=request.steady > 0 and self.given == (0,) and self.latent_frames > 1,
         )
 
     def prompts(self) -> tuple[str, str]:

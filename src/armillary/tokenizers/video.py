@@ -129,6 +129,11 @@ class VideoVAE(nn.Module):
         )
         return mean, 1.0 / std
 
+    def unnormalised(self, latents: Float[Tensor, "b z n h w"]) -> Float[Tensor, "b z n h w"]:
+        """Latents as ``render`` takes them, in the type of the weights, of normalised ones."""
+        mean, inverse = self.statistics()
+        return latents.to(self.dtype) / inverse + mean
+
     def moments(self, video: Float[Tensor, "b 3 t h w"]) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents before normalisation, each b z T h/16 w/16, with gradients."""
         return self.quant_conv(self.encoder(_to_patches(video))).chunk(2, dim=1)
@@ -168,8 +173,7 @@ class VideoVAE(nn.Module):
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b z n y x"]) -> Float[Tensor, "b 3 t h w"]:
         """Pixels in [-1, 1] of normalised latents, float32."""
-        mean, inverse = self.statistics()
-        return self.render(latents.to(self.dtype) / inverse + mean).float().clamp(-1.0, 1.0)
+        return self.render(self.unnormalised(latents)).float().clamp(-1.0, 1.0)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``config.json`` and the weights as Diffusers lays them out."""

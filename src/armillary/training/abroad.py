@@ -233,10 +233,12 @@ def table_loss(said: Said, before: Said, loudness: float) -> dict[str, Tensor]:
 @dataclass(frozen=True, kw_only=True)
 class Abroad:
     """What the eyes learn from. ``worlds``: folders of raw episodes of each world; ``shares``: how often each is drawn
-    (1 where nothing is said); ``table``: the share of a batch that shows the table, which they are not to forget."""
+    (1 where nothing is said), ``tasks`` how often a task is asked there (as ``ToldAbroad`` does where nothing is said);
+    ``table``: the share of a batch that shows the table, which they are not to forget."""
 
     worlds: Mapping[str, Path]
     shares: Mapping[str, float] = field(default_factory=lambda: {"physics": 4.0})
+    tasks: Mapping[str, float] = field(default_factory=dict)
     table: float = 0.35
     tables: int = 600
 

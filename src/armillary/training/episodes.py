@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from armillary.datasets.byte_clips import save_array
 from armillary.datasets.raw import load_raw, raw_files, simulate_raw, simulate_world
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
@@ -154,9 +155,7 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
                     cut.append((episode.frames[run.camera][start : start + FRAMES], _boxed(episode, run.camera, start)))
             masks = run.out / f"masks_{ending}"
             for path, part in ((masks, 1), (target, 0)):
-                draft = path.with_suffix(".draft.npy")
-                np.save(draft, np.stack([both[part] for both in cut]))
-                draft.replace(path)
+                save_array(path, np.stack([both[part] for both in cut]))
             report(f"{target.name}: {len(cut)} clips")
     if not count:
         raise DataError(f"{run.data} gives no clips: it needs at least two episodes of {FRAMES} frames.")

@@ -90,10 +90,12 @@ class ReasonerRun:
             )
         if self.abroad is None and (self.travels is not None or self.asks_abroad):
             raise ConfigError("other worlds are to be learnt and none is named: say with abroad where their lives are.")
-        if self.own_words and (self.abroad is None or self.origin is None):
+        if self.own_words < 0 or (self.tasks and not self.own_words):
+            raise ConfigError(f"own_words={self.own_words}, tasks={self.tasks}: tasks are for own_words above 0.")
+        if self.own_words and (self.abroad is None or self.origin is None or self.taught is not None):
             raise ConfigError(
-                f"own_words={self.own_words}, and no origin whose tokenizer it is or no other worlds: say origin and "
-                "abroad."
+                f"own_words={self.own_words}: say the origin whose tokenizer it is and abroad, and no taught, whose "
+                "words would be spelt otherwise."
             )
         if self.origin is None and (self.seeing or self.keep):
             raise ConfigError(f"seeing={self.seeing}, keep={self.keep} without an origin: say whose with --origin.")
@@ -152,7 +154,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     source = TalkSource(
         folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most,
         plans=run.moments if "plan" in run.kinds else 0, eyes=model.visual if run.look_once else None,
-        abroad=ToldAbroad(run.abroad.worlds, run.abroad.shares) if run.abroad and run.asks_abroad else None,
+        abroad=_told(run.abroad) if run.abroad and run.asks_abroad else None,
     )  # fmt: skip
     report(
         f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.plans)} plans, "
@@ -183,17 +185,24 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     return finished
 
 
+def _told(abroad: Abroad) -> ToldAbroad:
+    """What is asked in other worlds."""
+    return ToldAbroad(abroad.worlds, abroad.shares, abroad.tasks)
+
+
 def _spelling(run: ReasonerRun, folder: Path) -> TextTokenizer:
     """The run's tokenizer: as it was begun with, else the origin's, with words of its own if asked, else a new one."""
-    if folder.exists():
-        return TextTokenizer.load(folder)
-    if run.origin is None:
-        return learn_tokenizer(run.data, folder)
-    if run.abroad is None or not run.own_words:
-        shutil.copytree(run.origin / "text_tokenizer", folder)
-        return TextTokenizer.load(folder)
-    known = TextTokenizer.load(run.origin / "text_tokenizer")
-    respelt(known, run.abroad.worlds.values(), run.data, run.tasks, run.own_words).save(folder)
+    if not folder.exists():
+        draft = folder.with_name(f".{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        if run.origin is None:
+            learn_tokenizer(run.data, draft)
+        elif run.abroad is not None and run.own_words:
+            known, home = TextTokenizer.load(run.origin / "text_tokenizer"), [run.data, *filter(None, [run.stills])]
+            respelt(known, run.abroad.worlds.values(), home, run.tasks, run.own_words).save(draft)
+        else:
+            shutil.copytree(run.origin / "text_tokenizer", draft)
+        draft.rename(folder)
     return TextTokenizer.load(folder)
 
 

@@ -3,29 +3,35 @@
     in    a tokenizer, raw episodes of other worlds and of the table
     out   the same tokenizer with their words as single tokens, and a model that takes each for what its pieces said
 
-Nothing that the table says is spelt otherwise, so nothing that is known of it is lost (``tokenizers/own_words.py``).
+Nothing that is said of the table, or said to the generator, is spelt otherwise, so nothing that is known of it is lost
+(``tokenizers/own_words.py``). Only words after a space get tokens: the first word of a question or of an answer has
+none before it.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch.nn import functional
 
+from armillary.controls import Control
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.model import TwoTowers
-from armillary.prompts import action_prompt
+from armillary.prompts import BARE, LIES, ONE_MORE, action_prompt, chat_text, control_prompt, lying, video_prompt
 from armillary.records import Episode
 from armillary.tokenizers.own_words import changed_ids, with_own_words
 from armillary.tokenizers.text import TextTokenizer
+from armillary.tokenizers.video import TIER
+from armillary.training.latents import ANY_TASK, FRAMES, PICTURE
 from armillary.training.talk import DOING, PLACES, REPORT, pictures_of, plan_pictures, prompts_of
 
 LIVES = 150  # of a folder whose words are counted
 HOME = 250  # episodes of the table whose words stay as they are
 PLANS = 3  # moments of each of these of which it is read what is left to do
-_AFTER_SPACE = re.compile(r"(?<= )[A-Za-z]+")
+AFTER_SPACE = re.compile(r"(?<= )[A-Za-z]+")
 
 
 def said_of(episode: Episode) -> list[str]:
@@ -35,27 +41,38 @@ def said_of(episode: Episode) -> list[str]:
     return [*prompts_of(episode), episode.instruction, *episode.captions.values(), *told]
 
 
+def wordings() -> list[str]:
+    """What is said to the model whatever there is to be seen."""
+    height, width = PICTURE
+    alone = [BARE, ONE_MORE, "", *(lying("ball", how, "cube") for how in LIES)]
+    chat = [{"role": role, "content": REPORT} for role in ("system", "user", "assistant")]
+    told = [video_prompt(words, frames=frames, fps=10.0, height=height, width=width)
+            for words in alone for frames in (FRAMES, 1)]  # fmt: skip
+    held = control_prompt(ANY_TASK, get_args(Control), frames=FRAMES, fps=10.0, height=height, width=width)
+    return [chat_text(chat), DOING, PLACES, held, *told]
+
+
 def respelt(
-    tokenizer: TextTokenizer, abroad: Iterable[Path], home: Path, tasks: Sequence[Path], least: int
+    tokenizer: TextTokenizer, abroad: Iterable[Path], home: Sequence[Path], tasks: Sequence[Path], least: int
 ) -> TextTokenizer:
     """The tokenizer in which words that are said at least ``least`` times in ``abroad`` are one token each.
 
     ``home``: raw episodes of the table, whose words stay as they are; ``tasks``: raw episodes whose instructions do.
     """
-    kept = [REPORT, DOING, PLACES]
-    for path in raw_files(home)[:HOME]:
+    kept = wordings()
+    for path in [path for folder in home for path in raw_files(folder)[:HOME]]:
         episode = load_raw(path)
         plans = [turn for picture in plan_pictures(episode, PLANS) for turn in picture.turns]
         kept += [*said_of(episode), *(words for turn in plans for words in (turn.words, turn.answer))]
     for path in [path for folder in tasks for path in raw_files(folder)[:LIVES]]:
         episode = load_raw(path)
-        kept.append(action_prompt(episode.instruction, frames=17, fps=episode.fps, height=256, width=256))
+        kept.append(action_prompt(episode.instruction, frames=FRAMES, fps=episode.fps, height=TIER, width=TIER))
     read = Counter[str]()
     for path in [path for folder in abroad for path in raw_files(folder)[:LIVES]]:
-        read.update(f" {words}" for question in load_raw(path).questions for words in (question.words, question.answer))
+        read.update(words for question in load_raw(path).questions for words in (question.words, question.answer))
     often = Counter[str]()
     for words, times in read.items():
-        for word in _AFTER_SPACE.findall(words):
+        for word in AFTER_SPACE.findall(words):
             often[word] += times
     wanted = [word for word, times in sorted(often.items(), key=lambda one: (-one[1], one[0])) if times >= least]
     return with_own_words(tokenizer, wanted, kept, read)

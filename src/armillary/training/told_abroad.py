@@ -21,9 +21,7 @@ from armillary.records import Episode, Question
 from armillary.tokenizers.chat import film_moments, film_seconds
 from armillary.training.talk import Picture, odds
 
-TASKS = {  # how often each is asked, beside others: 1; who can say where a thing is has found it
-    "box": 3.0, "caption": 0.3, "report": 0.3, "describe": 0.6, "plan": 0.6, "when": 0.6,
-}  # fmt: skip
+SELDOM = {"caption": 0.3, "report": 0.3, "describe": 0.6, "plan": 0.6, "when": 0.6}  # how often, beside other tasks: 1
 MOST = 3  # questions of one conversation
 
 
@@ -52,25 +50,29 @@ def _film(episode: Episode, first: int, last: int, turns: Sequence[Question]) ->
 class ToldAbroad:
     """All that can be asked in folders of raw episodes, one of each world, kept in memory.
 
-    ``shares``: how often each world is drawn (1 where nothing is said). ``DataError`` where nobody asks anything.
+    ``shares``: how often each world is drawn, ``tasks`` how often each task beside ``SELDOM`` (1 where nothing is
+    said). ``DataError`` where nobody asks anything.
     """
 
-    def __init__(self, worlds: Mapping[str, Path], shares: Mapping[str, float]) -> None:
+    def __init__(
+        self, worlds: Mapping[str, Path], shares: Mapping[str, float], tasks: Mapping[str, float] | None = None
+    ) -> None:
+        self._tasks = {**SELDOM, **(tasks or {})}
         self._by_task: dict[str, dict[str, list[tuple[Picture, Question]]]] = {}
         self._strange: dict[bool, list[Picture]] = {True: [], False: []}  # whether it happens
         for world, folder in worlds.items():
-            tasks: dict[str, list[tuple[Picture, Question]]] = {}
+            asked: dict[str, list[tuple[Picture, Question]]] = {}
             for path in raw_files(folder):
                 episode = load_raw(path)
                 for picture in asked_of(episode):
                     for question in picture.turns:
-                        tasks.setdefault(question.task, []).append((picture, question))
+                        asked.setdefault(question.task, []).append((picture, question))
                 for question in strange_questions(episode):
                     window = _film(episode, question.frames[0], question.frames[-1], [question])
                     self._strange[question.answer != NOTHING].append(window)
-            if not tasks:
+            if not asked:
                 raise DataError(f"{folder} holds no questions about {world}: simulate its lives with their labels.")
-            self._by_task[world] = tasks
+            self._by_task[world] = asked
         self._odds = odds(self._by_task, shares)
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class ToldAbroad:
     def draw(self, rng: np.random.Generator) -> Picture:
         """A picture or film with at most ``MOST`` questions: a world, one of its tasks, one of that, more beside it."""
         tasks = self._by_task[str(rng.choice([*self._by_task], p=self._odds))]
-        several = tasks[str(rng.choice([*tasks], p=odds(tasks, TASKS)))]
+        several = tasks[str(rng.choice([*tasks], p=odds(tasks, self._tasks)))]
         picture, question = several[int(rng.integers(len(several)))]
         others = [one for one in picture.turns if one is not question]
         beside = [others[i] for i in rng.permutation(len(others))[: MOST - 1]]

@@ -37,7 +37,7 @@ from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
 from armillary.training.muon import Muon
 from armillary.training.timed import average_share, brought, noise_like, progress_of, take_step
-from armillary.training.vae_data import CropPlan, Pixels, check_clips, draw, draw_foreseen, psnr, scaled
+from armillary.training.vae_data import CropPlan, Pixels, check_clips, check_latents, draw, draw_foreseen, psnr, scaled
 
 Judge = Callable[[VideoVAE, Path], dict[str, float]]
 
@@ -84,11 +84,21 @@ class VAERun:
             raise ConfigError("a run that keeps latents needs the tokenizer whose latents they are: say its origin.")
         if self.foreseen is not None and not self.decoder_only:
             raise ConfigError("what a generator foresees is of the latents it knows: say decoder_only, too.")
+        if min(self.kept_share, self.foreseen_share) < 0 or self._shared > 1:
+            raise ConfigError(
+                f"kept_share={self.kept_share}, foreseen_share={self.foreseen_share}: neither below 0, and where both "
+                "are drawn not above 1 together."
+            )
         if self.crop % SPACE or self.batch < 1 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
             raise ConfigError(
                 f"a run with crop {self.crop}, batch {self.batch}, {self.minutes} minutes, {self.steps} steps cannot "
                 f"start: crop must be a multiple of {SPACE}, the others positive."
             )
+
+    @property
+    def _shared(self) -> float:
+        """The share of the batches that are not of ``data``."""
+        return self.kept_share * (self.kept is not None) + self.foreseen_share * (self.foreseen is not None)
 
 
 def vae_loss(
@@ -104,8 +114,7 @@ def vae_loss(
     should keep; ``moved`` is the square by which they differ.
     """
     if pixels.latents is not None:
-        middle, inverse = vae.statistics()
-        square, seen = _weighted(vae.render(pixels.latents.to(vae.dtype) / inverse + middle), pixels, run, progress)
+        square, seen = _weighted(vae.render(vae.unnormalised(pixels.latents)), pixels, run, progress)
         return seen, {"square_foreseen": square}
     with torch.set_grad_enabled(torch.is_grad_enabled() and not run.decoder_only):
         mean, log_variance = vae.moments(pixels.video.to(vae.dtype))
@@ -257,19 +266,15 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
     run.out.mkdir(parents=True, exist_ok=True)
     clips, trainer = check_clips(ByteClips(run.data)), VAETrainer(run)
     kept, foreseen = (None if one is None else check_clips(ByteClips(one)) for one in (run.kept, run.foreseen))
+    if foreseen is not None:
+        check_latents(foreseen, run.model.z_dim)
     trainer.resume()
     (run.out / "run.json").write_text(json.dumps(asdict(run), indent=2, default=str) + "\n")
     saved = last = now = time.monotonic()
     sums: list[dict[str, Tensor]] = []
     while trainer.progress < 1.0:
-        plan = _plan(run, trainer.progress)
-        chance = np.random.default_rng([run.seed, trainer.step, 7]).random()
-        keep = kept is not None and chance < run.kept_share
-        if foreseen is not None and chance >= 1 - run.foreseen_share:
-            drawn = draw_foreseen(foreseen, seed=(run.seed, trainer.step))
-        else:
-            drawn = draw(kept if kept is not None and keep else clips, plan, seed=(run.seed, trainer.step))
-        sums.append(trainer.learn(drawn, keep=keep and drawn.latents is None))
+        drawn, keep = _drawn(trainer, clips, kept, foreseen)
+        sums.append(trainer.learn(drawn, keep=keep))
         before, now = now, time.monotonic()
         trainer.seconds += now - before
         if trainer.step % run.report_steps == 0:
@@ -282,10 +287,22 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
             _log(run, trainer, {**sharp, **means, "steps_per_second": rate})
             sums, last = [], time.monotonic()
         if time.monotonic() - saved > run.checkpoint_seconds:
-            _checkpoint(trainer, clips, judge, thorough=False)
+            _checkpoint(trainer, clips, judge, foreseen, thorough=False)
             clips = check_clips(ByteClips(run.data))  # files may have come
             saved = last = time.monotonic()
-    return _checkpoint(trainer, clips, judge, thorough=True)
+    return _checkpoint(trainer, clips, judge, foreseen, thorough=True)
+
+
+def _drawn(
+    trainer: VAETrainer, clips: ByteClips, kept: ByteClips | None, foreseen: ByteClips | None
+) -> tuple[Pixels, bool]:
+    """The batch of the next step, and whether its latents must stay."""
+    run, seed = trainer.run, (trainer.run.seed, trainer.step)
+    chance = np.random.default_rng([*seed, 7]).random()
+    if foreseen is not None and chance >= 1 - run.foreseen_share:
+        return draw_foreseen(foreseen, seed=seed), False
+    keep = kept is not None and chance < run.kept_share
+    return draw(kept if kept is not None and keep else clips, _plan(run, trainer.progress), seed=seed), keep
 
 
 def _origin(run: VAERun) -> VideoVAE:
@@ -318,7 +335,9 @@ def _plan(run: VAERun, progress: float) -> CropPlan:
     return CropPlan(side=None, pixels=whole, canvas_share=run.canvas_share, lengths=(0.3, 0.3, 0.2, 0.2))
 
 
-def _checkpoint(trainer: VAETrainer, clips: ByteClips, judge: Judge | None, *, thorough: bool) -> dict[str, float]:
+def _checkpoint(
+    trainer: VAETrainer, clips: ByteClips, judge: Judge | None, foreseen: ByteClips | None, *, thorough: bool
+) -> dict[str, float]:
     """Save the state and a usable model with its latent statistics; measure it on clips held out."""
     trainer.save()
     vae = trainer.averaged()
@@ -328,9 +347,16 @@ def _checkpoint(trainer: VAETrainer, clips: ByteClips, judge: Judge | None, *, t
     if not trainer.run.decoder_only and trainer.run.kept is None:
         vae.config = fit_latent_statistics(fast, known)
     vae.save(trainer.run.out / "vae")
-    held = (scaled(clip[None]) for clip, _ in clips.held(64 if thorough else 8))
+    count = 64 if thorough else 8
+    held = (scaled(clip[None]) for clip, _ in clips.held(count))
     errors = [(fast.decode(fast.encode(video)) - video).square().mean() for video in held]
     figures = {"held_psnr": psnr(float(torch.stack(errors).mean()))}
+    if foreseen is not None:
+        pairs = (
+            (scaled(clip[None]), torch.from_numpy(latents[None])) for clip, latents in foreseen.held_latents(count)
+        )
+        errors = [(fast.decode(latents.float()) - video).square().mean() for video, latents in pairs]
+        figures["held_psnr_foreseen"] = psnr(float(torch.stack(errors).mean()))
     if judge is not None:
         figures |= judge(vae, trainer.run.out)
     _log(trainer.run, trainer, figures)

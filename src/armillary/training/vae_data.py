@@ -65,6 +65,21 @@ def check_clips(clips: ByteClips) -> ByteClips:
     return clips
 
 
+def check_latents(clips: ByteClips, channels: int) -> ByteClips:
+    """``DataError`` unless some clips have latents, all of them as many as the tokenizer makes; return the clips."""
+    t, h, w = clips.shape
+    wanted = (channels, (t - 1) // TIME + 1, h // SPACE, w // SPACE)
+    found = [file.latents.shape[1:] for file in clips.files if file.latents is not None]
+    if not found:
+        raise DataError("these clips have no latents_*.npy beside them: make them, for example with a ForeseenRun.")
+    if wrong := [shape for shape in found if shape != wanted]:
+        raise DataError(
+            f"latents of {wrong[0]} lie beside clips of {t} frames of {h}x{w} pixels: they must be {wanted}. Imagine "
+            "films as large as the clips."
+        )
+    return clips
+
+
 def draw(clips: ByteClips, plan: CropPlan, *, seed: tuple[int, int]) -> Pixels:
     """One batch of equal shape from the training clips; the same seed gives the same batch."""
     rng = np.random.default_rng(seed)
@@ -96,20 +111,19 @@ def draw(clips: ByteClips, plan: CropPlan, *, seed: tuple[int, int]) -> Pixels:
 
 
 def draw_foreseen(clips: ByteClips, *, seed: tuple[int, int]) -> Pixels:
-    """One whole clip that has latents of its own, as it truly was and as it was imagined; ``DataError`` without any.
+    """One whole clip that has latents of its own (``check_latents``), as it truly was and as it was imagined.
 
     The same seed gives the same clip.
     """
     rng = np.random.default_rng(seed)
     files = [file for file in clips.files if file.latents is not None and file.known > 0]
-    if not files:
-        raise DataError("these clips have no latents_*.npy beside them: make them, for example with a ForeseenRun.")
     known = np.array([file.known for file in files])
     file = files[int(rng.choice(len(files), p=known / known.sum()))]
     assert file.latents is not None
     clip = int(rng.integers(file.known))
     frames = np.array(file.frames[clip])
-    target, weight = scaled(frames[None]), torch.from_numpy(_weights(frames, None))[None, None]
+    mask = None if file.masks is None else np.array(file.masks[clip])
+    target, weight = scaled(frames[None]), torch.from_numpy(_weights(frames, mask))[None, None]
     latents = torch.from_numpy(np.array(file.latents[clip][None])).float()
     return Pixels(video=target, target=target, weight=weight, latents=latents)
 
