@@ -32,6 +32,7 @@ from armillary.training.parallel import company, joined, spread
 from armillary.training.talk import PLACES
 
 EMBODIMENTS = ("tabletop", "pusht", "umi", "av", "droid")
+STEADY = 0.08  # of full scale: what differs less from a still film is shown as given (decision 9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +187,9 @@ def write_checkpoint(
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
     ``steps`` of each mode where another number than the mode's own is better, ``filmless``: modes in which it has
     learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer),
-    ``control_scale``: how large it has seen each kind of control, ``painting`` and ``upsampling``: how pictures from
-    words are made (docs/upsampling.md), and ``untrained``, one sentence that warns whoever
-    asks a generator that has not been trained.
+    ``steady``: how unlike what stands still a film may be and is yet shown as given, ``control_scale``: how large it
+    has seen each kind of control, ``painting`` and ``upsampling``: how pictures from words are made
+    (docs/upsampling.md), and ``untrained``, one sentence that warns whoever asks a generator that has not been trained.
     """
     save_model(folder, model, dtype=torch.bfloat16)
     parts = {"vae": vae, "text_tokenizer": words} | ({"sound_tokenizer": sound} if sound else {})
@@ -196,7 +197,7 @@ def write_checkpoint(
         shutil.copytree(source, folder / name, dirs_exist_ok=True)
     write_model_index(folder)
     taken = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": "", "steps": {}, "filmless": []}
-    taken |= dict(defaults or {})
+    taken |= {"steady": STEADY, **(defaults or {})}
     (folder / "defaults.json").write_text(json.dumps(taken, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
     save_embodiments(folder, bodies)
