@@ -143,9 +143,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         painting=settle_painting(mode, given, defaults.painting),
         steady=number(given, "steady", _usually_steady(mode, given, defaults), least=0.0, most=1.0),
     )
-    record = _record(request, actions, walking)
-    if given.get("upsample") is False:
-        record["upsample"] = False
+    record = _record(request, actions, walking) | ({"upsample": False} if given.get("upsample") is False else {})
     return replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
 
 
