@@ -359,7 +359,7 @@ def _record(request: Request, actions: Array | None, walking: Walking | None) ->
         record["actions"] = actions.tolist()
     if request.sound:
         record["sound"] = True
-    if request.steady:
+    if request.steady or "steady" in request.mode.takes:
         record["steady"] = request.steady
     if request.upsampling is not None:
         record |= request.upsampling.record()
