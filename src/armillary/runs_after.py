@@ -50,7 +50,7 @@ def pico_after_foreseen_pusht() -> ForeseenRun:
 
 
 def pico_after_shown() -> Codec:
-    """The decoder learns what they show, beside clips of the table and of the worlds: 16 minutes of two threads."""
+    """The decoder learns what they show, beside clips of the table and of the worlds: 20 minutes of two threads."""
     return Codec(
         data=BASE / "clips", kept=Path("runs/pico/clips"), kept_share=0.34, foreseen=AFTER / "foreseen",
         foreseen_share=0.55, out=AFTER / "shown", origin=BASE / "decoder/vae", decoder_only=True, steps=4500,
@@ -76,7 +76,7 @@ def pico_after_followed_pusht() -> Run:
 
 
 def pico_after_shown_on() -> Run:
-    """The decoder goes on with what was followed as well: nine minutes of two threads."""
+    """The decoder goes on with what was followed as well: sixteen minutes of two threads."""
     return replace(
         pico_after_shown(), origin=AFTER / "shown/vae", out=AFTER / "shown_on", steps=2400, learning_rate=5e-4,
         foreseen_share=0.6, kept_share=0.32,
