@@ -113,7 +113,7 @@ def foreseen_of(omni: Omni, body: Embodiment, windows: Sequence[Window], chunks:
         first = CHUNK * chunk
         asked = [
             {"mode": "forward-dynamics", "image": picture, "actions": actions[first : first + CHUNK],
-             "embodiment": body.name, "seed": seed + chunk}
+             "embodiment": body.name, "seed": seed + chunk, "size": picture.shape[:2]}
             for picture, (_, actions, seed) in zip(shown, windows, strict=True)
         ]  # fmt: skip
         latents = omni.latents(asked)
