@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from armillary.errors import DataError
@@ -201,6 +202,16 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def write_array(path: str | Path, array: NDArray[Any]) -> Path:
+    """Write one ``.npy`` file; it appears whole or not at all."""
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    return write_whole(path, write)
 
 
 def _existing(path: str | Path) -> Path:

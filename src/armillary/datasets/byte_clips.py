@@ -8,7 +8,7 @@ The last clips of every file are held out: training takes from ``known``, judgin
 place (memory maps), so a folder may be larger than memory, and may grow between two ``ByteClips``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armillary.errors import DataError
-from armillary.media import write_whole
 
 Bytes = NDArray[np.uint8]
 
@@ -36,16 +35,6 @@ class ByteFile:
     def known(self) -> int:
         """How many clips, the first, training may see."""
         return len(self.frames) - self.held
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write one file of clips; it appears whole or not at all."""
-
-    def write(draft: Path) -> None:
-        with draft.open("wb") as file:
-            np.save(file, array)
-
-    write_whole(path, write)
 
 
 class ByteClips:
@@ -76,19 +65,20 @@ class ByteClips:
 
     def held(self, count: int) -> Iterator[tuple[Bytes, Bytes | None]]:
         """About ``count`` clips held out of training, t h w 3, with their masks t h w, evenly over the files."""
-        share = -(-count // len(self.files))
-        for file in self.files:
-            first = file.known
-            for index in range(first, min(len(file.frames), first + share)):
-                yield np.array(file.frames[index]), None if file.masks is None else np.array(file.masks[index])
+        for file, index in _held_of(self.files, count):
+            yield np.array(file.frames[index]), None if file.masks is None else np.array(file.masks[index])
 
     def held_latents(self, count: int) -> Iterator[tuple[Bytes, NDArray[np.float16]]]:
         """As ``held``, of the clips that have latents, with these."""
-        files = [file for file in self.files if file.latents is not None]
-        for file in files:
+        for file, index in _held_of([file for file in self.files if file.latents is not None], count):
             assert file.latents is not None
-            for index in range(file.known, min(len(file.frames), file.known - (-count // len(files)))):
-                yield np.array(file.frames[index]), np.array(file.latents[index])
+            yield np.array(file.frames[index]), np.array(file.latents[index])
+
+
+def _held_of(files: Sequence[ByteFile], count: int) -> Iterator[tuple[ByteFile, int]]:
+    """About ``count`` held-out clips of these files, evenly: the file and where in it."""
+    share = -(-count // max(1, len(files)))
+    return ((file, index) for file in files for index in range(file.known, min(len(file.frames), file.known + share)))
 
 
 def _open(path: Path) -> ByteFile:

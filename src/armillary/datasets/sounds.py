@@ -9,7 +9,6 @@ seen: what happens between frames i - 1 and i lies in the 0.1 s before sample 48
 """
 
 import inspect
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from jaxtyping import Float
 
 from armillary.datasets.raw import drawn_life, lived, lived_again
 from armillary.errors import DataError
+from armillary.media import write_array
 from armillary.records import Episode
 from armillary.worlds.catalogue import ENTRIES, found
 
@@ -58,10 +58,7 @@ def simulate_sounds(
     for number in range(seed + share[0], seed + lives, share[1]):
         path = folder / f"{STEM.format(world=world, seed=number)}.npy"
         if not path.exists():
-            draft = path.with_suffix(f".draft{share[0]}")
-            with draft.open("wb") as file:
-                np.save(file, np.round(life_sound(world, number) * 32767).astype(np.int16), allow_pickle=False)
-            os.replace(draft, path)
+            write_array(path, np.round(life_sound(world, number) * 32767).astype(np.int16))
         yield path
 
 

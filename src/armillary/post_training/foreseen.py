@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from armillary.datasets.byte_clips import save_array
 from armillary.datasets.raw import load_raw, raw_files
 from armillary.embodiments import Embodiment, load_embodiment
 from armillary.errors import ConfigError, DataError
+from armillary.media import write_array
 from armillary.records import Array, Episode
 from armillary.sampling.omni import Omni, load
 from armillary.sampling.parts import Parts
@@ -78,8 +78,8 @@ class ForeseenRun:
                 if len(windows) * self.chunks < 2:
                     continue  # a file needs a clip to learn from and one held out
                 clips, latents = foreseen_of(omni, body, windows, self.chunks)
-                save_array(self.out / f"latents_{self.name}_{number:02d}.npy", latents)
-                save_array(target, clips)
+                write_array(self.out / f"latents_{self.name}_{number:02d}.npy", latents)
+                write_array(target, clips)
                 report(f"{target.name}: {len(clips)} clips")
             there += 1
         if not there and self.share == (0, 1):

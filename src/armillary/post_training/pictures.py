@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from armillary.datasets.byte_clips import ByteClips
+from armillary.media import write_array
 from armillary.post_training.recordings import film_of, spread
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE, fit_latent_statistics
@@ -70,9 +71,7 @@ def write_clips(folder: Path, episodes: Sequence[Episode]) -> None:
         for number, starts in spread(episodes, MOST_CLIPS)
         for start in starts
     ]
-    draft = folder / "draft.npy"
-    np.save(draft, np.stack(windows))
-    draft.replace(folder / "frames_00.npy")
+    write_array(folder / "frames_00.npy", np.stack(windows))
 
 
 def begin_from(trainer: VAETrainer, vae: VideoVAE) -> None:

@@ -31,8 +31,8 @@ def with_own_words(
     would cut something there differently, and one for which no token is left. ``read``: texts whose tokens are not
     given away.
     """
+    cut = Tokenizer.from_str(tokenizer.to_json())
     state = json.loads(tokenizer.to_json())
-    cut = Tokenizer.from_str(json.dumps(state))
     stays = sorted({piece for text in kept for piece in _pieces(cut, text)})
     forms = [form for word in words for form in _pieces(cut, f" {word}")]
     needed = [*stays, *sorted({piece for text in read for piece in _pieces(cut, text)}), *forms]
@@ -66,15 +66,18 @@ class _Table:
         return [one.value for one in self.model.tokenize(piece)]
 
     def joined(self, form: str, stays: Sequence[str], needed: Sequence[str]) -> "_Table":
-        """With merges by which ``form`` is one token and ``stays`` are cut as before; this table if there are none."""
-        pieces, used = self.cut(form), {token for piece in needed for token in self.cut(piece)}
-        parts = {piece for way in self.merges for piece in way}
-        spare = [a + b for a, b in reversed(self.merges) if a + b not in used | parts]
-        for ways in _orders(pieces) if len(pieces) <= MOST_PIECES else ():
+        """With merges by which ``form`` is one token and ``stays`` are cut as before; this table if there are none.
+
+        ``needed``: what may be said at all, these among it.
+        """
+        cuts = {piece: self.cut(piece) for piece in needed}
+        used = {token for cut in cuts.values() for token in cut}.union(*self.merges)
+        spare = [a + b for a, b in reversed(self.merges) if a + b not in used]
+        for ways in _orders(cuts[form]) if len(cuts[form]) <= MOST_PIECES else ():
             new = list(dict.fromkeys(a + b for a, b in ways if a + b not in self.vocabulary))
             if len(new) <= len(spare):
                 found = self._with(ways, dict(zip(new, spare, strict=False)))
-                if found.cut(form) == [form] and all(found.cut(piece) == self.cut(piece) for piece in stays):
+                if found.cut(form) == [form] and all(found.cut(piece) == cuts[piece] for piece in stays):
                     return found
         return self
 

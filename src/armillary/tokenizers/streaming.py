@@ -70,8 +70,7 @@ class StreamDecoder:
     def push(self, latents: Float[Tensor, "b z n y x"]) -> Float[Tensor, "b 3 t h w"]:
         """The frames of the next latent frames: the first one ever holds one frame, every other four."""
         walk, net = self._walk, cast(Any, self.vae.decoder)
-        mean, inverse = self.vae.statistics()
-        z = self.vae.post_quant_conv(latents.to(self.vae.dtype) / inverse + mean)
+        z = self.vae.post_quant_conv(self.vae.unnormalised(latents))
         x = walk.middle(net.mid_block, walk.conv(net.conv_in, z))
         for block in net.up_blocks:
             y = x

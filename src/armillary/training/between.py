@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from armillary.errors import CheckpointError, ConfigError
+from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.weights import load_model, save_model
 from armillary.training.loop import Report
 
@@ -53,10 +54,9 @@ def between(run: BetweenRun) -> None:
                 "checkpoints of one model only."
             )
         weights.lerp_(others[name], run.share)
-    draft = run.out.with_name(run.out.name + ".draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(run.before, draft)
-    save_model(draft, model, dtype=torch.bfloat16)
-    shutil.copy(run.after / "embodiments.json", draft)
-    shutil.rmtree(run.out, ignore_errors=True)
-    draft.rename(run.out)
+    run.out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = fresh_folder(run.out)
+    shutil.copytree(run.before, fresh, dirs_exist_ok=True)
+    save_model(fresh, model, dtype=torch.bfloat16)
+    shutil.copy(run.after / "embodiments.json", fresh)
+    move_in(fresh, run.out)

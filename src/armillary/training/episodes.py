@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from armillary.datasets.byte_clips import save_array
 from armillary.datasets.raw import load_raw, raw_files, simulate_raw, simulate_world
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
+from armillary.media import write_array
 from armillary.model.arithmetic import usable_device
 from armillary.records import Episode
 from armillary.tokenizers.video import VideoVAE
@@ -155,7 +155,7 @@ def cut_clips(run: ClipsRun, report: Report = print) -> int:
                     cut.append((episode.frames[run.camera][start : start + FRAMES], _boxed(episode, run.camera, start)))
             masks = run.out / f"masks_{ending}"
             for path, part in ((masks, 1), (target, 0)):
-                save_array(path, np.stack([both[part] for both in cut]))
+                write_array(path, np.stack([both[part] for both in cut]))
             report(f"{target.name}: {len(cut)} clips")
     if not count:
         raise DataError(f"{run.data} gives no clips: it needs at least two episodes of {FRAMES} frames.")

@@ -20,6 +20,7 @@ from armillary.datasets.raw import load_raw, raw_files
 from armillary.errors import ConfigError
 from armillary.model import PICO, ModelConfig, Seen, TwoTowers, Visual
 from armillary.model.arithmetic import usable_device
+from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
@@ -106,6 +107,11 @@ class ReasonerRun:
             )
 
     @property
+    def home(self) -> list[Path]:
+        """Its folders of raw episodes of the table."""
+        return [self.data, *([self.stills] if self.stills else [])]
+
+    @property
     def asks_abroad(self) -> bool:
         """Whether it talks about other worlds."""
         return not {*ABROAD}.isdisjoint(self.kinds)
@@ -147,14 +153,13 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
         if not seeing:
             report("the eyes are half taught and their minutes are over: start the run again, it goes on from here")
             return False
-    folders = [run.data, *([run.stills] if run.stills else [])]
     if (run.look_once or not begun) and not _see_more(run, model, tokenizer, report):
         return False
     model.to(device)  # the eyes may have learnt elsewhere
     source = TalkSource(
-        folders, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most,
+        run.home, tokenizer, longest=run.longest, limit=run.episodes, shares=run.shares, most=run.most,
         plans=run.moments if "plan" in run.kinds else 0, eyes=model.visual if run.look_once else None,
-        abroad=_told(run.abroad) if run.abroad and run.asks_abroad else None,
+        abroad=_told(run),
     )  # fmt: skip
     report(
         f"{len(source.stills)} pictures, {len(source.films)} films, {len(source.plans)} plans, "
@@ -185,24 +190,26 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     return finished
 
 
-def _told(abroad: Abroad) -> ToldAbroad:
-    """What is asked in other worlds."""
-    return ToldAbroad(abroad.worlds, abroad.shares, abroad.tasks)
+def _told(run: ReasonerRun) -> ToldAbroad | None:
+    """What is asked in other worlds, if the run talks about them."""
+    if run.abroad is None or not run.asks_abroad:
+        return None
+    return ToldAbroad(run.abroad.worlds, run.abroad.shares, run.abroad.tasks)
 
 
 def _spelling(run: ReasonerRun, folder: Path) -> TextTokenizer:
     """The run's tokenizer: as it was begun with, else the origin's, with words of its own if asked, else a new one."""
     if not folder.exists():
-        draft = folder.with_name(f".{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = fresh_folder(folder)
         if run.origin is None:
-            learn_tokenizer(run.data, draft)
+            learn_tokenizer(run.data, fresh)
         elif run.abroad is not None and run.own_words:
-            known, home = TextTokenizer.load(run.origin / "text_tokenizer"), [run.data, *filter(None, [run.stills])]
-            respelt(known, run.abroad.worlds.values(), home, run.tasks, run.own_words).save(draft)
+            known = TextTokenizer.load(run.origin / "text_tokenizer")
+            respelt(known, run.abroad.worlds.values(), run.home, run.tasks, run.own_words).save(fresh)
         else:
-            shutil.copytree(run.origin / "text_tokenizer", draft)
-        draft.rename(folder)
+            shutil.copytree(run.origin / "text_tokenizer", fresh, dirs_exist_ok=True)
+        move_in(fresh, folder)
     return TextTokenizer.load(folder)
 
 

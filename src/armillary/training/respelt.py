@@ -10,7 +10,7 @@ none before it.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -60,22 +60,25 @@ def respelt(
     ``home``: raw episodes of the table, whose words stay as they are; ``tasks``: raw episodes whose instructions do.
     """
     kept = wordings()
-    for path in [path for folder in home for path in raw_files(folder)[:HOME]]:
-        episode = load_raw(path)
+    for episode in _first(home, HOME):
         plans = [turn for picture in plan_pictures(episode, PLANS) for turn in picture.turns]
         kept += [*said_of(episode), *(words for turn in plans for words in (turn.words, turn.answer))]
-    for path in [path for folder in tasks for path in raw_files(folder)[:LIVES]]:
-        episode = load_raw(path)
+    for episode in _first(tasks, LIVES):
         kept.append(action_prompt(episode.instruction, frames=FRAMES, fps=episode.fps, height=TIER, width=TIER))
     read = Counter[str]()
-    for path in [path for folder in abroad for path in raw_files(folder)[:LIVES]]:
-        read.update(words for question in load_raw(path).questions for words in (question.words, question.answer))
+    for episode in _first(abroad, LIVES):
+        read.update(words for question in episode.questions for words in (question.words, question.answer))
     often = Counter[str]()
     for words, times in read.items():
         for word in AFTER_SPACE.findall(words):
             often[word] += times
     wanted = [word for word, times in sorted(often.items(), key=lambda one: (-one[1], one[0])) if times >= least]
     return with_own_words(tokenizer, wanted, kept, read)
+
+
+def _first(folders: Iterable[Path], count: int) -> Iterator[Episode]:
+    """The first ``count`` episodes of each folder."""
+    return (load_raw(path) for folder in folders for path in raw_files(folder)[:count])
 
 
 def respell(model: TwoTowers, before: TextTokenizer, now: TextTokenizer) -> int:

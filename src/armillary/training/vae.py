@@ -19,7 +19,7 @@ them, so that whatever was learnt in them still holds. And its decoder can learn
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -349,18 +349,21 @@ def _checkpoint(
     vae.save(trainer.run.out / "vae")
     count = 64 if thorough else 8
     held = (scaled(clip[None]) for clip, _ in clips.held(count))
-    errors = [(fast.decode(fast.encode(video)) - video).square().mean() for video in held]
-    figures = {"held_psnr": psnr(float(torch.stack(errors).mean()))}
+    figures = {"held_psnr": _psnr_of(fast, ((video, fast.encode(video)) for video in held))}
     if foreseen is not None:
         pairs = (
-            (scaled(clip[None]), torch.from_numpy(latents[None])) for clip, latents in foreseen.held_latents(count)
+            (scaled(clip[None]), torch.from_numpy(own[None]).float()) for clip, own in foreseen.held_latents(count)
         )
-        errors = [(fast.decode(latents.float()) - video).square().mean() for video, latents in pairs]
-        figures["held_psnr_foreseen"] = psnr(float(torch.stack(errors).mean()))
+        figures["held_psnr_foreseen"] = _psnr_of(fast, pairs)
     if judge is not None:
         figures |= judge(vae, trainer.run.out)
     _log(trainer.run, trainer, figures)
     return figures
+
+
+def _psnr_of(vae: VideoVAE, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """dB of the mean squared error with which videos come out of the latents beside them."""
+    return psnr(float(torch.stack([(vae.decode(latents) - video).square().mean() for video, latents in pairs]).mean()))
 
 
 def _log(run: VAERun, trainer: VAETrainer, figures: dict[str, Any]) -> None:

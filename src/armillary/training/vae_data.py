@@ -65,8 +65,8 @@ def check_clips(clips: ByteClips) -> ByteClips:
     return clips
 
 
-def check_latents(clips: ByteClips, channels: int) -> ByteClips:
-    """``DataError`` unless some clips have latents, all of them as many as the tokenizer makes; return the clips."""
+def check_latents(clips: ByteClips, channels: int) -> None:
+    """``DataError`` unless some clips have latents, all of them as many as the tokenizer makes."""
     t, h, w = clips.shape
     wanted = (channels, (t - 1) // TIME + 1, h // SPACE, w // SPACE)
     found = [file.latents.shape[1:] for file in clips.files if file.latents is not None]
@@ -77,7 +77,6 @@ def check_latents(clips: ByteClips, channels: int) -> ByteClips:
             f"latents of {wrong[0]} lie beside clips of {t} frames of {h}x{w} pixels: they must be {wanted}. Imagine "
             "films as large as the clips."
         )
-    return clips
 
 
 def draw(clips: ByteClips, plan: CropPlan, *, seed: tuple[int, int]) -> Pixels:
