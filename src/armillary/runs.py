@@ -115,10 +115,11 @@ def pusht_recordings() -> Run:
 
 
 def pusht() -> Run:
-    """The bundled model learns to push the T from recordings, and is driven in the world it came from."""
+    """The bundled model learns to push the T from recordings, told in steps, and is driven where they came from."""
     return FinetuneRun(
-        origin="pico", data=Path("runs/pusht/recordings"), out=Path("runs/pusht/finetune"), embodiment="pusht",
-        minutes=7.0, vae_minutes=3.0, windows=600, clips=48, rate=1e-3, world="pusht", lives=10, compile=True,
+        origin="pico", data=Path("runs/pusht/recordings"), out=Path("runs/pusht/finetune"),
+        embodiment="pusht_steps", refit=False, minutes=7.0, vae_minutes=3.0, windows=600, clips=48, rate=1e-3,
+        world="pusht", lives=10, compile=True,
     )  # fmt: skip
 
 

@@ -29,9 +29,15 @@ from armillary.post_training.recordings import (
     spread,
     words_of,
 )  # fmt: skip
+from armillary.sampling.defaults import EXECUTE
 from armillary.training.latents import ANY_TASK, FRAMES
 
 BODY = load_embodiment("pusht")
+SAID = {
+    "size": [64, 64], "fps": 3.0, "task": "Wave.", "steps": {"inverse-dynamics": 2}, "steady": 0.25, "execute": 16,
+    "filmless": ["policy"], "learnt": ["transfer"], "control_scale": {"edge": 0.5}, "painting": {"steps": 4},
+    "upsampling": {"text-to-image": {"ask": "Say where: {prompt}"}},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +52,7 @@ def raw(tmp_path_factory):
 def run(raw, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     small_checkpoint(folder / "small")
+    (folder / "small/defaults.json").write_text(json.dumps(SAID))
     return FinetuneRun(
         origin=str(folder / "small"), data=raw, out=folder / "out", embodiment="pusht", steps=3, vae_steps=1,
         windows=6, clips=2, batch=2, solver_steps=1,
@@ -151,6 +158,15 @@ def test_the_checkpoint_opens_with_its_body_and_acts(run, told):
     assert rollout.actions.shape == (16, 2) and rollout.fps == 10.0 and rollout.video.shape == (17, 128, 128, 3)
     kept = load_embodiment("pusht", run.out / "checkpoint")
     assert kept.normaliser.source.startswith("q01") and kept != BODY
+
+
+def test_what_the_checkpoint_said_of_itself_is_kept_but_for_what_recordings_decide(run, told):
+    kept = armillary.load(run.out / "checkpoint").parts.defaults
+    assert kept.size == (128, 128) and kept.fps == 10.0 and kept.task == "Push the square."
+    assert kept.steps == SAID["steps"] and kept.steady == SAID["steady"] and kept.learnt == ("transfer",)
+    assert kept.control_scale == SAID["control_scale"] and kept.painting.steps == 4
+    assert kept.upsampling["text-to-image"].ask == SAID["upsampling"]["text-to-image"]["ask"]
+    assert kept.filmless == () and kept.execute == EXECUTE
 
 
 def test_every_figure_comes_with_its_interval_and_its_base_line(run, told):

@@ -132,9 +132,9 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     before_folder, after_folder = run.out / "before", run.out / "checkpoint"
     clips = clips_of(parts.held, run.clips)
     size = clips[0].video.shape[1:3]
-    steps = dict(omni.parts.defaults.steps)
+    own = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0])}
     whole: dict[str, Any] = {"words": words, "embodiments": bodies, "sound": sound_tokenizer_of(base)}
-    whole["defaults"] = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0]), "steps": steps}
+    whole["defaults"] = _kept_defaults(base) | own
     write_checkpoint(before_folder, model, vae=base / "vae", **whole)
     before, driven_before = _measured(run, before_folder, clips, body, report)
 
@@ -196,6 +196,17 @@ def sheet(clips: Sequence[HeldClip], before: Said, after: Said, *, shown: int = 
 def _bodies(base: Path, body: Embodiment) -> list[Embodiment]:
     """The checkpoint's bodies, ours in place of one of its name."""
     return list((load_embodiments(base) | {body.name: body}).values())
+
+
+def _kept_defaults(base: Path) -> dict[str, Any]:
+    """What the checkpoint takes where nobody asks for more, as it says; but how its policy acts is learnt anew.
+
+    Recordings teach actions beside a film, never without one, so ``filmless`` goes, and with it how much of a plan is
+    done before the next look.
+    """
+    path = base / "defaults.json"
+    said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: value for name, value in said.items() if name not in ("filmless", "execute")}
 
 
 def _begun(base: Path, body: Embodiment, run: FinetuneRun) -> TwoTowers:
