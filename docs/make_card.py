@@ -40,7 +40,7 @@ TITLES = {
     "looks": "Looks and combinations that no training draws",
 }
 HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
-SAME = ("checkpoint", "weights", "device", "dtype")  # what figures that stand together must share
+SAME = ("checkpoint", "weights", "settings", "device", "dtype")  # what figures that stand together must share
 
 
 def main(checkpoint: Path, results: Sequence[Path]) -> None:

@@ -43,8 +43,9 @@ def test_the_bundled_card_s_tables_are_its_numbers():
 
 
 def test_the_bundled_numbers_are_of_the_bundled_weights():
-    measured = json.loads((PICO / "numbers.json").read_text("utf-8"))["weights"]
-    assert measured == load("pico").parts.weights_sha256, "evaluate the weights that are bundled"
+    measured, parts = json.loads((PICO / "numbers.json").read_text("utf-8")), load("pico").parts
+    assert measured["weights"] == parts.weights_sha256, "evaluate the weights that are bundled"
+    assert measured["settings"] == parts.settings_sha256, "evaluate them with the settings that are bundled"
 
 
 def test_a_section_that_was_measured_again_replaces_the_old_and_the_others_stay():

@@ -37,6 +37,17 @@ def test_a_life_leaves_a_film_and_a_line_and_more_may_be_added(checkpoint, tmp_p
         drive_all(plan(checkpoint, steps=4), out)
 
 
+def test_lives_of_other_weights_or_other_settings_are_not_mixed(tmp_path):
+    folder = small_checkpoint(tmp_path / "small")
+    (folder / "defaults.json").write_text(json.dumps({"size": [128, 128], "fps": 10.0, "execute": 2}))
+    drive_all(plan(str(folder), episodes=1), tmp_path / "out")
+    kept = (tmp_path / "out/results.jsonl").read_bytes()
+    (folder / "defaults.json").write_text(json.dumps({"size": [128, 128], "fps": 10.0, "execute": 3}))
+    with pytest.raises(RequestError, match="was begun with policy's weights '"):
+        drive_all(plan(str(folder), episodes=2), tmp_path / "out")
+    assert (tmp_path / "out/results.jsonl").read_bytes() == kept
+
+
 def test_in_imagination_only_the_first_picture_is_true(checkpoint, tmp_path):
     (ride,) = drive_all(plan(checkpoint, imagined=checkpoint, episodes=1), tmp_path / "dream")
     (true,) = drive_all(plan(checkpoint, episodes=1), tmp_path / "physics")

@@ -1,6 +1,7 @@
 """One run measures everything it is asked for, keeps what it has, and says how each number came about."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_another_plan_is_another_measurement(omni, measured, capsys):
     measure(omni, plan, out=out, sections=["questions"])
     assert "kept" not in capsys.readouterr().err
     assert json.loads((out / "questions.json").read_text("utf-8"))["made_from"]["plan"]["questions"] == 2
+
+
+def test_other_settings_beside_the_same_weights_are_another_measurement(omni, measured, tmp_path, capsys):
+    out = shutil.copytree(measured[0], tmp_path / "out")
+    folder = shutil.copytree(omni.parts.folder, tmp_path / "other" / omni.parts.folder.name)
+    (folder / "defaults.json").write_text(json.dumps({"size": [128, 128], "fps": 10.0, "execute": 3}))
+    other = armillary.load(folder, dtype="float32")
+    numbers = measure(other, PLAN, out=out, sections=["inverse-dynamics"])
+    assert "kept" not in capsys.readouterr().err
+    assert numbers["weights"] == omni.parts.weights_sha256 and numbers["settings"] != omni.parts.settings_sha256
 
 
 def test_the_solver_takes_as_many_steps_as_are_asked_for(omni, measured, tmp_path, monkeypatch):

@@ -95,6 +95,34 @@ def test_a_finished_stage_learns_no_more(tmp_path):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(("changed", "said"), [
+    ({"rate": 5e-2}, r"begun with rate 0\.01, now it is 0\.05"), ({"seed": 6}, "begun with seed 5, now it is 6"),
+    ({"steps": 4}, "has done 8 steps and 4 are asked for"),
+])  # fmt: skip
+def test_a_stage_that_would_learn_otherwise_than_it_began_is_refused_and_loses_nothing(tmp_path, changed, said):
+    run(tmp_path)
+    kept = {path.name: path.read_bytes() for path in (*tmp_path.glob("state/*"), *tmp_path.glob("*.json*"))}
+    with pytest.raises(ConfigError, match=said):
+        run(tmp_path, replace(STAGE, **changed))
+    assert kept == {path.name: path.read_bytes() for path in (*tmp_path.glob("state/*"), *tmp_path.glob("*.json*"))}
+
+
+def test_a_stage_may_be_given_more_steps_and_another_clock(tmp_path):
+    run(tmp_path)
+    _, finished = run(tmp_path, replace(STAGE, steps=10, minutes=7, log_every=2))
+    assert finished and [row["step"] for row in logged(tmp_path)] == [*range(1, 9), 10]
+
+
+def test_steps_that_are_done_again_are_logged_once(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, replace(STAGE, save_seconds=1e9), killed_at=5)
+    assert len(logged(tmp_path)) == 5 and not (tmp_path / "state").exists()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6.0, "lo')
+    run(tmp_path)
+    assert [row["step"] for row in logged(tmp_path)] == list(range(1, 9))
+
+
 def test_what_is_logged_is_the_mean_of_the_steps_since_the_last_line(tmp_path):
     stage = replace(STAGE, log_every=4)
     run(tmp_path / "whole", stage)

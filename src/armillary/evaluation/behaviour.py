@@ -1,7 +1,8 @@
 """The policy in closed loop: does it do what it is told, and would it have happened anyway?
 
 measure_policy   the model drives the physics: it sees a picture, hears an instruction, plans 16 actions,
-                 does 8 of them and plans again; success is the world's own judgement, within 60 steps
+                 does as many of them as the checkpoint takes (Pico all) and plans again; success is the world's own
+                 judgement, within 60 steps
 blind=True       the same model hears an instruction drawn by chance among all that this table allows, while
                  success is still the true one's: a policy as skilled that does not know what was asked
 measure_random   chance: a gripper that goes to random places and opens and closes

@@ -115,8 +115,10 @@ def verdict(rides: Sequence[Ride]) -> str:
 
 
 def _begun(plan: Driven, out: Path) -> dict[int, Ride]:
-    """The lives that are there of the same plan; more episodes of it may be asked for."""
-    wanted = {name: value for name, value in asdict(plan).items() if name != "episodes"}
+    """The lives that are there of the same plan and the same checkpoints; more episodes of it may be asked for."""
+    wanted: dict[str, Any] = {name: value for name, value in asdict(plan).items() if name != "episodes"}
+    names = {"policy": "" if _elsewhere(plan) else plan.policy, "imagined": plan.imagined}
+    wanted |= {f"{role}'s weights": _what(name) for role, name in names.items() if name}
     settled = out / "drive.json"
     if settled.is_file():
         before = json.loads(settled.read_text("utf-8"))
@@ -131,11 +133,22 @@ def _begun(plan: Driven, out: Path) -> dict[int, Ride]:
     return {ride.seed: ride for ride in rides if (out / ride.film).is_file()}
 
 
+def _elsewhere(plan: Driven) -> bool:
+    """Whether the policy is a server's, of whose weights nothing is known here."""
+    return plan.policy.startswith(("ws://", "wss://"))
+
+
+def _what(checkpoint: str) -> str:
+    """What a checkpoint is made of now: weights, and what it says of itself."""
+    parts = load(checkpoint).parts
+    return f"{parts.weights_sha256[:16]}-{parts.settings_sha256[:16]}"
+
+
 @contextmanager
 def _planner(plan: Driven) -> Iterator[Planner]:
     spec = _spec(plan)
     camera = spec.cameras[0]
-    if plan.policy.startswith(("ws://", "wss://")):
+    if _elsewhere(plan):
         with Remote(plan.policy, camera=camera, execute=plan.execute or EXECUTE) as remote:
             yield remote
         return
@@ -144,7 +157,7 @@ def _planner(plan: Driven) -> Iterator[Planner]:
 
 def _bodies(plan: Driven) -> dict[str, Embodiment]:
     """Those of the policy's checkpoint; none where it runs elsewhere."""
-    return {} if plan.policy.startswith(("ws://", "wss://")) else load_embodiments(find_checkpoint(plan.policy))
+    return {} if _elsewhere(plan) else load_embodiments(find_checkpoint(plan.policy))
 
 
 def _spec(plan: Driven) -> WorldSpec:

@@ -52,6 +52,7 @@ from armillary.training.latents import FRAMES, Windows, encode_windows
 from armillary.training.loop import Report, Stage, in_bf16, train_stage
 from armillary.training.vae import VAERun
 
+NO_LIMIT = 1e6  # minutes, where a run's length is given in steps
 TRIED_STEPS = 3  # that are timed to know how many fit
 MAY_CHANGE = ("origin", "threads", "device")  # settings with which a run may go on otherwise than it began
 
@@ -140,7 +141,7 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
 
     vae = _tokenizer(run, base / "vae", parts, report)
     windows = _windows(run, vae, parts, body)
-    seconds = _learn(run, model, TextTokenizer.load(words), windows, report)
+    seconds, whole_way = _learn(run, model, TextTokenizer.load(words), windows, report)
     write_checkpoint(after_folder, model, vae=vae, **whole)
     after, driven = _measured(run, after_folder, clips, body, report)
     shutil.rmtree(before_folder)
@@ -152,6 +153,7 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     told = {
         "run": json.loads((run.out / "run.json").read_text()), "held out": parts.how, "windows": len(windows),
         "clips": len(clips), "size": list(size), "rate_hz": body.rate_hz, "seconds": seconds,
+        "all steps done": whole_way,
         "interval": "95 %, bootstrap over episodes (of one episode: over stretches of 17 frames)", "figures": figures,
     }  # fmt: skip
     _write_json(run.out / "figures.json", told)
@@ -275,8 +277,10 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
     )  # fmt: skip
 
 
-def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, report: Report) -> float:
-    """Train the generator on the windows; returns how long it took, in seconds."""
+def _learn(
+    run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, report: Report
+) -> tuple[float, bool]:
+    """Train the generator on the windows; returns how long it took, in seconds, and whether all steps were done."""
     flow = run.flow
     if not windows.acts.any():
         flow = replace(flow, modes={name: share for name, share in flow.modes.items() if name != "policy"})
@@ -293,11 +297,17 @@ def _learn(run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows
     report(f"{len(windows)} windows, {steps} steps of {run.batch}")
     stage = Stage(
         name="finetune", steps=steps, batch=run.batch, rate=run.rate, warmup=max(1, steps // 20), decay=0.6,
-        ema=run.ema, seed=run.seed, threads=run.threads, device=run.device, minutes=1.5 * run.minutes, muon=True,
+        ema=run.ema, seed=run.seed, threads=run.threads, device=run.device, muon=True,
+        minutes=1.5 * run.minutes if run.steps is None else NO_LIMIT,
     )  # fmt: skip
     began = time.monotonic()
-    train_stage(stage, run.out, parameters, losses, report)
-    return time.monotonic() - began
+    done = train_stage(stage, run.out, parameters, losses, report)
+    if not done:
+        report(
+            f"{1.5 * run.minutes:g} minutes are over and not all {steps} steps are done: what follows is of the "
+            "weights so far. The same command goes on from there."
+        )
+    return time.monotonic() - began, done
 
 
 def _planned(run: FinetuneRun, parameters: list[nn.Parameter], losses: Callable[[int], Mapping[str, Tensor]]) -> int:

@@ -116,6 +116,14 @@ class Parts:
         return whole.hexdigest()
 
     @cached_property
+    def settings_sha256(self) -> str:
+        """One hash over what the folder says of itself beside its weights: its defaults and its embodiments."""
+        whole = hashlib.sha256()
+        for path in (self.folder / "defaults.json", self.folder / "embodiments.json"):
+            whole.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
+        return whole.hexdigest()
+
+    @cached_property
     def versions(self) -> dict[str, str]:
         found = {"armillary": armillary.__version__, "python": platform.python_version()}
         return found | {name: version(name) for name in ("torch", "numpy")}

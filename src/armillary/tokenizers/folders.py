@@ -1,6 +1,7 @@
 """A codec's folder, for pictures and sound alike: ``config.json`` and one safetensors file, in Diffusers' layout."""
 
 import json
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +18,19 @@ Codec = TypeVar("Codec", bound=nn.Module)
 
 
 def write_codec(folder: str | Path, codec: nn.Module, config: Mapping[str, Any], dtype: torch.dtype) -> None:
-    """Write ``config`` and the codec's weights in ``dtype``."""
+    """Write ``config`` and the codec's weights in ``dtype``; both are whole before either replaces an older one."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     tensors = {name: part.detach().to(dtype).cpu().contiguous() for name, part in codec.state_dict().items()}
-    save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
-    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    drafts = {name: target / f".{name}.{os.getpid()}.tmp" for name in (WEIGHTS, "config.json")}
+    try:
+        save_file(tensors, drafts[WEIGHTS], metadata={"format": "pt"})
+        drafts["config.json"].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for name, draft in drafts.items():
+            draft.replace(target / name)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def read_codec(

@@ -19,6 +19,7 @@ from armillary.embodiments import Embodiment, bundled, load_embodiment, save_emb
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
+from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
 from armillary.tokenizers.text import TextTokenizer
@@ -181,7 +182,8 @@ def write_checkpoint(
     embodiments: Sequence[Embodiment] | None = None,
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
-    """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder.
+    """A whole checkpoint folder (contract.md 5) from a model, a codec's folder and a tokenizer's folder. It takes the
+    place of what was there, and only when it is whole.
 
     ``sound``: the sound tokenizer's folder, for a model that has a sound port.
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
@@ -191,13 +193,16 @@ def write_checkpoint(
     has seen each kind of control, ``painting`` and ``upsampling``: how pictures from words are made
     (docs/upsampling.md), and ``untrained``, one sentence that warns whoever asks a generator that has not been trained.
     """
-    save_model(folder, model, dtype=torch.bfloat16)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = fresh_folder(folder)
+    save_model(fresh, model, dtype=torch.bfloat16)
     parts = {"vae": vae, "text_tokenizer": words} | ({"sound_tokenizer": sound} if sound else {})
     for name, source in parts.items():
-        shutil.copytree(source, folder / name, dirs_exist_ok=True)
-    write_model_index(folder)
+        shutil.copytree(source, fresh / name)
+    write_model_index(fresh)
     taken = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": "", "steps": {}, "filmless": []}
     taken |= {"steady": STEADY, **(defaults or {})}
-    (folder / "defaults.json").write_text(json.dumps(taken, indent=1) + "\n")
+    (fresh / "defaults.json").write_text(json.dumps(taken, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
-    save_embodiments(folder, bodies)
+    save_embodiments(fresh, bodies)
+    move_in(fresh, folder)

@@ -23,12 +23,15 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from armillary.errors import CheckpointError, ConfigError
+from armillary.media import write_whole
 from armillary.model.arithmetic import fast_dtype
 from armillary.training.muon import Muon
 from armillary.training.parallel import company, gathered, own_part, part_like
 
 Losses = Callable[[int], Mapping[str, Tensor]]  # of a step; "loss" is what is learnt from
 Report = Callable[[str], None]
+# settings with which a stage may go on otherwise than it began; steps apart, none of them changes what is learnt
+MAY_CHANGE = ("name", "steps", "minutes", "threads", "device", "compile", "log_every", "save_seconds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +110,10 @@ class Keeper:
                 for key, value in optimizer.state.get(parameter, {}).items():
                     yield f"optimizer/{name}/{key}", torch.as_tensor(value)
 
-    def load(self, folder: Path) -> int:
-        """Take the state back; returns the next step. ``CheckpointError`` if it belongs to another model."""
+    def load(self, folder: Path, stage: Stage) -> int:
+        """Take the state back; returns the next step. ``CheckpointError`` if it belongs to another model,
+        ``ConfigError`` if ``stage`` learns otherwise than the one that began it, or is shorter than what is done."""
+        done = _agreed(json.loads((folder / "state.json").read_text()), folder, stage)
         tensors = load_file(folder / "state.safetensors")
         wanted = {f"weights/{name}" for name in self.parameters}
         if wanted != {name for name in tensors if name.startswith("weights/")}:
@@ -122,13 +127,51 @@ class Keeper:
                 for optimizer in self.optimizers:
                     if kept and any(parameter is own for group in optimizer.param_groups for own in group["params"]):
                         optimizer.state[parameter] = kept  # type: ignore[assignment]
-        return int(json.loads((folder / "state.json").read_text())["step"])
+        return done
 
     def use_average(self) -> None:
         """Put the averaged weights into the model."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 own_part(parameter).copy_(own_part(self.average[name]))
+
+
+def _agreed(kept: Mapping[str, Any], folder: Path, stage: Stage) -> int:
+    """The next step of a kept state, with which ``stage`` may go on. More steps may be asked for, and fewer than were
+    planned, but not fewer than are done."""
+    wanted, done = json.loads(json.dumps(asdict(stage))), int(kept["step"])
+    before = kept.get("stage", {})
+    changed = [name for name in wanted if name not in MAY_CHANGE and before.get(name, wanted[name]) != wanted[name]]
+    if changed:
+        name = changed[0]
+        raise ConfigError(
+            f"{folder.parent} was begun with {name} {before[name]!r}, now it is {wanted[name]!r}: go on with that or "
+            "take another folder."
+        )
+    if done > stage.steps:
+        raise ConfigError(
+            f"{folder.parent} has done {done} steps and {stage.steps} are asked for: ask for {done} or more, or take "
+            "another folder."
+        )
+    return done
+
+
+def _cut_back(log: Path, step: int) -> None:
+    """Drop what was logged of steps that are to be done again, since their state was not kept any more."""
+    if not log.is_file():
+        return
+    lines = log.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) < len(lines):
+        write_whole(log, lambda draft: draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8"))
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of the log; that of a line which a kill cut off is beyond all."""
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
 
 
 def _keep(tensors: dict[str, Tensor], folder: Path, step: int, stage: Stage) -> None:
@@ -160,10 +203,12 @@ def train_stage(
     state = folder / "state"
     if here.leads:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1))
         kept_state(folder)
     here.wait()
-    first = keeper.load(state) if state.exists() else 0
+    first = keeper.load(state, stage) if state.exists() else 0
+    if here.leads:
+        (folder / "stage.json").write_text(json.dumps(asdict(stage), indent=1))
+        _cut_back(folder / "metrics.jsonl", first)
     began = saved = time.monotonic()
     heard: dict[str, list[float]] = {}
     window = time.monotonic()
