@@ -15,6 +15,7 @@
     pico-after-table, -pusht -> pico-after-foreseen, -foreseen-pusht -> pico-after-shown -+  what its films look like
     pico-after-lasting -> pico-after-followed, -followed-pusht <-----------------------------+-> pico-after-shown-on
     pico-worlds-abroad -> pico-after-names                 names of those worlds are words of one token
+    pico-after-names, -shown-on -> pico-after-whole        the last parts as one checkpoint
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -48,6 +49,7 @@ from armillary.runs_after import (
     pico_after_shown,
     pico_after_shown_on,
     pico_after_table,
+    pico_after_whole,
 )
 from armillary.runs_pico import (
     pico_amends,
@@ -141,7 +143,7 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_hand, pico_worlds_sounds,
         pico_worlds_last, pico_worlds_lives, pico_worlds_abroad, pico_after_table, pico_after_pusht,
         pico_after_foreseen, pico_after_foreseen_pusht, pico_after_shown, pico_after_lasting, pico_after_followed,
-        pico_after_followed_pusht, pico_after_shown_on, pico_after_names, tiny, finetune,
+        pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, tiny, finetune,
         pusht_recordings, pusht, droid,
     )
 }  # fmt: skip

@@ -10,6 +10,7 @@
     pico-after-followed-pusht                                    and of PushT's
     pico-after-shown-on   the decoder goes on with all of it
     pico-after-names      names of other worlds become words of one token, and the reasoner goes on about them
+    pico-after-whole      the last towers, tokenizer and words as one checkpoint
 
 Everything lies under ``runs/pico/after``.
 """
@@ -17,6 +18,7 @@ Everything lies under ``runs/pico/after``.
 from dataclasses import replace
 from pathlib import Path
 
+from armillary.post_training.assembled import AssembledRun
 from armillary.post_training.foreseen import ForeseenRun
 from armillary.post_training.lasting import LastingRun
 from armillary.run_kinds import Codec, Data, Reasoner, Run
@@ -93,4 +95,14 @@ def pico_after_names() -> Reasoner:
         abroad=replace(before.abroad, shares={"physics": 2.5, "spatial": 2.5}, tasks={"box": 3.0}),
         kinds=("abroad", "strange", "plan", "abroad", "still", "abroad", "layout", "abroad", "strange", "plan",
                "abroad", "still", "abroad", "prompt", "abroad", "strange", "abroad"),
+    )  # fmt: skip
+
+
+def pico_after_whole() -> AssembledRun:
+    """One checkpoint of the parts, asked in as few steps as is best and doing whole plans (docs/log.md)."""
+    names = AFTER / "names/checkpoint"
+    return AssembledRun(
+        model=names, words=names / "text_tokenizer", vae=AFTER / "shown_on/vae", like=BASE / "last/checkpoint",
+        out=AFTER / "whole", execute=16,
+        steps={"forward-dynamics": 1, "inverse-dynamics": 1, "policy": 1, "transfer": 4, "video-to-sound": 1},
     )  # fmt: skip
