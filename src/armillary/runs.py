@@ -16,6 +16,7 @@
     pico-after-lasting -> pico-after-followed, -followed-pusht <-----------------------------+-> pico-after-shown-on
     pico-worlds-abroad -> pico-after-names                 names of those worlds are words of one token
     pico-after-names, -shown-on -> pico-after-whole        the last parts as one checkpoint
+    pico-after-boards -> pico-after-windows -> pico-after-steps -> pico-after-bundle    and its generator, gone on
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -39,6 +40,8 @@ from armillary.run_kinds import Data as Data
 from armillary.run_kinds import Run as Run
 from armillary.run_kinds import WholeWay as WholeWay
 from armillary.runs_after import (
+    pico_after_boards,
+    pico_after_bundle,
     pico_after_followed,
     pico_after_followed_pusht,
     pico_after_foreseen,
@@ -48,8 +51,10 @@ from armillary.runs_after import (
     pico_after_pusht,
     pico_after_shown,
     pico_after_shown_on,
+    pico_after_steps,
     pico_after_table,
     pico_after_whole,
+    pico_after_windows,
 )
 from armillary.runs_pico import (
     pico_amends,
@@ -143,7 +148,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_worlds_back, pico_worlds_settled, pico_worlds_rehearsed, pico_worlds_hand, pico_worlds_sounds,
         pico_worlds_last, pico_worlds_lives, pico_worlds_abroad, pico_after_table, pico_after_pusht,
         pico_after_foreseen, pico_after_foreseen_pusht, pico_after_shown, pico_after_lasting, pico_after_followed,
-        pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, tiny, finetune,
+        pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, pico_after_boards,
+        pico_after_windows, pico_after_steps, pico_after_bundle, tiny, finetune,
         pusht_recordings, pusht, droid,
     )
 }  # fmt: skip

@@ -11,6 +11,10 @@
     pico-after-shown-on   the decoder goes on with all of it
     pico-after-names      names of other worlds become words of one token, and the reasoner goes on about them
     pico-after-whole      the last towers, tokenizer and words as one checkpoint
+    pico-after-boards     lives of PushT, chance and clumsy ones as many as the expert's
+    pico-after-windows    windows of these, told in steps
+    pico-after-steps      the generator goes on, mostly in PushT
+    pico-after-bundle     what it has become, and all else as before: the bundled checkpoint
 
 Everything lies under ``runs/pico/after``.
 """
@@ -21,8 +25,8 @@ from pathlib import Path
 from armillary.post_training.assembled import AssembledRun
 from armillary.post_training.foreseen import ForeseenRun
 from armillary.post_training.lasting import LastingRun
-from armillary.run_kinds import Codec, Data, Reasoner, Run
-from armillary.runs_worlds import BASE, WorldsData, pico_worlds_abroad
+from armillary.run_kinds import Cache, Codec, Data, Generator, Reasoner, Run
+from armillary.runs_worlds import BASE, WorldsData, pico_worlds_abroad, pico_worlds_last
 
 AFTER = Path("runs/pico/after")
 
@@ -106,3 +110,35 @@ def pico_after_whole() -> AssembledRun:
         out=AFTER / "whole", execute=16,
         steps={"forward-dynamics": 1, "inverse-dynamics": 1, "policy": 1, "transfer": 4, "video-to-sound": 1},
     )  # fmt: skip
+
+
+def pico_after_boards() -> Run:
+    """960 more lives of PushT, a third each of who can, who cannot, and chance: ten minutes of one core."""
+    return Data(out=AFTER / "fresh/boards", world="pusht", episodes=960, seed=4_000)
+
+
+def pico_after_windows() -> Run:
+    """At most twelve windows of each, told in steps: five minutes of one core."""
+    return Cache(
+        data=AFTER / "fresh/boards", vae=AFTER / "shown_on/vae", out=AFTER / "boards", most=12, camera="top",
+        embodiment="pusht_steps",
+    )  # fmt: skip
+
+
+def pico_after_steps() -> Generator:
+    """The generator goes on, two films of three PushT's, the new boards twice as often: an hour of two threads."""
+    before = pico_worlds_last()
+    stage = replace(before.stage, name="steps", steps=2900, decay=0.8)
+    flow = replace(
+        before.flow, onwards=0.05, painting=0.06, stills_share=0.16, held=replace(before.flow.held, share=0.03),
+        heard=replace(before.flow.heard, share=0.12), modes={"forward-dynamics": 0.76, "inverse-dynamics": 0.24},
+    )  # fmt: skip
+    return replace(
+        before, origin=AFTER / "whole", vae=AFTER / "shown_on/vae", out=AFTER / "steps", stage=stage, flow=flow,
+        more=(*before.more, AFTER / "boards", AFTER / "boards"),
+    )  # fmt: skip
+
+
+def pico_after_bundle() -> AssembledRun:
+    """What is bundled: the generator that went on, beside what it worked with."""
+    return AssembledRun(model=AFTER / "steps/checkpoint", like=AFTER / "whole", out=AFTER / "bundle")

@@ -301,7 +301,7 @@ def pico_worlds_sounds() -> Generator:
     return replace(before, origin=BASE / "hand/checkpoint", out=BASE / "sounds", stage=stage, flow=flow)
 
 
-def pico_worlds_last() -> Run:
+def pico_worlds_last() -> Generator:
     """What the bundled generator was last learnt by: 45 minutes of two threads, the rate falling from early on.
 
     It was walked twice, with its sounds; the second time from its own weights, longer, with more lives (docs/log.md).
