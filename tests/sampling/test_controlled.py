@@ -49,6 +49,8 @@ WRONG = [
     ({"controls": {"edge": FILM}, "given_frames": 1}, "no video to take them from"),
     ({"controls": {"edge": FILM}, "video": FILM[:2], "given_frames": 3}, "video has 2 frames"),
     ({"controls": {"edge": FILM}, "video": FILM, "given_frames": 12}, "from 0 to 11"),
+    ({"controls": {"edge": FILM}, "video": FILM, "given_frames": 6, "stretch": 5}, "most 4, or a longer stretch"),
+    ({"controls": {"edge": FILM}, "video": FILM, "given_frames": 1, "stretch": 1}, "of 1 frames nothing to find"),
     ({"controls": {"edge": FILM}, "control_weights": {"edge": 2.0}}, "the only control's weight"),
     ({"controls": {"edge": FILM}, "control_weights": {"blur": 2.0}}, "which is no control here"),
     ({"controls": {"edge": FILM, "blur": FILM}, "control_weights": {"edge": -1}}, "from 0 to"),

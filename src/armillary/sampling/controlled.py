@@ -84,6 +84,9 @@ def check_controls(given: Mapping[str, Any], size: tuple[int, int], fps: float, 
     stretch = min(stretch, 1 + TIME * -(-(frames - 1) // TIME))
     overlap = whole(given, "overlap", min(1, stretch - 1), 0, stretch - 1)
     begins = _begins(given, own, frames, size)
+    if begins is not None and len(begins) >= stretch:
+        raise RequestError(f"given_frames={len(begins)} leaves a stretch of {stretch} frames nothing to find: give at "
+                           f"most {stretch - 1}, or a longer stretch.")  # fmt: skip
     if own is not None and begins is None and not any(_made(source) for source in sources.values()):
         raise RequestError("video has no use: no control is 'auto', and given_frames does not say that the film begins "
                            "with it; leave it out.")  # fmt: skip
