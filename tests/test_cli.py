@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import small_checkpoint
 
-from armillary import cli
+from armillary import cli, embodiments
 from armillary.media import read_video, write_image, write_video
 from armillary.modes import Asked
 from armillary.sampling.omni import UntrainedWarning
@@ -185,6 +185,25 @@ def test_actions_come_with_their_units_and_go_back_in(place, armillary, checkpoi
     assert armillary(*other, "--embodiment", "pusht", "--checkpoint", checkpoint)[0] == 2
 
 
+def test_actions_of_a_body_of_one_s_own_say_its_units(place, armillary, checkpoint):
+    """Of a name that nobody else knows, and of one that a bundled body has; no checkpoint tells of either."""
+    plain = shutil.copytree(checkpoint, place / "plain")
+    (plain / "embodiments.json").unlink()
+    written = (Path(embodiments.__file__).parent / "embodiment_files/pusht.toml").read_text()
+    for number, name in enumerate(("my_arm", "pusht")):
+        own = written.replace('name = "pusht"', f'name = "{name}"', 1).replace("pixel of the 512 by 512 board", "inch")
+        (place / "mine.toml").write_text(own)
+        body = ("--embodiment", "mine.toml", "--size", 32, 32, "--steps", 1, "--checkpoint", plain)
+        line = ("imagine", "policy", f"plan{number}", "--prompt", "go", "--image", "frame.png", "--frames", 5, *body)
+        assert armillary(*line, "--outputs", "actions")[0] == 0
+        told = json.loads((place / f"plan{number}/actions.json").read_text())
+        assert (told["embodiment"], {one["unit"] for one in told["channels"]}) == (name, {"inch"})
+        back = ("imagine", "forward-dynamics", f"seen{number}", "--image", "frame.png", *body)
+        assert armillary(*back, "--actions", f"plan{number}/actions.json")[0] == 0
+    back = ("imagine", "forward-dynamics", "no", "--image", "frame.png", *body, "--actions", "plan0/actions.json")
+    assert armillary(*back)[0] == 2
+
+
 @pytest.mark.filterwarnings("ignore:this checkpoint does not say")
 def test_a_film_is_made_under_controls_of_another(place, armillary, checkpoint):
     """Controls made by one verb hold what another makes; what was not learnt is told in a sentence."""
@@ -307,7 +326,7 @@ def test_stopping_is_130(armillary, monkeypatch):
 
 BROKEN = """
 import sys
-from armillary import cli
+from armillary import cli, embodiments
 def broken() -> None:
     "Break."
     {}["key"]

@@ -165,7 +165,7 @@ def imagine(
     omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload)
     with progress(mode) as told:
         rollout = omni.imagine(mode, on_progress=told, **given)
-    names = keep_rollout(out, rollout, omni.parts.folder)
+    names = keep_rollout(out, rollout)
     print(f"{out}: {', '.join(names)}")
 
 

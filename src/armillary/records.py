@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from armillary.embodiments import Embodiment
 from armillary.errors import DataError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rollout:
-    """What the model says happens. Actions are in physical units of ``embodiment``."""
+    """What the model says happens. Actions are in physical units of ``body``, whose name is ``embodiment``."""
 
     mode: str
     fps: float
@@ -140,8 +141,12 @@ class Rollout:
     actions: Array | None = None  # t-1 a
     sound: Array | None = None  # float32 2 s at 48 kHz
     text: str | None = None
-    embodiment: str | None = None
+    body: Embodiment | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)  # weights hash, request, seed, versions
+
+    @property
+    def embodiment(self) -> str | None:
+        return None if self.body is None else self.body.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def test_what_is_heard_is_kept_beside_the_film_and_in_it(omni, tmp_path):
     from armillary.media import read_sound, read_wav
 
     rollout = omni.imagine("text-to-video", **SMALL, sound=True)
-    names = keep_rollout(tmp_path / "out", rollout, omni.parts.folder)
+    names = keep_rollout(tmp_path / "out", rollout)
     assert {"sound.wav", "vision.mp4", "provenance.json"} <= set(names)
     sound, rate = read_wav(tmp_path / "out" / "sound.wav")
     assert rate == 48_000 and np.abs(sound - rollout.sound).max() <= 1 / 32767

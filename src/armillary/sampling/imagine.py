@@ -350,6 +350,6 @@ def _rollout(parts: Parts, request: Request, made: Made) -> Rollout:
         video=made.video,
         sound=made.sound,
         actions=actions,
-        embodiment=request.embodiment.name if request.embodiment else None,
+        body=request.embodiment,
         provenance=parts.provenance(request.record),
     )

@@ -20,10 +20,10 @@ from armillary.records import Rollout
 _TOLD = ("about", "domain", "rotation", "channels", "gripper")
 
 
-def keep_rollout(out: Path, rollout: Rollout, checkpoint: Path) -> list[str]:
+def keep_rollout(out: Path, rollout: Rollout) -> list[str]:
     """Write the rollout into the new folder ``out``; returns the names of its files.
 
-    ``checkpoint``: the folder whose embodiments the actions mean. ``DataError`` if ``out`` holds something already.
+    ``DataError`` if ``out`` holds something already.
     """
     check_new(out)
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -36,7 +36,7 @@ def keep_rollout(out: Path, rollout: Rollout, checkpoint: Path) -> list[str]:
         if rollout.sound is not None:
             write_wav(draft / "sound.wav", rollout.sound)
         if rollout.actions is not None:
-            _json(draft / "actions.json", actions_told(rollout, checkpoint))
+            _json(draft / "actions.json", actions_told(rollout))
         if rollout.text is not None:
             (draft / "answer.txt").write_text(rollout.text + "\n", encoding="utf-8")
         _json(draft / "sample_args.json", rollout.provenance["request"])
@@ -57,7 +57,8 @@ def check_new(out: Path) -> None:
 def read_actions(path: Path, embodiment: str | None) -> Any:
     """Rows of actions from JSON: plain rows, or an ``actions.json`` as it is kept here, of that embodiment.
 
-    ``DataError`` if the file cannot be read or holds another body's actions; widths are checked with the request.
+    ``embodiment``: a name, or a .toml file, which says its name; ``RequestError`` or ``ConfigError`` if that cannot be
+    used. ``DataError`` if ``path`` cannot be read or holds another body's actions; widths are checked with the request.
     """
     if not path.is_file():
         raise DataError(f"actions names {str(path)!r}, which is no file: give a path to JSON.")
@@ -67,19 +68,21 @@ def read_actions(path: Path, embodiment: str | None) -> Any:
         raise DataError(f"{path} is not JSON ({broken}): write a list of rows of numbers.") from broken
     if not isinstance(found, dict):
         return found
-    body = found.get("embodiment", embodiment)
-    if "actions" not in found or (embodiment is not None and body != embodiment and Path(embodiment).stem != body):
-        raise DataError(
-            f"{path} holds no actions of {embodiment}, but {sorted(found)} of {body}: give rows of numbers."
-        )
+    own = load_embodiment(embodiment).name if embodiment is not None and embodiment.endswith(".toml") else embodiment
+    body = found.get("embodiment", own)
+    if "actions" not in found or (own is not None and body != own):
+        raise DataError(f"{path} holds no actions of {own}, but {sorted(found)} of {body}: give rows of numbers.")
     return found["actions"]
 
 
-def actions_told(rollout: Rollout, checkpoint: Path) -> dict[str, Any]:
-    """A rollout's actions with all that is needed to carry them out: channels, units, frames of reference, rate."""
-    if rollout.embodiment is None or rollout.actions is None:
+def actions_told(rollout: Rollout) -> dict[str, Any]:
+    """A rollout's actions with all that is needed to carry them out: channels, units, frames of reference, rate.
+
+    ``DataError`` if it has none.
+    """
+    body = rollout.body
+    if body is None or rollout.actions is None:
         raise DataError(f"a rollout of {rollout.mode} without actions came: there is nothing to tell.")
-    body = load_embodiment(rollout.embodiment, checkpoint)
     told = {name: value for name, value in body.to_dict().items() if name in _TOLD}
     rows = [[round(float(x), 7) for x in row] for row in rollout.actions]
     return {"embodiment": body.name, **told, "rate_hz": rollout.fps, "actions": rows}

@@ -51,7 +51,7 @@ def keep_result(files: Files, prefix: str, rollout: Rollout, checkpoint: Path) -
     if rollout.sound is not None:
         keep("sound.wav", wav_bytes(rollout.sound))
     if rollout.actions is not None:
-        told = actions_told(rollout, checkpoint)
+        told = actions_told(rollout)
         keep("actions.json", _json(told))
         result["action"] = action_of(rollout, told, checkpoint)
         result["frames"] = 1 + len(rollout.actions)
