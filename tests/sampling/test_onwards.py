@@ -86,6 +86,9 @@ def test_what_cannot_be_is_one_sentence(omni, picture, going, actions):
         omni.onwards(image=picture)
     with pytest.raises(RequestError, match="actions are given as they come"):
         omni.onwards(image=picture, embodiment="tabletop", actions=actions)
+    for more in ({"reuse": 0.1}, {"steady": 0.1}, {"negative_prompt": "fog"}, {"guidance_between": (0.2, 0.9)}):
+        with pytest.raises(RequestError, match=f"{next(iter(more))} has no use where a film goes on"):
+            omni.onwards(image=picture, embodiment="tabletop", **more)
     with pytest.raises(RequestError, match="image"):
         omni.onwards(embodiment="tabletop")
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import armillary
-from armillary.errors import CheckpointError
+from armillary.errors import CheckpointError, RequestError
 from armillary.model.positions import tokens_near
 from armillary.prompts import Placed, places_in
 from armillary.sampling import imagine as imagining
+from armillary.sampling import upsampling
 from armillary.sampling.painting import Painting
 from armillary.sampling.requests import check_request
 from armillary.sampling.stretches import count_evaluations, count_stretches
@@ -175,6 +176,55 @@ def test_steps_of_a_picture_are_those_of_each_thing_and_of_a_film_those_after_it
     assert how("text-to-video", steps=7) == Painting(steps=2, bare_steps=3)
     assert how("text-to-image", dialect="diffusers") is None
     assert how("image-to-video", image=np.zeros((128, 128, 3), np.uint8)) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"solver": "euler"}, {"shift": 10.0}, {"reuse": 0.1}, {"guidance_between": (0.2, 0.9)}, {"negative_prompt": "x"}],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_what_a_painted_picture_does_not_heed_is_refused_and_a_film_after_one_heeds_it(painter, asked):
+    def settled(mode, words=WORDS, **more):
+        return check_request(mode, {"prompt": words, **SMALL, **more}, painter.parts.folder)
+
+    with pytest.raises(RequestError, match=f"{next(iter(asked))}=.* thing by thing.*upsample=False and words"):
+        settled("text-to-image", **asked)
+    settled("text-to-image", "a red cube", **asked)
+    settled("text-to-video", **asked)
+    same = {"solver": "unipc", "shift": 3.0, "reuse": 0, "guidance_between": (0, 1), "negative_prompt": ""}
+    assert "negative_prompt" not in settled("text-to-image", **same).record
+
+
+def test_what_was_painted_says_so_and_in_how_many_steps(painter):
+    told = painter.imagine("text-to-image", prompt=WORDS, **SMALL).provenance["request"]
+    assert (told["steps"], told["guidance"]) == (2, 1.0)
+    assert {name: told["painting"][name] for name in ("steps", "guidance", "bare_steps", "bare_guidance")} == {
+        "steps": 2, "guidance": 1.0, "bare_steps": 3, "bare_guidance": 1.0,
+    }  # fmt: skip
+    folder = painter.parts.folder
+    again = check_request("text-to-image", {"prompt": WORDS, "steps": told["steps"], "guidance": told["guidance"],
+                                            **SMALL}, folder)  # fmt: skip
+    assert again.painting == check_request("text-to-image", {"prompt": WORDS, **SMALL}, folder).painting
+    film = check_request("text-to-video", {"prompt": WORDS, "steps": 7, **SMALL}, folder).record
+    assert (film["steps"], film["guidance"], film["painting"]["steps"]) == (7, 3.0, 2)
+    once = check_request("text-to-image", {"prompt": "a red cube", **SMALL}, folder).record
+    assert (once["steps"], once["guidance"]) == (20, 3.0) and "painting" not in once
+
+
+def test_words_that_are_written_out_first_are_told_as_painted_once_they_are(painter, tmp_path, monkeypatch):
+    folder = shutil.copytree(painter.parts.folder, tmp_path / "writer")
+    told = json.loads((folder / "defaults.json").read_text())
+    told["upsampling"] = {"text-to-image": {"ask": "Where? {prompt}", "places": True, "usual": True}}
+    (folder / "defaults.json").write_text(json.dumps(told))
+    asked = {"prompt": "a red cube", **SMALL}
+    with pytest.raises(RequestError, match=r"shift=10\.0 has no use"):
+        check_request("text-to-image", {**asked, "shift": 10.0}, folder)
+    assert check_request("text-to-image", {**asked, "shift": 10.0, "upsample": False}, folder).record["shift"] == 10.0
+    request = check_request("text-to-image", asked, folder)
+    monkeypatch.setattr(upsampling, "speak_many", lambda parts, chats, manners: ["20 30."] * len(chats))
+    (written,) = upsampling.upsampled(painter.parts, [request])
+    assert "painting" not in request.record and written.record["painting"]["bare_steps"] == 3
+    assert written.record["steps"] == 2 and written.record["upsampled_prompt"] == "a red cube at 20 30"
 
 
 def test_words_without_places_and_checkpoints_that_do_not_paint_walk_once(painter, checkpoint):

@@ -149,6 +149,16 @@ def test_what_nobody_says_the_checkpoint_says(tmp_path):
         check_request("text-to-video", GOOD["text-to-video"], tmp_path)
 
 
+def test_a_negative_prompt_that_nobody_reads_is_refused_and_an_empty_one_is_none(checkpoint, picture):
+    asked = {"prompt": "go", "image": picture, "embodiment": "tabletop"}
+    with pytest.raises(RequestError, match="negative_prompt='blur' has no use with guidance 1"):
+        check_request("policy", {**asked, "negative_prompt": "blur"}, checkpoint)
+    empty = check_request("policy", {**asked, "negative_prompt": ""}, checkpoint)
+    assert empty.negative_prompt is None and "negative_prompt" not in empty.record
+    guided = check_request("policy", {**asked, "negative_prompt": "blur", "guidance": 2.0}, checkpoint)
+    assert guided.negative_prompt == guided.record["negative_prompt"] == "blur"
+
+
 def test_without_a_negative_prompt_the_other_branch_reads_nothing(checkpoint):
     def branches(**asked):
         return next(unfold(check_request("text-to-video", {"prompt": "x", **asked}, checkpoint))).prompts()

@@ -19,15 +19,18 @@ from armillary.errors import RequestError
 from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
 from armillary.prompts import action_prompt
 from armillary.records import Array
+from armillary.sampling.bodies import embodiment_of
 from armillary.sampling.guidance import Field, Part
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
-from armillary.sampling.requests import FRAMES_A_LATENT, check_request, embodiment_of
+from armillary.sampling.requests import FRAMES_A_LATENT, check_request
 from armillary.sampling.solver import walk
 from armillary.sampling.upsampling import upsampled
 from armillary.tokenizers.streaming import StreamDecoder
 from armillary.tokenizers.video import SPACE, canvas_for, on_canvas
 
+_USELESS = {"actions", "video", "frames", "outputs", "latents"}
+_USELESS |= {"guidance", "guidance_between", "negative_prompt", "reuse", "steady"}
 KNOWN = 3  # latent frames that a step looks back on: as many as training shows
 
 
@@ -39,8 +42,11 @@ class Onwards:
     """
 
     def __init__(self, parts: Parts, asked: dict[str, Any]) -> None:
-        if unfit := sorted(set(asked) & {"actions", "video", "frames", "guidance", "outputs", "latents"}):
-            raise RequestError(f"{unfit[0]} has no use where a film goes on: actions are given as they come.")
+        if unfit := sorted(set(asked) & _USELESS):
+            raise RequestError(
+                f"{unfit[0]} has no use where a film goes on: actions are given as they come, and four frames at a "
+                "time are walked to in full, without guidance, and shown as decoded. Leave it out."
+            )
         body = embodiment_of(asked, parts.folder)
         if body is None:
             raise RequestError("a film that goes on needs to know whose actions will come: give embodiment.")

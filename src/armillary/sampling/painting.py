@@ -14,9 +14,10 @@ paints it again where what it sees is not what the words say:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from armillary.errors import RequestError
 from armillary.modes import Mode
 from armillary.prompts import BARE, ONE_MORE, Placed
 
@@ -59,6 +60,10 @@ class Painting:
             raise ValueError(f"painting {dict(found)}")
         return made
 
+    def record(self) -> dict[str, Any]:
+        """As plain data, in the words of ``defaults.json``."""
+        return asdict(self)
+
     def questions(self, things: Sequence[Placed]) -> list[tuple[str, str]]:
         """What is asked when the last of these things was painted, each with the answer that its words demand.
 
@@ -98,3 +103,15 @@ def settle_painting(mode: Mode, given: Mapping[str, Any], usual: Painting | None
         return usual
     steps, guidance = given.get("steps") or usual.steps, given.get("guidance", usual.guidance)
     return replace(usual, steps=int(steps), guidance=float(guidance))
+
+
+def check_painted(mode: Mode, given: Mapping[str, Any]) -> None:
+    """Raise ``RequestError`` for what changes nothing in a picture that is painted, unless it says what is done."""
+    done = {"negative_prompt": "", "shift": mode.shift, "solver": "unipc", "guidance_between": (0, 1), "reuse": 0}
+    for name, only in done.items():
+        came = given.get(name, only)
+        if (tuple(came) if name == "guidance_between" else came) != only:
+            raise RequestError(
+                f"{name}={came!r} has no use in a picture that is painted thing by thing, in walks of the checkpoint's "
+                "own: leave it out, or have it walk once, with upsample=False and words that say no places."
+            )

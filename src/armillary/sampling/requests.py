@@ -6,7 +6,6 @@ A wrong request raises ``RequestError``, one sentence: what came, what must hold
 values, with hashes in place of pictures, are kept as ``Request.record`` and travel with the rollout.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,15 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
-from armillary.errors import ConfigError, DataError, RequestError
+from armillary.embodiments import Embodiment
+from armillary.errors import RequestError
 from armillary.modes import MODES, Asked, Mode, check_asked, mode_named
+from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
+from armillary.sampling.bodies import actions_of, embodiment_of
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.dialects import Walking, settle
-from armillary.sampling.painting import Painting, settle_painting
+from armillary.sampling.painting import Painting, check_painted, settle_painting
 from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
@@ -85,6 +86,17 @@ class Request:
     def has_actions(self) -> bool:
         return self.mode.action != "none"
 
+    @property
+    def things(self) -> list[Placed]:
+        """What is painted one after the other: things that the words place, where the checkpoint paints."""
+        things = places_in(self.prompt) if self.painting is not None else []
+        return sorted(things, key=lambda one: one.y)  # what is near hides what is far
+
+    @property
+    def may_paint(self) -> bool:
+        """Whether it has things to paint, or may have once its prompt is written out."""
+        return bool(self.things) or (self.painting is not None and self.upsampling is not None)
+
 
 def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``; else ``RequestError``."""
@@ -99,7 +111,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     embodiment = embodiment_of(given, folder)
     fps = number(given, "fps", embodiment.rate_hz if embodiment else defaults.fps, above=0.0, most=1000.0)
     size = _size(mode, given, defaults)
-    actions = _actions(mode, given, embodiment)
+    actions = actions_of(mode, given, embodiment)
     controlled = None
     if "controls" in mode.needs:
         controlled = check_controls(given, size, fps, defaults.frames if defaults.told else None)
@@ -120,7 +132,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     request = Request(
         mode=mode,
         prompt=words(given, "prompt", defaults.task if mode.action != "none" else ""),
-        negative_prompt=words(given, "negative_prompt", "") if "negative_prompt" in given else None,
+        negative_prompt=_unwanted(given, walking),
         frames=frames,
         size=size,
         fps=fps,
@@ -143,8 +155,43 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         painting=settle_painting(mode, given, defaults.painting),
         steady=number(given, "steady", _usually_steady(mode, given, defaults), least=0.0, most=1.0),
     )
-    record = _record(request, actions, walking) | ({"upsample": False} if given.get("upsample") is False else {})
-    return replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
+    return _finished(request, given, defaults, _record(request, actions, walking))
+
+
+def _finished(request: Request, given: Mapping[str, Any], defaults: Defaults, record: dict[str, Any]) -> Request:
+    """The request with what follows from the whole of it; ``RequestError`` for what nothing in it would heed."""
+    if request.may_paint and request.frames == 1:
+        check_painted(request.mode, given)
+    if given.get("upsample") is False:
+        record["upsample"] = False
+    return retold(
+        replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
+    )
+
+
+def retold(request: Request) -> Request:
+    """The request with what follows from its last words in its record; as it is where these are still to come."""
+    how = request.painting
+    if request.upsampling is not None or how is None or not request.things:
+        return request
+    record = {**request.record, "painting": how.record()}
+    if request.frames == 1:  # nothing but things is walked, and their place
+        record |= {"steps": how.steps, "guidance": how.guidance}
+        record.pop("negative_prompt", None)
+    return replace(request, record=record)
+
+
+def _unwanted(given: Mapping[str, Any], walking: Walking | None) -> str | None:
+    """The negative prompt; None where there is none, and where an empty one would not be read."""
+    negative = words(given, "negative_prompt", "") if "negative_prompt" in given else None
+    if walking is None or walking.guidance != 1.0:
+        return negative
+    if negative:
+        raise RequestError(
+            f"negative_prompt={negative[:60]!r} has no use with guidance 1, which is none: leave it out, or give "
+            "another guidance."
+        )
+    return None
 
 
 def _usually_steady(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> float:
@@ -187,48 +234,6 @@ def _refuse_unused(mode: Mode, given: Mapping[str, Any]) -> None:
         if name not in useful:
             takes = ", ".join(one for one in Asked.__annotations__ if one in useful)
             raise RequestError(f"{name} has no use in {mode.name}, which takes {takes}: leave it out.")
-
-
-def embodiment_of(given: Mapping[str, Any], folder: Path) -> Embodiment | None:
-    """The embodiment a request names, as this checkpoint knows it; None if it names none, else ``RequestError``."""
-    if "embodiment" not in given:
-        return None
-    wanted = given["embodiment"]
-    if not isinstance(wanted, (str, Path)):
-        raise RequestError(f"embodiment is {type(wanted).__name__}: give a name or the path of a .toml file.")
-    inside = load_embodiments(folder)
-    try:
-        embodiment = load_embodiment(wanted, folder)
-    except ConfigError as broken:
-        raise RequestError(f"embodiment {str(wanted)!r} cannot be used: {broken}") from broken
-    if inside and embodiment.name not in inside:
-        raise RequestError(
-            f"embodiment {embodiment.name!r} is not one this checkpoint was trained with: it knows "
-            f"{', '.join(sorted(inside))}. Post-train it first, or choose one of these."
-        )
-    return embodiment
-
-
-def _actions(mode: Mode, given: Mapping[str, Any], embodiment: Embodiment | None) -> Array | None:
-    if mode.action != "given" or embodiment is None:
-        return None
-    value = given["actions"]
-    if isinstance(value, (str, Path)):
-        if not Path(value).is_file():
-            raise RequestError(f"actions names {str(value)!r}, which is no file: give a path to JSON, or the numbers.")
-        try:
-            value = json.loads(Path(value).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as broken:
-            raise RequestError(
-                f"actions in {given['actions']} are not JSON ({broken}): write a list of rows."
-            ) from broken
-    try:
-        actions = embodiment.check(value)
-    except DataError as broken:
-        raise RequestError(f"actions cannot be used: {broken}") from broken
-    if not len(actions):
-        raise RequestError("actions has no rows: give at least one action, each leads to one more frame.")
-    return actions
 
 
 def _pictures(

@@ -19,7 +19,7 @@ from torch import Tensor
 from armillary.errors import RequestError
 from armillary.model.positions import tokens_near
 from armillary.modes import mode_named
-from armillary.prompts import Placed, action_prompt, control_prompt, negative_prompt, places_in, video_prompt
+from armillary.prompts import Placed, action_prompt, control_prompt, negative_prompt, video_prompt
 from armillary.records import SOUND_HZ, Array
 from armillary.sampling.controlled import Controlled, reflected
 from armillary.sampling.painting import agreed
@@ -177,7 +177,7 @@ def _unfolded(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
         whole = yield from _listened(request, noise)
     elif request.controlled is not None:
         whole = yield from _held(request, request.controlled, noise)
-    elif things := _things(request):
+    elif things := request.things:
         whole = yield from _painted(request, things, noise)
     else:
         whole = yield from (_windows if request.mode.video == "given" else _onwards)(request, noise)
@@ -196,7 +196,7 @@ def count_evaluations(request: Request) -> int:
 
 def _steps(request: Request) -> list[int]:
     """The steps of every walk that a request takes."""
-    how, things = request.painting, _things(request)
+    how, things = request.painting, request.things
     steps = 0 if request.schedule is None else len(request.schedule.stops)
     painted: list[int] = []
     if how is not None and things:
@@ -262,12 +262,6 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
         sound=np.concatenate(heard, axis=1)[:, : samples_of(request.frames, request.fps)] if heard else None,
         actions=np.concatenate(found)[: request.frames - 1] if found else None,
     )
-
-
-def _things(request: Request) -> list[Placed]:
-    """What is painted one after the other: things that the words place, where the checkpoint paints."""
-    things = places_in(request.prompt) if request.painting is not None else []
-    return sorted(things, key=lambda one: one.y)  # what is near hides what is far
 
 
 def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> Generator[Stretch, Made, Made]:

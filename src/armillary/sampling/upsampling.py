@@ -25,7 +25,7 @@ from PIL import Image
 from armillary.errors import RequestError
 from armillary.records import Array
 from armillary.sampling.parts import Parts
-from armillary.sampling.requests import Request
+from armillary.sampling.requests import Request, retold
 from armillary.sampling.speak import Manner, speak_many
 from armillary.sampling.templates import Upsampling
 
@@ -72,7 +72,8 @@ def _said(request: Request, answers: Sequence[str]) -> Request:
             f"nothing usable was said when {request.prompt[:60]!r} was to be written out ({answers[0][:60]!r}): ask "
             "with upsample=False."
         )
-    return replace(request, prompt=words, upsampling=None, record={**request.record, "upsampled_prompt": words})
+    record = {**request.record, "upsampled_prompt": words}
+    return retold(replace(request, prompt=words, upsampling=None, record=record))
 
 
 def _picture(request: Request) -> Array | None:
