@@ -59,7 +59,10 @@ MODES: dict[str, Mode] = {
             name="image-edit", video="hidden", action="none", needs=("prompt", "image"), steps=20, guidance=3.0,
             shift=3.0, frames=1, source=True, apart=True,
         ),
-        Mode(name="text-to-video", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0),
+        Mode(
+            name="text-to-video", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0,
+            takes=("steady",),
+        ),
         Mode(
             name="image-to-video", video="first", action="none", needs=("image",), steps=20, guidance=3.0, shift=3.0,
             takes=("steady",),
@@ -90,7 +93,8 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="transfer", video="hidden", action="none", needs=("controls",), steps=35, guidance=3.0, shift=10.0,
-            takes=("video", "given_frames", "control_weights", "control_guidance", "stretch", "overlap"), apart=True,
+            takes=("video", "given_frames", "control_weights", "control_guidance", "stretch", "overlap", "steady"),
+            apart=True,
         ),
         Mode(name="reason", video="none", action="none", needs=("prompt",), steps=0, guidance=1.0, shift=1.0, frames=0),
     )

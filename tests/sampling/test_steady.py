@@ -12,6 +12,7 @@ from armillary.errors import CheckpointError, RequestError
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.requests import check_request
 from armillary.sampling.steady import STILL, held_steady
+from armillary.sampling.stretches import Made, unfold
 from armillary.tokenizers.streaming import decode_film
 from armillary.tokenizers.video import VideoVAE, on_canvas
 
@@ -97,7 +98,63 @@ def test_a_film_that_is_given_no_picture_or_two_is_shown_as_decoded(checkpoint, 
         ("first-last-frame", {"image": ASKED["image"], "last_image": ASKED["image"]}),
     ):
         request = check_request(mode, {**asked, "steps": 1, "size": (64, 64)}, checkpoint)
-        assert not next(armillary.sampling.stretches.unfold(request)).layout.steady
+        assert not next(unfold(request)).layout.steady
+
+
+FILM = np.zeros((33, 64, 64, 3), np.uint8)
+HELD = {"controls": {"edge": FILM}, "video": FILM, "given_frames": 1, "stretch": 17}
+SOME = [
+    ("image-to-video", {"image": FILM[0]}, True),
+    ("policy", {"prompt": "go", "image": FILM[0], "embodiment": "tabletop"}, True),
+    ("policy", {"prompt": "go", "image": FILM[0], "embodiment": "tabletop", "outputs": ("actions",)}, False),
+    ("forward-dynamics", ASKED, True),
+    ("forward-dynamics", {**ASKED, "image": None, "video": FILM[:1]}, True),
+    ("forward-dynamics", {**ASKED, "image": None, "video": FILM[:5]}, False),
+    ("inverse-dynamics", {"video": FILM[:17], "embodiment": "tabletop"}, False),
+    ("text-to-video", {"prompt": "a table"}, False),
+    ("text-to-video", {"prompt": "a table", "frames": 33}, True),
+    ("text-to-video", {"prompt": "a table, a red cube at 20 30."}, True),
+    ("video-to-video", {"video": FILM}, False),
+    ("first-last-frame", {"image": FILM[0], "last_image": FILM[1]}, False),
+    ("transfer", HELD, True),
+    ("transfer", {**HELD, "frames": 17}, True),
+    ("transfer", {**HELD, "given_frames": 5}, True),
+    ("transfer", {**HELD, "given_frames": 5, "frames": 17}, False),
+    ("transfer", {**HELD, "given_frames": 5, "overlap": 5}, False),
+    ("transfer", {**HELD, "given_frames": 5, "overlap": 0}, False),
+]
+
+
+def layouts(request):
+    """Of all stretches of a request; nothing is imagined, black frames stand for what would be made."""
+    story, found = unfold(request), []
+    made = None
+    while True:
+        try:
+            stretch = story.send(made)
+        except StopIteration:
+            return found
+        found.append((stretch.layout, stretch.decode))
+        ending = torch.zeros(1, 3, stretch.keep, 64, 64) if stretch.keep else None
+        made = Made(video=np.zeros((stretch.frames, 64, 64, 3), np.uint8), canvas=torch.zeros(4, 192), ending=ending,
+                    actions=np.zeros((stretch.frames - 1, 64), np.float32))  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "asked", "held"), SOME)
+def test_what_may_be_asked_and_what_is_told_is_what_is_held(tmp_path, mode, asked, held):
+    """A request takes ``steady``, and its record has it, if any stretch that is shown is steady; 0 switches it off."""
+    told = {"size": [64, 64], "fps": 10, "steady": 0.08, "painting": {}, "filmless": ["policy"]}
+    (tmp_path / "defaults.json").write_text(json.dumps(told))
+    usual = check_request(mode, asked, tmp_path)
+    assert any(layout.steady and shown for layout, shown in layouts(usual)) == held
+    assert usual.record.get("steady") == (0.08 if held else None)
+    if not held:
+        with pytest.raises(RequestError, match=r"steady.* has no use"):
+            check_request(mode, {**asked, "steady": 0.1}, tmp_path)
+        return
+    off = check_request(mode, {**asked, "steady": 0.0}, tmp_path)
+    assert off.record["steady"] == 0.0 and not any(layout.steady for layout, _ in layouts(off))
+    assert check_request(mode, {**asked, "steady": 0.1}, tmp_path).record["steady"] == 0.1
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, "much"])

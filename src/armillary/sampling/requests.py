@@ -97,6 +97,19 @@ class Request:
         """Whether it has things to paint, or may have once its prompt is written out."""
         return bool(self.things) or (self.painting is not None and self.upsampling is not None)
 
+    @property
+    def may_hold_still(self) -> bool:
+        """Whether any stretch of its film begins with one given latent frame alone and is shown (``steady.py``)."""
+        mode, several = self.mode, self.frames > self.mode.frames
+        if (held := self.controlled) is not None:
+            begun = held.begins is not None and len(held.begins) <= FRAMES_A_LATENT
+            return held.stretch > 1 and (begun or (several and 0 < held.overlap <= FRAMES_A_LATENT))
+        if mode.frames == 1 or not (several or "video" in self.outputs or self.listening is not None):
+            return False
+        if mode.video == "hidden":
+            return several or self.may_paint
+        return mode.video == "first" and mode.given_latent_frames == 1 and not mode.also_last
+
 
 def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``; else ``RequestError``."""
@@ -164,20 +177,28 @@ def _finished(request: Request, given: Mapping[str, Any], defaults: Defaults, re
         check_painted(request.mode, given)
     if given.get("upsample") is False:
         record["upsample"] = False
-    return retold(
-        replace(request, filmless=_alone(request, defaults), listening=_listening(request, defaults), record=record)
-    )
+    alone, listening = _alone(request, defaults), _listening(request, defaults)
+    request = replace(request, filmless=alone, listening=listening, record=record)
+    if given.get("steady") and not request.may_hold_still:
+        raise RequestError(
+            f"steady={given['steady']:g} has no use in this {request.mode.name}: no stretch of it that is shown begins "
+            "with one given picture alone, which could be held. Leave it out."
+        )
+    return retold(request)
 
 
 def retold(request: Request) -> Request:
     """The request with what follows from its last words in its record; as it is where these are still to come."""
-    how = request.painting
-    if request.upsampling is not None or how is None or not request.things:
+    if request.upsampling is not None:
         return request
-    record = {**request.record, "painting": how.record()}
-    if request.frames == 1:  # nothing but things is walked, and their place
-        record |= {"steps": how.steps, "guidance": how.guidance}
-        record.pop("negative_prompt", None)
+    record, how = dict(request.record), request.painting
+    if how is not None and request.things:
+        record["painting"] = how.record()
+        if request.frames == 1:  # nothing but things is walked, and their place
+            record |= {"steps": how.steps, "guidance": how.guidance}
+            record.pop("negative_prompt", None)
+    if request.may_hold_still:
+        record["steady"] = request.steady
     return replace(request, record=record)
 
 
@@ -364,8 +385,6 @@ def _record(request: Request, actions: Array | None, walking: Walking | None) ->
         record["actions"] = actions.tolist()
     if request.sound:
         record["sound"] = True
-    if request.steady or "steady" in request.mode.takes:
-        record["steady"] = request.steady
     if request.upsampling is not None:
         record |= request.upsampling.record()
     if (held := request.controlled) is not None:
