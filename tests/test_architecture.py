@@ -39,6 +39,7 @@ EVERYTHING = {
     *MAY_IMPORT,
     *RUNS,
     "plan",
+    "plan_usual",
     "doctor",
     "explain",
     "runs",
@@ -50,7 +51,8 @@ EVERYTHING = {
 }
 TOP = {
     "__main__": {"cli"},
-    "plan": {"model", "tokenizers"},
+    "plan": {"model", "tokenizers", "plan_usual"},
+    "plan_usual": {"model", "tokenizers"},
     "doctor": set(),
     "run_kinds": {"training", "model"},
     "runs_pico": {"training", "post_training", "run_kinds"},

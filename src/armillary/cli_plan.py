@@ -24,6 +24,7 @@ def plan(
     weights: Matrices = "plain",
     offload: Offload = "none",
     guided_steps: int | None = None,
+    things: int | None = None,
     memory_gib: float | None = None,
     tflops: float | None = None,
     price_per_hour: float | None = None,
@@ -46,6 +47,8 @@ def plan(
         weights: int8 keeps the towers' matrices as whole numbers.
         offload: towers or layers: only the one at work is in memory. The time that files are read again is not counted.
         guided_steps: At how many of the steps guidance is on; all if left out.
+        things: How many things the words name, where the checkpoint paints them one by one; one if you do not say.
+            Each is counted as often as it may be tried, what the reasoner is asked about it is not.
         memory_gib: Memory of another machine than this one.
         tflops: Arithmetic it really reaches, in TFLOP/s; say both, or nothing for this machine.
         price_per_hour: What an hour of the machine costs, in any money.
@@ -59,7 +62,7 @@ def plan(
 
     more: dict[str, Any] = {"steps": steps, "guidance": guidance, "text": text, "dtype": dtype, "decode": decode}
     more |= {"weights": weights, "offload": offload, "guided_steps": guided_steps, "controls": controls}
-    more |= {"sound": sound, "fps": fps}
+    more |= {"sound": sound, "fps": fps, "things": things}
     job = planner.request_of(checkpoint, mode, frames=frames, size=size, **more)
     work = planner.work_of(job)
     if memory_gib is None or tflops is None:
@@ -69,6 +72,8 @@ def plan(
     told = planner.foresee(work, machine)
     gib = planner.GIB
     beside = f", and as many of each of {job.controls} controls" if job.controls else ""
+    if (how := job.painted) is not None:
+        beside += f"; painted: the bare place in {how.bare_steps} steps, {how.things} things, {how.tries} tries at most"
     print(f"asked    {job.mode.name}, {job.frames} frames of {job.size[0]}x{job.size[1]}, {job.steps} steps, guidance "
           f"{job.guidance:g}: {job.tokens} tokens{beside}")  # fmt: skip
     print(f"memory   {told.peak / gib:.2f} GiB at most, of which weights {work.weights / gib:.2f}; "

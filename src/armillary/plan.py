@@ -18,21 +18,18 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import armillary
 from armillary.controls import GUIDANCE, KINDS
 from armillary.errors import ConfigError
-from armillary.model.family import member
 from armillary.model.int8 import check_weights, round_layer
-from armillary.model.layouts import fixed_steps, load_config, read_json
 from armillary.model.names import tower_of
 from armillary.model.sizes import ModelConfig
 from armillary.model.stock import check_offload
 from armillary.model.tower import Layer, Transformer
 from armillary.model.weights import Unfilled
 from armillary.modes import Mode, mode_named
+from armillary.plan_usual import Painted, usual_of
 from armillary.records import SOUND_HZ
 from armillary.tokenizers import costs
-from armillary.tokenizers.published import AVAE, WAN22
 from armillary.tokenizers.sound import SoundVAEConfig
 from armillary.tokenizers.video import SPACE, TIME, VideoVAE, VideoVAEConfig, canvas_for
 
@@ -47,7 +44,8 @@ class Job:
     """One request, with everything that decides its cost. ``text``: tokens of the prompt. ``controls``: how many.
 
     ``guided_steps``: of those steps so many run both branches (None: all). ``int8``, ``offload``: how it is loaded.
-    ``sound``: what the film is made heard with (None: it is silent), ``fps``: its frames a second.
+    ``sound``: what the film is made heard with (None: it is silent), ``fps``: its frames a second. ``painted``: how the
+    picture, or the one that the film begins with, is painted; ``steps`` and ``guidance`` are then those of the film.
     """
 
     config: ModelConfig
@@ -67,6 +65,7 @@ class Job:
     offload: str = "none"
     sound: SoundVAEConfig | None = None
     fps: float = 24.0
+    painted: Painted | None = None
 
     def __post_init__(self) -> None:
         side = SPACE * self.config.latent_patch
@@ -120,6 +119,8 @@ class Job:
     @property
     def given_frames(self) -> int:
         """How many frames are encoded."""
+        if self.painted is not None:
+            return 1 if self.frames > 1 else 0
         if self.mode.video == "given":
             return self.frames
         return 1 + TIME * (self.mode.given_latent_frames - 1) if self.mode.video == "first" else 0
@@ -168,10 +169,11 @@ def request_of(
 
     ``more``: steps, guidance, text (tokens of the prompt), dtype, decode, controls (how many hold the film); weights
     and offload as ``load`` takes them; guided_steps, at how many steps guidance is on; sound, whether the film is
-    heard, and fps. Raises ``ConfigError`` for an unknown model, dtype or setting, ``RequestError`` for an unknown mode.
+    heard, and fps; things, how many are painted. Raises ``ConfigError`` for an unknown model, dtype or setting,
+    ``RequestError`` for an unknown mode.
     """
     known = {"steps", "guidance", "text", "dtype", "decode", "controls", "weights", "offload", "guided_steps"}
-    known |= {"sound", "fps"}
+    known |= {"sound", "fps", "things"}
     if unknown := set(more) - known:
         raise ConfigError(f"{sorted(unknown)[0]!r} is no setting of a plan: known are {', '.join(sorted(known))}.")
     dtype = more.get("dtype") or "bfloat16"
@@ -185,57 +187,56 @@ def request_of(
     if (controls > 0) != held or controls > len(KINDS):
         least = f"1 to {len(KINDS)}" if held else "none"
         raise ConfigError(f"controls={controls}: {task.name} has {least}, and films under controls are transfer.")
-    config, vae, usual = _sizes(checkpoint)
-    if more.get("sound") and not (task.may_sound and usual["ears"]):
+    usual = usual_of(checkpoint)
+    if more.get("sound") and not (task.may_sound and usual.ears):
         raise ConfigError(f"sound: {task.name} of {checkpoint} is silent. Leave sound out, or take another of the two.")
-    fixed, guided = usual["fixed"], more.get("guided_steps")
-    walk = {"steps": fixed, "guidance": 1.0} if fixed else {"steps": task.steps, "guidance": task.guidance}
-    for name, own in walk.items():
-        if fixed and more.get(name) not in (None, own):
-            raise ConfigError(f"{name}={more[name]}: {checkpoint} is distilled to {fixed} steps. Leave {name} out.")
-        walk[name] = own if more.get(name) is None else more[name]
-    steps = int(walk["steps"])
-    if guided is not None and not 0 < guided <= steps:
-        raise ConfigError(f"guided_steps={guided} of {steps} steps: give 1 to {steps}, or guidance=1 for none.")
+    painted, guided = usual.painted(task, more.get("things")), more.get("guided_steps")
+    steps, guidance = usual.walk(task, painted, more)
+    if guided is not None and (not 0 < guided <= steps or (painted is not None and task.frames == 1)):
+        raise ConfigError(f"guided_steps={guided} of {steps} steps: give 1 to {steps}, or guidance=1 for none; "
+                          "a picture that is painted has none.")  # fmt: skip
     int8 = check_weights(more.get("weights") or "plain", torch.device("cpu"))
-    film = 1 if task.frames == 1 else usual["frames" if task.action == "none" else "chunk"]
+    film = 1 if task.frames == 1 else usual.frames if task.action == "none" else usual.chunk
     return Job(
-        config=config,
-        vae=vae,
+        config=usual.config,
+        vae=usual.vae,
         mode=task,
         frames=film if frames is None else frames,
-        size=usual["size"] if size is None else size,
+        size=usual.size if size is None else size,
         steps=steps,
-        guidance=walk["guidance"],
+        guidance=guidance,
         text=90 if more.get("text") is None else more["text"],
         dtype=_DTYPES[dtype],
         decode=task.video in ("hidden", "first") if more.get("decode") is None else more["decode"],
         controls=controls,
-        control_guidance=GUIDANCE["edge"][1] if held and not fixed else 1.0,
+        control_guidance=GUIDANCE["edge"][1] if held and not usual.fixed else 1.0,
         guided_steps=guided,
         int8=int8,
         offload=check_offload(more.get("offload") or "none", int8=int8),
-        sound=usual["ears"] if more.get("sound") else None,
-        fps=usual["fps"] if more.get("fps") is None else more["fps"],
+        sound=usual.ears if more.get("sound") else None,
+        fps=usual.fps if more.get("fps") is None else more["fps"],
+        painted=painted,
     )
 
 
 def work_of(job: Job) -> Work:
     """Count what a job takes."""
-    tower, item = job.config.tower, job.dtype.itemsize
+    tower, item, walks = job.config.tower, job.dtype.itemsize, _walks(job)
     reader, generator, ports = _parameters(job.config)
     weights = _held(job, reader, generator, ports) + costs.video_parameters(job.vae) * item
-    kept = 2 * tower.layers * tower.kv_heads * tower.head_width * job.text * job.branches * item
-    wide, n = tower.heads * tower.head_width, max(tokens for tokens, _ in job.passes)
+    prompts = max(one.branches for _, one in walks)
+    kept = 2 * tower.layers * tower.kv_heads * tower.head_width * job.text * prompts * item
+    prompts += 0 if job.painted is None else job.painted.things
+    wide, n = tower.heads * tower.head_width, max(tokens for _, one in walks for tokens, _ in one.passes)
     inner = tower.mlp_width * (3 if tower.mlp == "silu" else 2)
     live = n * (3 * tower.width + max(inner, 2 * wide + 4 * tower.kv_heads * tower.head_width)) * item
-    step, alone = (
-        tower.layers * sum(2.0 * tokens * generator[1] + 4.0 * looks * wide for tokens, looks in one.passes)
-        for one in (job, replace(job, guidance=1.0))
+    walked = sum(
+        steps * tower.layers * (2.0 * tokens * generator[1] + 4.0 * looks * wide)
+        for steps, one in walks
+        for tokens, looks in one.passes
     )
-    read = tower.layers * job.branches * (2.0 * job.text * reader[1] + 2.0 * job.text**2 * wide)
-    guided = job.steps if job.guided_steps is None else job.guided_steps
-    stages = {"read": (0, read), "walk": (live, step * guided + alone * (job.steps - guided))}
+    read = tower.layers * prompts * (2.0 * job.text * reader[1] + 2.0 * job.text**2 * wide)
+    stages = {"read": (0, read), "walk": (live, walked)}
     if job.given_frames:
         height, width = job.size if job.mode.action == "none" else canvas_for(*job.size)
         stages["encode"] = costs.video_encoding(job.vae, job.dtype, job.given_frames, (height, width))
@@ -244,6 +245,10 @@ def work_of(job: Job) -> Work:
         stages["encode"] = (most, operations * job.controls)
     if job.decode:
         stages["decode"] = costs.video_decoding(job.vae, job.dtype, job.latent_frames, job.size)
+    if job.painted is not None:
+        most, operations = costs.video_decoding(job.vae, job.dtype, 1, job.size)
+        film = stages["decode"] if job.decode and job.frames > 1 else (0, 0.0)
+        stages["decode"] = (max(most, film[0]), operations * job.painted.looks + film[1])
     if job.sound is not None:
         weights += costs.sound_parameters(job.sound) * item
         stages["sound"] = costs.sound_decoding(job.sound, job.dtype, job.sound_latents)
@@ -312,28 +317,17 @@ def _advice(work: Work, machine: Machine) -> tuple[str, ...]:
     return (f"no single change is enough: most comes of this: {words}: {peak / GIB:.1f} GiB. Take a smaller model.",)
 
 
-def _sizes(checkpoint: str | Path) -> tuple[ModelConfig, VideoVAEConfig, dict[str, Any]]:
-    """Sizes of the model and its video tokenizer; the usual film, what it is heard with, and how often it must walk."""
-    for folder in (Path(armillary.__file__).parent / "checkpoints" / checkpoint, Path(checkpoint)):
-        if (folder / "transformer").is_dir():
-            vae = VideoVAEConfig.from_dict(read_json(folder / "vae/config.json"))
-            said = read_json(folder / "defaults.json") if (folder / "defaults.json").is_file() else {}
-            usual = {"size": tuple(said.get("size", (128, 128))), "frames": said.get("frames", 17)}
-            config, ears = load_config(folder), folder / "sound_tokenizer/config.json"
-            heard = SoundVAEConfig.from_dict(read_json(ears)) if config.sound_dim and ears.is_file() else None
-            usual |= {
-                "fps": said.get("fps", 10.0),
-                "ears": heard,
-                "fixed": fixed_steps(folder),
-                "chunk": usual["frames"],
-            }
-            return config, vae, usual
-    try:
-        one = member(str(checkpoint))
-    except ConfigError as unknown:
-        raise ConfigError(f"{checkpoint} is no folder with transformer/ in it, and {unknown}") from unknown
-    usual = {"size": (480, 832), "frames": 189, "fps": 24.0, "fixed": len(one.sampling.levels), "chunk": 17}
-    return one.config, WAN22, usual | {"ears": AVAE if one.config.sound_dim else None}
+def _walks(job: Job) -> list[tuple[int, Job]]:
+    """How many steps are walked as which job: a picture beside the one that is painted costs what a control does."""
+    guided = job.steps if job.guided_steps is None else job.guided_steps
+    film = [(guided, job), (job.steps - guided, replace(job, guidance=1.0))]
+    if (how := job.painted) is None:
+        return film
+    one = replace(job, frames=1, sound=None, painted=None)
+    steps, guidance = (job.steps, job.guidance) if job.frames == 1 else (how.steps, how.guidance)
+    thing = replace(one, guidance=guidance, controls=1, control_guidance=1.0)
+    painted = [(how.bare_steps, replace(one, guidance=how.bare_guidance)), (how.things * how.tries * steps, thing)]
+    return painted if job.frames == 1 else [*painted, *film]
 
 
 def _parameters(config: ModelConfig) -> tuple[tuple[int, int], tuple[int, int], int]:

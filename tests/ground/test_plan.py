@@ -1,5 +1,7 @@
 """A plan knows what a request takes: its counts are those of the model, and what it advises helps."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +177,48 @@ def test_a_distilled_model_walks_its_own_steps(tmp_path, said_in):
     for asked in ({"steps": 20}, {"guidance": 3.0}):
         with pytest.raises(ConfigError, match="is distilled to 4 steps"):
             plan.request_of(checkpoint, "text-to-image", **asked)
+
+
+def test_a_checkpoint_walks_its_own_steps_where_it_says_them(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "own")
+    told = {"size": [64, 64], "fps": 10, "steps": {"policy": 1, "transfer": 4}}
+    (own / "defaults.json").write_text(json.dumps(told))
+    for mode, usual, its in (("policy", 10, 1), ("transfer", 35, 4), ("text-to-video", 20, 20)):
+        assert [plan.request_of(one, mode).steps for one in (folder, own)] == [usual, its]
+    assert plan.request_of(own, "policy", steps=7).steps == 7
+    assert plan.request_of("pico", "policy").steps == 1
+
+
+def test_what_is_painted_is_counted_as_it_is_walked(folder, tmp_path):
+    """The bare place in both branches, each thing's picture beside itself, as often as it may be tried."""
+    paints = shutil.copytree(folder, tmp_path / "paints")
+    told = {"size": [64, 64], "fps": 10, "painting": {"bare_steps": 5, "bare_guidance": 2.0, "steps": 3, "tries": 2}}
+    (paints / "defaults.json").write_text(json.dumps(told))
+    bare = plan.request_of(paints, "text-to-image", things=0, steps=5, guidance=2.0)
+    one, two, more = (
+        plan.request_of(paints, "text-to-image", **asked) for asked in ({}, {"things": 2}, {"things": 2, "steps": 6})
+    )
+    assert bare.painted is None and (one.steps, one.guidance, one.painted.things) == (3, 1.0, 1)
+    walks = [plan.work_of(job).stages["walk"][1] for job in (bare, one, two, more)]
+    assert walks[2] - walks[1] == pytest.approx(walks[1] - walks[0]) == pytest.approx((walks[3] - walks[2]) / 2)
+    beside = replace(bare, controls=1, guidance=1.0, steps=3 * 2)
+    assert walks[1] - walks[0] == pytest.approx(plan.work_of(beside).stages["walk"][1])
+    decoded = [plan.work_of(job).stages["decode"][1] for job in (bare, one, two)]
+    assert decoded[1:] == [2 * decoded[0], 4 * decoded[0]]
+    film, plain = (plan.request_of(paints, "text-to-video", things=things) for things in (2, 0))
+    assert film.steps == plain.steps == 20
+    for stage in ("walk", "decode"):
+        whole = plan.work_of(plain).stages[stage][1] + plan.work_of(two).stages[stage][1]
+        assert plan.work_of(film).stages[stage][1] == pytest.approx(whole)
+    for checkpoint, mode, things in (
+        (folder, "text-to-image", 1),
+        (paints, "policy", 1),
+        (paints, "text-to-image", -1),
+    ):
+        with pytest.raises(ConfigError, match=f"things={things}"):
+            plan.request_of(checkpoint, mode, things=things)
+    with pytest.raises(ConfigError, match="painted has none"):
+        plan.request_of(paints, "text-to-image", guided_steps=1)
 
 
 def test_every_model_of_the_family_can_be_planned():
