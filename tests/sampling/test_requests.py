@@ -144,6 +144,11 @@ def test_what_nobody_says_the_checkpoint_says(tmp_path):
     assert request.record["steps"] == 2 and plain.record["steps"] == mode_named("forward-dynamics").steps
     film = check_request("text-to-video", GOOD["text-to-video"], tmp_path)
     assert (film.size, film.prompt, film.fps) == ((64, 96), "a cube", 5.0)
+    body = GOOD["forward-dynamics"]["embodiment"]
+    for key, steps in ((f"forward-dynamics/{body}", 7), ("forward-dynamics/umi", 2), (f"policy/{body}", 2)):
+        (tmp_path / "defaults.json").write_text(json.dumps({**told, "steps": {"forward-dynamics": 2, key: 7}}))
+        request = check_request("forward-dynamics", GOOD["forward-dynamics"], tmp_path)
+        assert request.record["steps"] == steps
     (tmp_path / "defaults.json").write_text("{}")
     with pytest.raises(CheckpointError, match="size, two numbers"):
         check_request("text-to-video", GOOD["text-to-video"], tmp_path)

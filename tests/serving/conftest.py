@@ -24,7 +24,12 @@ from benchmarks.serving_process import Server, running
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_checkpoint(tmp_path_factory.mktemp("small") / "small", sound=True)
-    told = {"size": [128, 128], "fps": 10.0, "steps": {"policy": 3}, "learnt": ["image-edit", "transfer"]}
+    told = {
+        "size": [128, 128],
+        "fps": 10.0,
+        "steps": {"policy": 3, "policy/pusht": 5},
+        "learnt": ["image-edit", "transfer"],
+    }
     told["upsampling"] = {"text-to-image": {"ask": "{prompt}, at length", "longest": 4}}
     save_embodiments(folder, [load_embodiment(name) for name in ("tabletop", "pusht", "droid", "av")])
     (folder / "defaults.json").write_text(json.dumps(told))

@@ -44,6 +44,7 @@ def test_the_first_message_says_what_the_numbers_mean(connect):
 
 def test_who_does_not_say_in_how_many_steps_gets_the_checkpoint_s_own_number(connect, client):
     assert unpack(connect("/").recv(60))["steps"] == 3
+    assert unpack(connect("/?embodiment=pusht").recv(60))["steps"] == 5
     modes = client.get("/v1/models").json()["data"][0]["modes"]
     assert (modes["policy"]["steps"], modes["text-to-video"]["steps"]) == (3, MODES["text-to-video"].steps)
 

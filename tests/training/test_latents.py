@@ -190,3 +190,7 @@ def test_a_still_with_plans_is_seen_once_for_each(vae):
     assert "Push left." in rows[1]["task"] and "Push right." in rows[2]["task"]
     assert torch.equal(tensors["video"][0], tensors["video"][2]) and len(rows) == len(tensors["video"]) == 5
     np.testing.assert_allclose(tensors["actions"][2].numpy(), body.encode(plans[1]))
+    later = replace(still, recipe={**still.recipe, "planned_at": [0, 9]})
+    assert [row["start"] for row in stills_of([later], vae, body, camera="top")[1]] == [0, 0, 9]
+    seen = stills_of([later], vae, body, camera="top")[0]["video"]
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])

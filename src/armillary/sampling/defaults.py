@@ -18,7 +18,8 @@ class Defaults:
     """What a checkpoint means when nobody asks for more: picture size (height, width), frames a second, how many
     frames it makes in one walk, and the task it was told in training where the actions said everything.
 
-    ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one.
+    ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one; under the
+    mode's name, or, for one body alone, under both: ``policy/pusht_steps`` (``steps_of``).
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
     on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
@@ -44,6 +45,10 @@ class Defaults:
     upsampling: Mapping[str, Template] = field(default_factory=dict)
     painting: Painting | None = None
     told: bool = False
+
+    def steps_of(self, mode: Mode, body: str = "") -> int:
+        """In how many steps this checkpoint is best asked in a mode, with actions of ``body`` where there are any."""
+        return self.steps.get(f"{mode.name}/{body}", self.steps.get(mode.name, mode.steps))
 
     def warning(self, mode: Mode) -> str:
         """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so."""

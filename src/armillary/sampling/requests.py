@@ -135,7 +135,7 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
     guidance = number(given, "guidance", mode.guidance, most=100.0)
     asked_shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
-    steps = whole(given, "steps", defaults.steps.get(mode.name, mode.steps), 0, 999)
+    steps = whole(given, "steps", defaults.steps_of(mode, embodiment.name if embodiment else ""), 0, 999)
     walking = None
     if mode.name != "reason":
         walking = settle(
@@ -232,7 +232,7 @@ def _listening(request: Request, defaults: Defaults) -> Schedule | None:
     with_it = request.mode.sounds or not request.sound or request.dialect != "native" or "sound" in request.latents
     if with_it or apart.name not in defaults.learnt:
         return None
-    return make_schedule(defaults.steps.get(apart.name, apart.steps), apart.shift)
+    return make_schedule(defaults.steps_of(apart), apart.shift)
 
 
 def _unguided(controlled: Controlled | None) -> Controlled | None:

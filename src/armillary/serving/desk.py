@@ -97,9 +97,9 @@ class Desk:
         """How many frames a mode makes when nobody says."""
         return mode.frames if mode.frames <= 1 else self.defaults.frames
 
-    def steps(self, mode: Mode) -> int:
-        """In how many steps this checkpoint does a mode best."""
-        return self.defaults.steps.get(mode.name, mode.steps)
+    def steps(self, mode: Mode, body: str = "") -> int:
+        """In how many steps this checkpoint does a mode best, with the actions of ``body`` where there are any."""
+        return self.defaults.steps_of(mode, body)
 
     def upsampling(self, mode: Mode) -> bool | None:
         """Whether a mode's prompts are usually written out first; None where the checkpoint does not say how."""

@@ -75,7 +75,7 @@ def plan_of(desk: Desk, options: Mapping[str, str]) -> Plan:
         raise Problem(400, "unknown_field", f"{unknown[0][:80]!r} is no option: there are embodiment, steps, horizon.",
                       param=unknown[0][:80])  # fmt: skip
     body = options.get("embodiment", next(iter(desk.bodies), ""))
-    numbers = {"steps": desk.steps(mode), "horizon": mode.frames - 1}
+    numbers = {"steps": desk.steps(mode, body), "horizon": mode.frames - 1}
     for name, most in (("steps", desk.limits.steps), ("horizon", desk.limits.out_frames - 1)):
         word = options.get(name, str(numbers[name]))
         if not word.isascii() or not word.isdigit() or not 1 <= int(word[:9]) <= most:

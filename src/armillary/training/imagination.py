@@ -48,9 +48,8 @@ class FlowConfig:
     steps gives little but what the model says there; the schedule alone seldom draws it), ``full_noise_films``: of
     those without, ``full_noise_painting``: of painted things. ``policy_video``: the weight of a policy's film beside
     other films: what nobody can know teaches little. ``places``: the share of captions that say where things are.
-    ``painting``: the share of batches of tables on which one thing more is painted, where there are such
-    (``painting.py``). ``history``: the share of forward dynamics that is given two or three latent frames, as a world
-    session's later chunks may be.
+    ``painting``: the share of batches of tables on which one thing more is painted, where there are such.
+    ``history``: the share of forward dynamics that is given two or three latent frames, as later chunks may be.
     ``onwards``: the share of batches with actions that ask for one latent frame alone, after one to three others, which
     need not begin a film, and beside the first frame of the episode, which holds colours and things where they were: so
     a world goes on without end (``sampling/onwards.py``). ``lived``: how often some of those others are what the model
@@ -71,6 +70,7 @@ class FlowConfig:
     )  # fmt: skip
     shift: float = 3.0
     full_noise: float = 0.4
+    full_noise_alone: float | None = None
     full_noise_films: float = 0.2
     full_noise_painting: float = 0.4
     video_weight: float = 10.0
@@ -169,7 +169,8 @@ class FlowSource:
             rows.append(row)
             modes.append(mode)
             prompts.append(windows.task[row] if told else self._any(windows.fps[row], FRAMES))
-        torch_rng, level = self._levels(rng, samples, config.full_noise)
+        full = config.full_noise if pool.frames > 1 or config.full_noise_alone is None else config.full_noise_alone
+        torch_rng, level = self._levels(rng, samples, full)
         forward, inverse, policy = (torch.tensor([mode == one for mode in modes])
                                     for one in ("forward-dynamics", "inverse-dynamics", "policy"))  # fmt: skip
         video_level = level[:, None].repeat(1, pool.cells * pool.frames)

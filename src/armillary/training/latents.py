@@ -141,7 +141,8 @@ def stills_of(
     """As ``windows_of``, of one frame each.
 
     Every first frame with its captions; where an expert acts, at most ``most`` frames of an episode with the actions
-    that follow (at least eight, the last one repeated); and a still once for each of its plans.
+    that follow (at least eight, the last one repeated); and a still once for each of its plans, which begin at its
+    first frame, or at those that the recipe's ``planned_at`` names.
     """
     shown, follow, told = [], [], []
     episodes = [in_steps(episode, embodiment) for episode in episodes]
@@ -152,8 +153,10 @@ def stills_of(
             rest = np.minimum(np.arange(s, s + FRAMES - 1), len(episode.actions) - 1)
             follow.append(episode.actions[rest] if s in acting else None)
             told.append((episode.instruction, s == 0))
-        for words, plan in zip(episode.recipe.get("plans", ()), episode.states.get("plans", ()), strict=True):
-            shown.append((episode, 0))
+        plans = episode.recipe.get("plans", ())
+        frames = episode.recipe.get("planned_at", [0] * len(plans))
+        for words, plan, s in zip(plans, episode.states.get("plans", ()), frames, strict=True):
+            shown.append((episode, s))
             follow.append(plan)
             told.append((words, False))
     rows = [
