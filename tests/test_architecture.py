@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after"}
+RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after", "runs_pushing"}
 EVERYTHING = {
     *MAY_IMPORT,
     *RUNS,
@@ -58,6 +58,7 @@ TOP = {
     "runs_pico": {"training", "post_training", "run_kinds"},
     "runs_worlds": {"training", "run_kinds", "runs_pico"},
     "runs_after": {"post_training", "run_kinds", "runs_worlds"},
+    "runs_pushing": {"post_training", "run_kinds", "runs_after"},
     "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,

@@ -16,7 +16,8 @@
     pico-after-lasting -> pico-after-followed, -followed-pusht <-----------------------------+-> pico-after-shown-on
     pico-worlds-abroad -> pico-after-names                 names of those worlds are words of one token
     pico-after-names, -shown-on -> pico-after-whole        the last parts as one checkpoint
-    pico-after-boards -> pico-after-windows -> pico-after-steps -> pico-after-bundle    and its generator, gone on
+    pico-after-boards -> pico-after-windows -> pico-after-steps    and its generator goes on in PushT
+    pico-pushing-replans, -moments, -first, -own, -amends, -moved, -last, -bundle    and pushes, by plans made afresh
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -41,7 +42,6 @@ from armillary.run_kinds import Run as Run
 from armillary.run_kinds import WholeWay as WholeWay
 from armillary.runs_after import (
     pico_after_boards,
-    pico_after_bundle,
     pico_after_followed,
     pico_after_followed_pusht,
     pico_after_foreseen,
@@ -77,6 +77,16 @@ from armillary.runs_pico import (
     pico_stills,
     pico_vae,
     pico_words,
+)
+from armillary.runs_pushing import (
+    pico_pushing_amends,
+    pico_pushing_bundle,
+    pico_pushing_first,
+    pico_pushing_last,
+    pico_pushing_moments,
+    pico_pushing_moved,
+    pico_pushing_own,
+    pico_pushing_replans,
 )
 from armillary.runs_worlds import (
     pico_worlds,
@@ -149,8 +159,9 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_worlds_last, pico_worlds_lives, pico_worlds_abroad, pico_after_table, pico_after_pusht,
         pico_after_foreseen, pico_after_foreseen_pusht, pico_after_shown, pico_after_lasting, pico_after_followed,
         pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, pico_after_boards,
-        pico_after_windows, pico_after_steps, pico_after_bundle, tiny, finetune,
-        pusht_recordings, pusht, droid,
+        pico_after_windows, pico_after_steps, pico_pushing_replans, pico_pushing_moments, pico_pushing_first,
+        pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_last, pico_pushing_bundle, tiny,
+        finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

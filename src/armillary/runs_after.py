@@ -14,7 +14,6 @@
     pico-after-boards     lives of PushT, chance and clumsy ones as many as the expert's
     pico-after-windows    windows of these, told in steps
     pico-after-steps      the generator goes on, mostly in PushT
-    pico-after-bundle     what it has become, and all else as before: the bundled checkpoint
 
 Everything lies under ``runs/pico/after``.
 """
@@ -137,8 +136,3 @@ def pico_after_steps() -> Generator:
         before, origin=AFTER / "whole", vae=AFTER / "shown_on/vae", out=AFTER / "steps", stage=stage, flow=flow,
         more=(*before.more, AFTER / "boards", AFTER / "boards"),
     )  # fmt: skip
-
-
-def pico_after_bundle() -> AssembledRun:
-    """What is bundled: the generator that went on, beside what it worked with."""
-    return AssembledRun(model=AFTER / "steps/checkpoint", like=AFTER / "whole", out=AFTER / "bundle")
