@@ -3,6 +3,7 @@
 import io
 import socket
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,19 @@ def test_uploads_are_kept_up_to_a_sum_and_deleting_makes_room(door):
     refused(door.post("/v1/files", files={"file": ("b.png", noise(500, 1))}), 429, "quota_exceeded")
     door.delete(f"/v1/files/{first.json()['id']}")
     assert door.post("/v1/files", files={"file": ("b.png", noise(500, 1))}).status_code == 200
+
+
+def test_what_came_with_a_cancelled_job_is_kept_as_long_as_a_finished_one_s(door):
+    desk = door.app.state.desk
+    made = door.post("/v1/videos", data={"prompt": "x"}, files={"image": ("a.png", noise(64))}).json()["id"]
+    told = door.post(f"/v1/videos/{made}/cancel").json()
+    assert told["error"]["code"] == "cancelled"
+    assert 0 <= told["expires_at"] - told["created_at"] - desk.limits.keep_hours * 3600 <= 60
+    desk.sweep()
+    assert made in desk.files.tops()
+    desk.limits = replace(desk.limits, keep_hours=0.0)
+    desk.sweep()
+    assert made not in desk.files.tops() and door.get(f"/v1/videos/{made}").status_code == 404
 
 
 def test_a_slow_film_is_no_way_to_endless_sound(door):

@@ -177,6 +177,42 @@ def test_a_deadline_ends_what_waits_and_what_runs(jobs):
     assert jobs.of_id(late.id).error_code == "deadline_exceeded"
 
 
+def ended(jobs, how):
+    """The id of a job that has ended so."""
+    made = jobs.create(new(deadline=time.time() - 1 if how == "deadline_exceeded" else None))
+    if how == "cancelled":
+        jobs.cancel(made.id, "ann")
+    elif how == "deadline_exceeded":
+        jobs.settle()
+    elif how == "worker_lost":
+        for worker in ("a", "b", "c"):
+            jobs.claim(worker, 1)
+            jobs.release(worker)
+    else:
+        (job,) = jobs.claim("w", 1)
+        assert (
+            jobs.complete(job, {}, keep_seconds=60, batch=1)
+            if how is None
+            else jobs.fail(job, how, "", keep_seconds=60)
+        )
+    told = jobs.of_id(made.id)
+    assert (told.over, told.error_code) == (True, how)
+    return made.id
+
+
+@pytest.mark.parametrize("how", [None, "server_error", "cancelled", "deadline_exceeded", "worker_lost"])
+def test_however_a_job_ended_it_is_kept_for_a_while_and_then_goes(jobs, how, monkeypatch):
+    gone = ended(jobs, how)
+    waiting = jobs.create(new())
+    assert jobs.expired(hidden_seconds=120, keep_seconds=60) == []
+    now = time.time()
+    monkeypatch.setattr(table.time, "time", lambda: now + 50)
+    assert jobs.expired(hidden_seconds=120, keep_seconds=60) == []
+    monkeypatch.setattr(table.time, "time", lambda: now + 70)
+    assert jobs.expired(hidden_seconds=120, keep_seconds=60) == [gone]
+    assert not jobs.of_id(waiting.id).over
+
+
 def test_a_stranger_s_job_is_not_there(jobs):
     made = jobs.create(new("ann"))
     for ask in (jobs.of_id, jobs.cancel, jobs.delete):

@@ -334,7 +334,7 @@ class Desk:
     def sweep(self) -> None:
         """Forget what is over: jobs past their time, and files without a row."""
         self.jobs.settle()
-        for job_id in self.jobs.expired(hidden_seconds=120):
+        for job_id in self.jobs.expired(hidden_seconds=120, keep_seconds=self.limits.keep_hours * 3600):
             self.jobs.drop([job_id])
             self.files.remove(job_id)
         old = [name for name, at in self.files.tops().items() if at < time.time() - 3600]

@@ -338,12 +338,16 @@ class Jobs:
         with self._write() as db:
             db.execute(JOBS.update().where(JOBS.c.id == job_id).values(expires_at=time.time() + seconds))
 
-    def expired(self, *, hidden_seconds: float) -> list[str]:
-        """Jobs whose time is over: kept long enough, or answered on the line a while ago."""
+    def expired(self, *, hidden_seconds: float, keep_seconds: float) -> list[str]:
+        """Jobs whose time is over: kept long enough, or answered on the line a while ago.
+
+        ``keep_seconds``: how long those are kept that no worker ended (cancelled, late, lost), to which none was given.
+        """
         now = time.time()
+        until = sql.func.coalesce(JOBS.c.expires_at, JOBS.c.completed_at + keep_seconds)
         stale = JOBS.c.hidden & (JOBS.c.completed_at < now - hidden_seconds)
         with self._read() as db:
-            return list(db.execute(sql.select(JOBS.c.id).where((JOBS.c.expires_at < now) | stale)).scalars())
+            return list(db.execute(sql.select(JOBS.c.id).where((until < now) | stale)).scalars())
 
     def known(self, job_ids: Sequence[str]) -> set[str]:
         """Which of these are in the table."""

@@ -217,6 +217,7 @@ async def told(desk: Desk, job: Job) -> dict[str, Any]:
     usual = desk.usual_frames(mode_named(job.mode))
     frames = job.result.get("frames") or ask.get("frames") or (len(ask["actions"]) + 1 if ask.get("actions") else usual)
     status = "failed" if job.status == "cancelled" else job.status
+    kept = job.expires_at or (job.completed_at and job.completed_at + desk.limits.keep_hours * 3600)
     found: dict[str, Any] = {
         "id": job.id,
         "object": "video",
@@ -225,7 +226,7 @@ async def told(desk: Desk, job: Job) -> dict[str, Any]:
         "progress": job.progress,
         "created_at": int(job.created_at),
         "completed_at": int(job.completed_at) if job.completed_at and job.status == "completed" else None,
-        "expires_at": int(job.expires_at) if job.expires_at else None,
+        "expires_at": int(kept) if kept else None,
         "seconds": f"{frames / fps:g}",
         "size": f"{size[1]}x{size[0]}",
         "prompt": ask.get("prompt"),
