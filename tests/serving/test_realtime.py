@@ -18,19 +18,29 @@ ALREADY = dict.fromkeys(("embodiment", "width", "height", "steps"))  # agreed wh
 
 
 @pytest.fixture
-def begin(server):
+def connect(server):
     opened = []
 
+    def connect():
+        opened.append(
+            websockets.sync.client.connect(f"ws://127.0.0.1:{server.port}/v1/realtime/video", open_timeout=60)
+        )
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def begin(connect):
     def begin(**start):
-        one = websockets.sync.client.connect(f"ws://127.0.0.1:{server.port}/v1/realtime/video", open_timeout=60)
-        opened.append(one)
+        one = connect()
         told = {"type": "session.start", "embodiment": "tabletop", "width": 64, "height": 64, "steps": 1, **start}
         one.send(json.dumps({name: value for name, value in told.items() if value is not None}))
         return one
 
-    yield begin
-    for one in opened:
-        one.close()
+    return begin
 
 
 def picture():
@@ -198,3 +208,29 @@ def test_who_takes_a_session_up_again_has_it_alone(begin):
     act(second, [STILL])
     heard(second)
     assert piece(second)[0]["frames"] == 1
+
+
+def last_word(session):
+    """What ends a session's line: why it is hung up on, or the last piece and where it leads."""
+    while (told := heard(session)).get("event_id") is None or told["type"] == "session.interaction.queued":
+        if "error" in told:
+            return told["error"]["code"]
+        if told["type"] == "video.chunk_metadata":
+            session.recv(120)
+    session.recv(120)
+    return told["first_frame"], told["frames"]
+
+
+def test_of_those_who_take_a_session_up_at_once_one_has_it(begin, connect):
+    first = begin(image=picture())
+    name = heard(first)["session_id"]
+    piece(first)
+    first.send(json.dumps({"type": "session.stop"}))
+    assert heard(first)["type"] == "session.done"
+    lines = [connect() for _ in range(4)]
+    for line in lines:
+        line.send(json.dumps({"type": "session.start", "session_id": name}))
+        act(line, [STILL])
+    assert sorted(map(last_word, lines), key=str) == [(1, 1), *["session_taken"] * 3]
+    again = begin(session_id=name, **ALREADY)
+    assert heard(again)["session_id"] == name, "and its line may be taken over as before"

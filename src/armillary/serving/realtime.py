@@ -39,25 +39,23 @@ async def world(socket: WebSocket) -> None:
 
     async def talk(desk: Desk, caller: Caller) -> None:
         start: Start = parsed(Start, await _heard(socket, START_SECONDS))
-        session = await Session.opened(desk, caller, start)
-        names = ("prompt", "embodiment", "size", "fps", "num_frames", "history")
-        await socket.send_json({"type": "video.start", "request_id": session.id, "session_id": session.id,
-                                "format": "m4s", "codec": "avc1",
-                                "config": {name: session.state[name] for name in names}})  # fmt: skip
-        desk.worlds[session.id] = session
-        playing = asyncio.create_task(_play(socket, session, start))
-        given_up = asyncio.create_task(session.given_up.wait())
-        try:
-            await asyncio.wait({playing, given_up}, return_when=asyncio.FIRST_COMPLETED)
-            if not playing.done():
-                raise Problem(409, "session_taken", "another connection has taken up this session.")
-            await playing
-        finally:
-            for task in (playing, given_up):
-                task.cancel()
-            await asyncio.wait({playing, given_up})
-            del desk.worlds[session.id]
-            session.over.set()
+        async with Session.opened(desk, caller, start) as session:
+            names = ("prompt", "embodiment", "size", "fps", "num_frames", "history")
+            await socket.send_json({"type": "video.start", "request_id": session.id, "session_id": session.id,
+                                    "format": "m4s", "codec": "avc1",
+                                    "config": {name: session.state[name] for name in names}})  # fmt: skip
+            playing = asyncio.create_task(_play(socket, session, start))
+            given_up = asyncio.create_task(session.given_up.wait())
+            try:
+                await asyncio.wait({playing, given_up}, return_when=asyncio.FIRST_COMPLETED)
+                if not playing.done():
+                    words = "another connection has taken up this session, which one has at a time: begin your own."
+                    raise Problem(409, "session_taken", words)
+                await playing
+            finally:
+                for task in (playing, given_up):
+                    task.cancel()
+                await asyncio.wait({playing, given_up})
 
     await admit(socket, "world", talk)
 

@@ -11,7 +11,8 @@ worker or the server ended. It is bounded: ``history`` frames, however long the 
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,8 @@ class Move:
 class Session:
     """A world session. ``state``: all that ``in/state.json`` tells.
 
-    One connection has it at a time: who takes it up again ends the other (``given_up``), which may be a dead line.
+    One connection has it at a time: who takes it up again ends the other (``given_up``), which may be a dead line, and
+    waits until that is ``over``.
     """
 
     def __init__(self, desk: Desk, caller: Caller, job: Job, state: dict[str, Any]) -> None:
@@ -54,31 +56,44 @@ class Session:
         self.given_up, self.over = asyncio.Event(), asyncio.Event()
 
     @classmethod
-    async def opened(cls, desk: Desk, caller: Caller, start: Start) -> "Session":
-        """A new session, or an old one by its id; a ``Problem`` if it cannot be."""
+    @asynccontextmanager
+    async def opened(cls, desk: Desk, caller: Caller, start: Start) -> AsyncIterator["Session"]:
+        """A new session, or an old one by its id, while a connection has it; a ``Problem`` if it cannot be."""
         desk.check_model(start.model)
-        if start.session_id is None:
-            return await cls._new(desk, caller, start)
-        return await cls._again(desk, caller, start, start.session_id)
+        session = await (cls._new if start.session_id is None else cls._old)(desk, caller, start)
+        while (before := desk.worlds.get(session.id)) is not None:  # looked at again after every wait: others wait, too
+            before.given_up.set()
+            await before.over.wait()
+        desk.worlds[session.id] = session
+        try:
+            session.state = session.state or await session._left()
+            yield session
+        finally:
+            del desk.worlds[session.id]
+            session.over.set()
 
     @classmethod
-    async def _again(cls, desk: Desk, caller: Caller, start: Start, session_id: str) -> "Session":
+    async def _old(cls, desk: Desk, caller: Caller, start: Start) -> "Session":
+        """The session of that id; how it is is read once nobody else has it."""
         if agreed := sorted(start.model_fields_set - {"type", "model", "session_id", "format"}):
             raise bad(f"{agreed[0]} was agreed when the session began: leave it out, or begin one without session_id.",
                       agreed[0], "conflict")  # fmt: skip
-        unknown = Problem(404, "session_not_found", "there is no such session of yours: begin one without session_id.",
-                          param="session_id")  # fmt: skip
+        assert start.session_id is not None
         try:
-            job = await run_in_threadpool(desk.jobs.of_id, session_id, caller.name)
-            if (before := desk.worlds.get(job.id)) is not None:
-                before.given_up.set()
-                await before.over.wait()
-            state = json.loads(await run_in_threadpool(desk.files.read, f"{job.id}/in/state.json"))
-        except (KeyError, ArmillaryError) as gone:
-            raise unknown from gone
+            job = await run_in_threadpool(desk.jobs.of_id, start.session_id, caller.name)
+        except KeyError as gone:
+            raise _unknown() from gone
         if job.kind != "session":
-            raise unknown
-        return cls(desk, caller, job, {**state, "chunks": 0})
+            raise _unknown()
+        return cls(desk, caller, job, {})
+
+    async def _left(self) -> dict[str, Any]:
+        """How the session was left."""
+        try:
+            told = await run_in_threadpool(self.desk.files.read, f"{self.id}/in/state.json")
+        except ArmillaryError as gone:
+            raise _unknown() from gone
+        return {**json.loads(told), "chunks": 0}
 
     @classmethod
     async def _new(cls, desk: Desk, caller: Caller, start: Start) -> "Session":
@@ -239,6 +254,11 @@ class Session:
             return self.body.check([rot6d_from_pose(pose).tolist()] * count, limits=True).tolist()
         except ArmillaryError as wrong:
             raise problem_of(wrong, {}) from wrong
+
+
+def _unknown() -> Problem:
+    return Problem(404, "session_not_found", "there is no such session of yours: begin one without session_id.",
+                   param="session_id")  # fmt: skip
 
 
 def remembered(rows: Rows, history: int) -> Rows:
