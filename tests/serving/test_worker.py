@@ -3,16 +3,20 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 from tiny import small_checkpoint
 
 import armillary
+from armillary.media import write_video
+from armillary.sampling import speak
 from armillary.serving.bell import WorkerBell
 from armillary.serving.files import Files
 from armillary.serving.jobs import Jobs, NewJob
 from armillary.serving.settings import Limits
 from armillary.serving.worker import Worker
+from armillary.tokenizers.chat import film_seconds
 
 ASK = {"mode": "text-to-image", "prompt": "a cube", "size": [32, 32], "steps": 1, "guidance": 1.0}
 
@@ -110,3 +114,19 @@ def test_a_table_that_is_away_for_a_while_costs_no_job(hire):
     work(worker)
     told = worker.jobs.of_id(asked)
     assert (told.status, told.attempt) == ("completed", 2)
+
+
+def test_the_reasoner_is_told_a_film_s_own_times(hire, tmp_path, monkeypatch):
+    told, worker = [], hire("one")
+    monkeypatch.setattr(speak, "film_seconds", lambda *shown: told.append(film_seconds(*shown)) or told[-1])
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 32, 32, 3), dtype=np.uint8)
+    film = write_video(tmp_path / "film.mp4", pixels, 30.0)
+    video = {"input": "0.bin", "kind": "video", "field": "video"}
+    asked = {"mode": "reason", "prompt": "what is there?", "video": video}
+    new = NewJob(owner="ann", kind="video", mode="reason", request={"asks": [asked]}, cost=1.0, batch_key="")
+    worker.files.write(f"{new.id}/in/0.bin", film.read_bytes())
+    worker.jobs.create(new)
+    assert worker.once() and worker.jobs.of_id(new.id).status == "completed"
+    assert told == [pytest.approx([1 / 6, 5 / 6], abs=0.05)], "it lasts a second, of which two halves are shown"
+    worker.omni.imagine("reason", prompt="what is there?", video=str(film))
+    assert told[1] == told[0]

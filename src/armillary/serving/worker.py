@@ -175,8 +175,10 @@ class Worker:
 
     def _frame(self, job: Job) -> None:
         """A picture that begins a world session: opened, cut to size, as a film of one frame."""
+        named = job.request["image"]
         try:
-            picture = fit_picture(self._input(job, job.request["image"], None), tuple(job.request["size"]))
+            data = self.files.read(f"{job.id}/in/{named['input']}")
+            picture = fit_picture(open_picture(data, named["field"], self.limits), tuple(job.request["size"]))
         except ArmillaryError as wrong:
             self._fail(job, "invalid_request", str(wrong))
             return
@@ -194,7 +196,7 @@ class Worker:
         for name, value in request.items():
             if isinstance(value, Mapping) and "input" in value:
                 fps = request.get("fps") or self._rate(request)
-                one = self._input(job, value, fps if request["mode"] != "reason" else None)
+                one = self._input(job, value, fps)
                 found[name] = one.reshape(-1, *request["size"], 3) if value["kind"] == "strip" else one
             elif name == "size":
                 found[name] = tuple(value)
@@ -209,12 +211,12 @@ class Worker:
 
         return load_embodiment(plain["embodiment"], self.omni.parts.folder).rate_hz
 
-    def _input(self, job: Job, named: Mapping[str, Any], fps: float | None) -> Array:
+    def _input(self, job: Job, named: Mapping[str, Any], fps: float) -> Array:
         data = self.files.read(f"{job.id}/in/{named['input']}")
         if named["kind"] in ("image", "strip"):
             return open_picture(data, named["field"], self.limits)
         film, rate = open_film(data, named["field"], self.limits)
-        return film if fps is None else at_rate(film, rate, fps)
+        return at_rate(film, rate, fps)
 
     def _chat(self, job: Job) -> None:
         how = job.request
