@@ -2,18 +2,14 @@
 
 import base64
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from armillary.errors import RequestError
 from armillary.media import read_video, write_video
-from armillary.sampling.requests import check_request
 from armillary.serving.forms import VideoBody, asked_of, from_form, parsed
-from armillary.serving.held import check_length, gathered, held_of, stood_in
+from armillary.serving.held import gathered, held_of, stood_in
 from armillary.serving.problems import Problem
-from armillary.serving.settings import Limits
 
 FILM = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
@@ -78,14 +74,6 @@ def test_files_join_the_controls_and_stand_ins_are_never_worked_on():
     assert gathered(fields)["controls"] == {"edge": "auto:low", "depth": 1}
     assert stood_in(fields) == {"controls": {"edge": 2, "depth": 1}, "frames": 5}
     assert stood_in({**fields, "given_frames": 1})["video"] == 2
-
-
-def test_controls_that_turn_out_too_long_are_refused(checkpoint):
-    request = check_request("transfer", {"controls": {"edge": FILM}, "size": (32, 32)}, checkpoint)
-    check_length(request, Limits())
-    for limits in (replace(Limits(), out_frames=4), replace(Limits(), out_pixels=5000)):
-        with pytest.raises(RequestError, match="say with num_frames how many"):
-            check_length(request, limits)
 
 
 def test_a_film_under_controls_is_made_and_served(client, tmp_path):

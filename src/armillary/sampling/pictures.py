@@ -49,9 +49,13 @@ def film_from(source: Any, name: str, fps: float) -> Film:
 
 def at_rate(frames: Film, rate: float, fps: float) -> UInt8[np.ndarray, "n h w 3"]:
     """The frames shown nearest to every 1/fps seconds, from the first on."""
-    count = max(1, math.floor((len(frames) - 1) / rate * fps + 1e-6) + 1)
-    wanted = np.minimum(np.rint(np.arange(count) * rate / fps).astype(int), len(frames) - 1)
+    wanted = np.minimum(np.rint(np.arange(count_at(len(frames), rate, fps)) * rate / fps).astype(int), len(frames) - 1)
     return frames[wanted]
+
+
+def count_at(frames: int, rate: float, fps: float) -> int:
+    """How many frames a film of so many has at another rate."""
+    return max(1, math.floor((frames - 1) / rate * fps + 1e-6) + 1)
 
 
 def fit_picture(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from armillary.controls import BLURS, CALLED, EDGES, KINDS
-from armillary.errors import RequestError
-from armillary.sampling.requests import Request
+from armillary.modes import MODES
 from armillary.serving.problems import bad
-from armillary.serving.settings import Limits
 
 NAMES: Mapping[str, str] = {**{kind: kind for kind in KINDS}, **{called: kind for kind, called in CALLED.items()}}
 REFERENCE = "control_reference"
@@ -127,11 +125,10 @@ def stood_in(fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_length(request: Request, limits: Limits) -> None:
-    """``RequestError`` if the controls, whose length nobody knew before they were opened, are too long."""
-    pixels = request.frames * request.size[0] * request.size[1]
-    if request.controlled is not None and (request.frames > limits.out_frames or pixels > limits.out_pixels):
-        raise RequestError(
-            f"the controls have {request.frames} frames of {request.size[1]}x{request.size[0]}: at most "
-            f"{limits.out_frames} frames and {limits.out_pixels} pixels are made here; say with num_frames how many."
-        )
+def tells_length(request: Mapping[str, Any], name: str) -> bool:
+    """Whether the film that comes as this input says how long the film is that is made, or is a part of that."""
+    mode = MODES[request["mode"]]
+    if "controls" in mode.needs:
+        held = name.startswith(_MARK) or (name == "video" and "controls" in request)
+        return held and request.get("frames") is None
+    return name == "video" and (mode.video == "given" or mode.history)

@@ -24,17 +24,18 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from armillary.errors import ArmillaryError, CheckpointError, RequestError
+from armillary.modes import MODES
 from armillary.records import Array, Rollout
 from armillary.sampling.imagine import CancelledError
 from armillary.sampling.omni import Omni, UntrainedWarning, load
-from armillary.sampling.pictures import at_rate, fit_picture
+from armillary.sampling.pictures import fit_picture
 from armillary.sampling.requests import check_request
 from armillary.sampling.speak import hear
 from armillary.serving import logs
 from armillary.serving.bell import WorkerBell
-from armillary.serving.decode import open_film, open_picture
+from armillary.serving.decode import most_made, open_film, open_picture
 from armillary.serving.files import Files
-from armillary.serving.held import check_length, gathered
+from armillary.serving.held import gathered, tells_length
 from armillary.serving.jobs import LEASE_SECONDS, Job, Jobs
 from armillary.serving.results import keep_piece, keep_result, preview
 from armillary.serving.settings import Limits, ServeSettings, chosen_checkpoint
@@ -129,10 +130,10 @@ class Worker:
                 requests = [self._opened(job, request) for request in job.request["asks"]]
                 for request in requests:
                     fields = {name: value for name, value in request.items() if name != "mode"}
-                    check_length(check_request(request["mode"], fields, self.omni.parts.folder), self.limits)
+                    check_request(request["mode"], fields, self.omni.parts.folder)
                 asked.append((job, requests))
             except ArmillaryError as wrong:
-                self._fail(job, "refused" if wrong.code == "refused" else "invalid_request", str(wrong))
+                self._refuse(job, wrong)
         if not asked:
             return
         running = [job for job, _ in asked]
@@ -180,11 +181,14 @@ class Worker:
             data = self.files.read(f"{job.id}/in/{named['input']}")
             picture = fit_picture(open_picture(data, named["field"], self.limits), tuple(job.request["size"]))
         except ArmillaryError as wrong:
-            self._fail(job, "invalid_request", str(wrong))
+            self._refuse(job, wrong)
             return
         made = keep_piece(self.files, f"{job.id}/{job.attempt}", picture[None], job.request["piece"])
         self.jobs.complete(job, {"files": made}, keep_seconds=self.limits.keep_hours * 3600, batch=1)
         self.bell.ring(job.id)
+
+    def _refuse(self, job: Job, wrong: ArmillaryError) -> None:
+        self._fail(job, wrong.code if wrong.code in ("refused", "too_large") else "invalid_request", str(wrong))
 
     def _fail(self, job: Job, code: str, message: str) -> None:
         self.jobs.fail(job, code, message, keep_seconds=self.limits.keep_hours * 3600)
@@ -193,10 +197,11 @@ class Worker:
     def _opened(self, job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
         """A request with its pictures and films in place of their names."""
         found = dict(request)
+        fps, size = request.get("fps") or self._rate(request), request.get("size") or self.omni.parts.defaults.size
+        most = most_made(MODES[request["mode"]], size, fps, self.limits)
         for name, value in request.items():
             if isinstance(value, Mapping) and "input" in value:
-                fps = request.get("fps") or self._rate(request)
-                one = self._input(job, value, fps)
+                one = self._input(job, value, fps, most if tells_length(request, name) else None)
                 found[name] = one.reshape(-1, *request["size"], 3) if value["kind"] == "strip" else one
             elif name == "size":
                 found[name] = tuple(value)
@@ -211,12 +216,11 @@ class Worker:
 
         return load_embodiment(plain["embodiment"], self.omni.parts.folder).rate_hz
 
-    def _input(self, job: Job, named: Mapping[str, Any], fps: float) -> Array:
+    def _input(self, job: Job, named: Mapping[str, Any], fps: float, most: int | None) -> Array:
         data = self.files.read(f"{job.id}/in/{named['input']}")
         if named["kind"] in ("image", "strip"):
             return open_picture(data, named["field"], self.limits)
-        film, rate = open_film(data, named["field"], self.limits)
-        return at_rate(film, rate, fps)
+        return open_film(data, named["field"], self.limits, fps=fps, most=most)[0]
 
     def _chat(self, job: Job) -> None:
         how = job.request
@@ -241,7 +245,7 @@ class Worker:
             if waiting:
                 self.jobs.say(job, number, waiting)
         except ArmillaryError as wrong:
-            self._fail(job, "invalid_request", str(wrong))
+            self._refuse(job, wrong)
             return
         counted = min(len(self.omni.parts.text.encode(reply)), how["manner"]["longest"])
         usage = {"prompt_tokens": spoken, "completion_tokens": counted, "total_tokens": spoken + counted}
@@ -258,15 +262,17 @@ class Worker:
         field_name = part[kind]["field"]
         if kind == "image":
             return {"type": "image", "image": open_picture(data, field_name, self.limits)}
-        film, rate = open_film(data, field_name, self.limits)
-        film, fps = picked(film, rate, part.get("num_frames"), part.get("fps", self.omni.parts.defaults.fps))
+        if (count := part.get("num_frames")) is not None:
+            film, fps = picked(*open_film(data, field_name, self.limits), count)
+        else:
+            fps = part.get("fps", self.omni.parts.defaults.fps)
+            film, fps = open_film(data, field_name, self.limits, fps=fps)
         return {"type": "video", "video": film, "fps": fps}
 
 
-def picked(film: Array, rate: float, count: int | None, fps: float) -> tuple[Array, float]:
-    """``count`` frames of a film, its first and last among them, or else so many a second; and how many a second."""
-    if count is None:
-        return at_rate(film, rate, fps), fps
+def picked(film: Array, rate: float, count: int) -> tuple[Array, float]:
+    """``count`` frames of a film, its first and last among them, or all of one that has fewer; and frames a second."""
+    count = min(count, len(film))
     chosen = [round(i * (len(film) - 1) / max(1, count - 1)) for i in range(count)]
     return film[chosen], count * rate / len(film)
 
