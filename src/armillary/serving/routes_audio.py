@@ -1,4 +1,4 @@
-"""``/v1/audio/generate``: what a prompt sounds like. The model hears what it sees: a film is found with the sound."""
+"""``/v1/audio/generate``: what a prompt sounds like. The model hears what it sees: a film is made, too."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ KIND = "video"  # kept among the films: /v1/videos/ID/content?variant=provenance
         "schema": SoundBody.model_json_schema()}}}},
 )  # fmt: skip
 async def generate(request: Request) -> Response:
-    """Sound of a prompt, where the checkpoint can make some; the film beside it is not decoded."""
+    """Sound of a prompt, where the checkpoint can make some; the film that is made beside it is not sent."""
     desk, caller = desk_of(request), caller_of(request)
     body: SoundBody = parsed(SoundBody, await json_body(request))
     desk.check_model(body.model)
