@@ -239,6 +239,7 @@ def pico_worlds_generator() -> Generator:
     )  # fmt: skip
     return replace(
         before, origin=BASE / "between", fresh=False, vae=BASE / "decoder/vae",
+        same_latents=(before.vae,),  # of the tabletop: ``pico_worlds_vae`` keeps them
         more=tuple(BASE / "cache" / world for world in LEARNT),
         more_stills=tuple(BASE / "frames" / world for world in LEARNT) * 2,
         out=BASE / "generator", stage=stage, flow=flow,

@@ -1,5 +1,6 @@
 """What a checkpoint foresees of true clips lies beside them, as it would be decoded; a kill loses nothing."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import armillary
 from armillary.datasets.byte_clips import ByteClips
 from armillary.datasets.raw import load_raw, raw_files, save_raw
 from armillary.errors import ConfigError, DataError, RequestError
+from armillary.model.weights import load_model, save_model
 from armillary.post_training.foreseen import ForeseenRun
 from armillary.post_training.lasting import LastingRun
 from armillary.sampling.pictures import to_pixels
@@ -134,3 +136,44 @@ def test_latents_of_several_layouts_or_stretches_are_refused(origin):
             omni.latents(wrong)
     many = omni.latents([{**once, "seed": seed} for seed in range(34)])  # more than one batch
     assert torch.isfinite(many).all() and many.shape == (34, 48, 5, 8, 8)
+
+
+def test_what_another_checkpoint_foresees_does_not_lie_beside(origin, made, lives, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for path in made.out.iterdir():
+        (out / path.name).write_bytes(path.read_bytes())
+    replace(made, out=out, name="again", data=_few(lives, tmp_path / "few")).start(lambda line: None)
+    there = {path.name for path in out.iterdir()}
+    for change, words in ((_forgets, "weights"), (_takes_more_steps, "settings"), (_sees_otherwise, "tokenizer")):
+        copy = shutil.copytree(origin, tmp_path / words)
+        change(copy)
+        with pytest.raises(ConfigError, match=f"was begun with {words}"):
+            replace(made, out=out, name="other", origin=copy).start(lambda line: None)
+    assert there == {path.name for path in out.iterdir()}
+    (out / "made_from.json").unlink()
+    replace(made, out=out).start(lambda line: None)  # all are there
+    with pytest.raises(ConfigError, match="do not say what they were made from"):
+        replace(made, out=out, name="other").start(lambda line: None)
+
+
+def _few(lives, folder):
+    folder.mkdir()
+    for path in raw_files(lives)[:2]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def _forgets(checkpoint):
+    model = load_model(checkpoint)
+    for part in model.parameters():
+        torch.nn.init.zeros_(part)
+    save_model(checkpoint, model, dtype=torch.float32)
+
+
+def _takes_more_steps(checkpoint):
+    (checkpoint / "defaults.json").write_text('{"size": [128, 128], "fps": 10, "steps": {"forward-dynamics": 2}}')
+
+
+def _sees_otherwise(checkpoint):
+    VideoVAE(SMALL_VAE).save(checkpoint / "vae")

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import moving_square, small_checkpoint
+from tiny import SMALL_VAE, moving_square, small_checkpoint
 
 from armillary.datasets.control_films import control_of
 from armillary.datasets.raw import lived_again, load_raw, raw_files, simulate_raw
 from armillary.errors import ConfigError, DataError
 from armillary.sampling import guidance
 from armillary.sampling.omni import load
+from armillary.tokenizers.video import VideoVAE
 from armillary.training.episodes import CacheRun, encode
 from armillary.training.held import HELD, HeldConfig, _strength, load_held
 from armillary.training.imagination import Exercise, FlowConfig, FlowSource, Pool
@@ -149,3 +150,11 @@ def test_a_cache_without_controls_is_refused(made, tmp_path):
     encode(CacheRun(data=cache.parent / "raw", vae=model / "vae", out=tmp_path, most=1))
     with pytest.raises(DataError, match="make it anew with controls=True"):
         load_held(tmp_path)
+
+
+def test_controls_of_another_tokenizer_are_refused(made, tmp_path):
+    _, model, cache = made
+    VideoVAE(SMALL_VAE).save(tmp_path)
+    with pytest.raises(DataError, match="cache is of the tokenizer"):
+        load_held(cache, [tmp_path])
+    assert len(load_held(cache, [tmp_path, model / "vae"]).words) == 2

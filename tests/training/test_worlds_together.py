@@ -265,4 +265,4 @@ def test_the_whole_way_with_two_more_worlds(tmp_path, caches, monkeypatch):
     assert "camera_pose" in load_embodiments(base / "generator/checkpoint")
     abilities = json.loads((base / "generator/checkpoint/defaults.json").read_text())
     assert abilities["filmless"] == ["policy"]  # from the frames of PushT's expert
-    assert len(load_file(next((base / "frames/pusht").iterdir()))["video"]) > 2
+    assert len(load_file(next((base / "frames/pusht").glob("*.safetensors")))["video"]) > 2

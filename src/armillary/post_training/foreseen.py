@@ -30,6 +30,7 @@ from armillary.tokenizers.video import VideoVAE
 from armillary.training.episodes import check_share
 from armillary.training.latents import A_FILE, FRAMES, window_starts
 from armillary.training.loop import Report
+from armillary.training.made_from import agree, begin
 
 CHUNK = FRAMES - 1
 Window = tuple[Array, Array, int]  # frames 16k+1 h w 3, actions 16k c, seed
@@ -62,7 +63,8 @@ class ForeseenRun:
             raise ConfigError(f"most={self.most}, chunks={self.chunks}: at least one window of one chunk.")
 
     def start(self, report: Report = print) -> None:
-        """Imagine what is not there yet; the frames of a file appear last. ``DataError`` where no window fits."""
+        """Imagine what is not there yet; the frames of a file appear last. ``DataError`` where no window fits,
+        ``ConfigError`` for a folder that another checkpoint began, or this one with other settings of its own."""
         torch.set_num_threads(self.threads)
         self.out.mkdir(parents=True, exist_ok=True)
         paths = raw_files(self.data)
@@ -70,10 +72,13 @@ class ForeseenRun:
         omni, body = load(self.origin), load_embodiment(self.embodiment, self.origin)
         if self.vae is not None:
             omni.parts.vae = _other_painter(self.vae, omni.parts)
+        made_from = made_from_of(omni)
+        agree(self.out, made_from)
         there = 0
         for number, group in groups[self.share[0] :: self.share[1]]:
             target = self.out / f"frames_{self.name}_{number:02d}.npy"
             if not target.exists():
+                begin(self.out, made_from, "frames_*.npy")
                 windows = self._windows([load_raw(path) for path in group], body)
                 if len(windows) * self.chunks < 2:
                     continue  # a file needs a clip to learn from and one held out
@@ -103,6 +108,13 @@ class ForeseenRun:
         return found
 
 
+def made_from_of(omni: Omni) -> dict[str, str]:
+    """What latents that a checkpoint imagines are made from: whose latents they are, and who imagines them how."""
+    parts = omni.parts
+    own = {"weights": parts.weights_sha256, "settings": parts.settings_sha256}
+    return {"tokenizer": parts.vae.latents_sha256} | own
+
+
 def foreseen_of(omni: Omni, body: Embodiment, windows: Sequence[Window], chunks: int = 1) -> tuple[Array, Array]:
     """Each chunk of each window, uint8 n 17 h w 3, and the normalised latents that are imagined of it, float16
     n c T y x: from the window's first frame, later ones from where the chunk before came to."""
@@ -128,7 +140,7 @@ def foreseen_of(omni: Omni, body: Embodiment, windows: Sequence[Window], chunks:
 def _other_painter(folder: Path, parts: Parts) -> VideoVAE:
     """Another decoder of the checkpoint's latents; ``ConfigError`` if its latents are others."""
     vae = VideoVAE.load(folder, dtype=parts.dtype).to(parts.device)
-    if vae.config != parts.vae.config:
+    if vae.latents_sha256 != parts.vae.latents_sha256:
         raise ConfigError(f"{folder} holds a tokenizer of other latents than the checkpoint's: take one of the same.")
     return vae
 

@@ -1,5 +1,6 @@
 """A codec's folder, for pictures and sound alike: ``config.json`` and one safetensors file, in Diffusers' layout."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +16,15 @@ from armillary.errors import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 Codec = TypeVar("Codec", bound=nn.Module)
+
+
+def fingerprint(settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """One hash over settings and tensors, these in bfloat16: the same in whichever type they were kept."""
+    whole = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        part = tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        whole.update(f"{name} {tuple(part.shape)} ".encode() + part.view(torch.int16).numpy().tobytes())
+    return whole.hexdigest()
 
 
 def write_codec(folder: str | Path, codec: nn.Module, config: Mapping[str, Any], dtype: torch.dtype) -> None:

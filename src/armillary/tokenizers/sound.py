@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.errors import CheckpointError, ConfigError, RequestError
-from armillary.tokenizers.folders import read_codec, write_codec
+from armillary.tokenizers.folders import fingerprint, read_codec, write_codec
 
 SOUND_HZ = 48_000
 _PEAK, _TINY = 0.95, 1e-5
@@ -100,6 +100,13 @@ class SoundVAE(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return self.decoder.conv1.weight_v.dtype
+
+    @property
+    def latents_sha256(self) -> str:
+        """One hash over what latents depend on, the way in. Who decodes them may change."""
+        own = {name: value for name, value in asdict(self.config).items() if name.startswith("enc_")}
+        state = {name: part for name, part in self.state_dict().items() if name.startswith("encoder.")}
+        return fingerprint(own, state)
 
     def latents_for(self, samples: int) -> int:
         """How many latents a sound of so many samples has."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armillary.errors import CheckpointError, ConfigError, RequestError
-from armillary.tokenizers.folders import read_codec, write_codec
+from armillary.tokenizers.folders import fingerprint, read_codec, write_codec
 from armillary.tokenizers.wan_blocks import CausalConv3d, Decoder, Encoder, FrameAttention
 
 SPACE, TIME = 16, 4  # pixels a latent cell has on each side, frames a latent frame holds
@@ -119,6 +119,17 @@ class VideoVAE(nn.Module):
     def sees_whole_frames(self) -> bool:
         """Whether a latent may depend on pixels far from it: so it is where an attention's projection is not zero."""
         return any(part.active for part in self.modules() if isinstance(part, FrameAttention))
+
+    @property
+    def latents_sha256(self) -> str:
+        """One hash over what latents depend on: the way in and how they are normalised. Who decodes them may change."""
+        way_in = ("encoder.", "quant_conv.")
+        parts = {name: part for name, part in self.state_dict().items() if name.startswith(way_in)}
+        settings = asdict(self.config)
+        for name in ("latents_mean", "latents_std"):
+            parts[name] = torch.tensor(settings.pop(name))
+        del settings["decoder_base_dim"]
+        return fingerprint(settings, parts)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and inverse deviation of the latents, 1 z 1 1 1, in the type of the weights (specification 6.1)."""

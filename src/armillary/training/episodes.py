@@ -176,7 +176,10 @@ def _boxed(episode: Episode, camera: str, start: int) -> NDArray[np.uint8]:
 
 
 def encode(run: CacheRun, report: Report = print) -> int:
-    """Encode what is not there yet; returns how many episodes this share has."""
+    """Encode what is not there yet; returns how many episodes this share has.
+
+    ``ConfigError`` for a folder that was begun by another tokenizer or with other kinds of windows.
+    """
     torch.set_num_threads(run.threads)
     vae = VideoVAE.load(run.vae, dtype=torch.bfloat16).to(usable_device(run.device))
     body, how = load_embodiment(run.embodiment), {"camera": run.camera, "most": run.most}
@@ -190,7 +193,9 @@ def encode(run: CacheRun, report: Report = print) -> int:
 
     made = 0
     together = A_FILE if run.stills or run.laid else 1
-    for name in make_cache(run.data, run.out, cut, share=run.share, together=together):
+    kind = next((kind for kind in ("stills", "controls", "laid") if getattr(run, kind)), "films")
+    made_from = {"tokenizer": vae.latents_sha256, "windows": kind}
+    for name in make_cache(run.data, run.out, cut, share=run.share, together=together, made_from=made_from):
         made += 1
         if made % SAY_EVERY == 0:
             report(f"{made} episodes, the last {name}")

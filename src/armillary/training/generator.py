@@ -22,6 +22,7 @@ from armillary.model.arithmetic import usable_device
 from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.two_towers import tower_of
 from armillary.model.weights import load_model, save_model, write_model_index
+from armillary.tokenizers.sound import SoundVAE
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
 from armillary.training.heard import TO_FILM, load_heard, with_ears
@@ -29,6 +30,7 @@ from armillary.training.held import load_held
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, Windows, load_cache
 from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.made_from import check_tokenizers
 from armillary.training.parallel import company, joined, spread
 from armillary.training.talk import PLACES
 
@@ -46,7 +48,8 @@ class GeneratorRun:
     same tokenizer, whose windows join those of ``cache`` and of ``stills``; every window is drawn as often as another.
     ``sounds``: the sounds of the windows of ``cache`` (``heard.py``), and of these alone,
     made with the tokenizer in ``sound_tokenizer``; a model without a sound port gains one. ``like``: bodies that begin
-    as others are, for actions of much the same meaning.
+    as others are, for actions of much the same meaning. ``same_latents``: tokenizers whose latents those of ``vae``
+    have stayed (``VAERun.kept``), so that caches made with them are right, too.
     """
 
     origin: Path
@@ -64,6 +67,7 @@ class GeneratorRun:
     more: tuple[Path, ...] = ()
     more_stills: tuple[Path, ...] = ()
     like: Mapping[str, str] = field(default_factory=dict)
+    same_latents: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sounds is not None and self.sound_tokenizer is None:
@@ -71,7 +75,10 @@ class GeneratorRun:
 
 
 def train_generator(run: GeneratorRun, report: Report = print) -> bool:
-    """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over."""
+    """Train, or go on; writes ``out/checkpoint`` when the steps (True) or the minutes (False) are over.
+
+    ``DataError`` for a cache that says it is of another tokenizer than ``run`` names.
+    """
     here = company()
     here.check_batch(run.stage.batch)
     device = usable_device(run.stage.device)
@@ -86,21 +93,23 @@ def train_generator(run: GeneratorRun, report: Report = print) -> bool:
     for parameter in model.to(device).reasoner_parameters():
         parameter.requires_grad_(False)
     tokenizer = TextTokenizer.load(run.origin / "text_tokenizer")
-    windows = load_cache(run.cache, *run.more)
+    codecs = (run.vae, *run.same_latents)
+    windows = load_cache(run.cache, *run.more, tokenizers=codecs)
     report(f"{len(windows)} windows, {int(windows.acts.sum())} of them for the policy")
     still = _stills(run)
-    stills = load_cache(*still) if still else None
+    stills = load_cache(*still, tokenizers=codecs) if still else None
     if stills is not None:
         report(f"{len(stills)} single frames, {int(stills.acts.sum())} of them for the policy")
-    held = load_held(run.controls) if run.controls else None
+    held = load_held(run.controls, codecs) if run.controls else None
     if held is not None:
         report(f"{len(held.windows)} windows with controls")
     heard = None
-    if run.sounds:
+    if run.sounds and run.sound_tokenizer:
+        check_tokenizers([run.sounds], [run.sound_tokenizer], SoundVAE.load)
         heard = load_heard(run.sounds, run.cache, sounding=run.flow.heard.sounding, windows=len(windows))
     if heard is not None:
         report(f"{int(heard.known.sum())} windows can be heard, in {int(heard.loud.sum())} of them something sounds")
-    laid = load_cache(run.laid) if run.laid else None
+    laid = load_cache(run.laid, tokenizers=codecs) if run.laid else None
     if laid is not None:
         report(f"{len(laid)} pictures of tables as they are laid")
     source = FlowSource(model, tokenizer, windows, run.flow, stills, held, heard, laid)

@@ -36,6 +36,7 @@ from armillary.training.episodes import SAY_EVERY, check_share
 from armillary.training.flow import mix
 from armillary.training.latents import FRAMES, STRIDE, window_starts
 from armillary.training.loop import Report
+from armillary.training.made_from import agree, begin
 from armillary.training.sound import at_peak
 
 TO_FILM = "sound-to-a-film"  # the exercise whose film is given as a whole
@@ -132,12 +133,16 @@ def make_sounds(
     """Encode what is heard in the episodes of ``data`` that have no file yet, yielding each one's name.
 
     ``kept``: sounds of the same seeds that ``datasets/sounds.py`` wrote; what is not there is simulated. May be cut off
-    and continued. ``DataError`` where a kept sound is of another length than its episode.
+    and continued. ``DataError`` where a kept sound is of another length than its episode, ``ConfigError`` for a folder
+    that another tokenizer began.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    made_from = {"tokenizer": vae.latents_sha256}
+    agree(folder, made_from)
     for path in raw_files(data)[share[0] :: share[1]]:
         target = folder / f"{path.stem}.safetensors"
         if not target.exists():
+            begin(folder, made_from)
             episode = load_raw(path)
             starts = window_starts(episode, offset=int(episode.recipe.get("detour", 0)) % STRIDE)
             if not starts:

@@ -94,8 +94,8 @@ def held_of(
     return {**tensors, "controls": torch.stack(held, dim=1).bfloat16()}, told
 
 
-def load_held(folder: Path) -> Held:
-    """A cache of ``held_of``; ``DataError`` for windows without controls."""
+def load_held(folder: Path, tokenizers: Sequence[Path] = ()) -> Held:
+    """A cache of ``held_of``; ``DataError`` for windows without controls, or of others than ``tokenizers``."""
     held, words = [], []
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -106,7 +106,7 @@ def load_held(folder: Path) -> Held:
                 )
             held.append(file.get_tensor("controls"))
         words += [row["words"] for row in rows]
-    return Held(windows=load_cache(folder), controls=torch.cat(held), words=words)
+    return Held(windows=load_cache(folder, tokenizers=tokenizers), controls=torch.cat(held), words=words)
 
 
 def _strength(seed: int) -> str:

@@ -32,6 +32,7 @@ from armillary.prompts import action_prompt, placed_caption, video_prompt
 from armillary.records import Episode
 from armillary.steps import in_steps
 from armillary.tokenizers.video import SPACE, TIER, VideoVAE, near_canvas, on_canvas
+from armillary.training.made_from import agree, begin, check_tokenizers
 
 FRAMES, STRIDE, PICTURE = 17, 4, (128, 128)
 LATENT = (5, 8, 8)  # frames, rows, columns of the latents of such a picture's window
@@ -251,18 +252,23 @@ def _still_caption(episode: Episode) -> str:
 
 
 def make_cache(
-    data: Path, folder: Path, cut: Cut, *, share: tuple[int, int] = (0, 1), together: int = 1
-) -> Iterator[str]:
+    data: Path, folder: Path, cut: Cut, *, share: tuple[int, int] = (0, 1), together: int = 1,
+    made_from: Mapping[str, str] | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Encode the episodes that have no file yet, yielding each one's name; may be cut off and continued.
 
-    ``cut`` makes the windows of the ``together`` episodes of a file.
+    ``cut`` makes the windows of the ``together`` episodes of a file. ``made_from``: what all files of the folder must
+    share, which it keeps (``made_from.py``); ``ConfigError`` where they do not.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    agree(folder, made_from or {})
     paths = raw_files(data)
     groups = [paths[first : first + together] for first in range(0, len(paths), together)]
     for group in groups[share[0] :: share[1]]:
         target = folder / f"{group[0].stem}.safetensors"
         if not target.exists():
+            if made_from is not None:
+                begin(folder, made_from)
             tensors, rows = cut([load_raw(path) for path in group])
             if not rows:
                 continue
@@ -272,13 +278,17 @@ def make_cache(
         yield from (path.stem for path in group)
 
 
-def load_cache(*folders: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> Windows:
+def load_cache(
+    *folders: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: True, tokenizers: Sequence[Path] = ()
+) -> Windows:
     """All windows of a cache, or of several one after the other, whose row ``keep`` accepts.
 
-    ``DataError`` for a cache that an earlier version made, one without windows, or caches of different sizes.
+    ``DataError`` for a cache that an earlier version made, one without windows, caches of different sizes, or of
+    different tokenizers, as far as they say: of others than ``tokenizers``, if these are named.
     """
     from safetensors import safe_open
 
+    check_tokenizers(folders, tokenizers)
     video: list[Tensor] = []
     actions, things, rows = [], [], []
     opening: list[int] = []

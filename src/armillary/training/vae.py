@@ -35,6 +35,7 @@ from armillary.datasets.byte_clips import ByteClips
 from armillary.errors import ConfigError
 from armillary.model.arithmetic import usable_device
 from armillary.tokenizers.video import SPACE, VideoVAE, VideoVAEConfig, fit_latent_statistics
+from armillary.training.made_from import check_tokenizers
 from armillary.training.muon import Muon
 from armillary.training.timed import average_share, brought, noise_like, progress_of, take_step
 from armillary.training.vae_data import CropPlan, Pixels, check_clips, check_latents, draw, draw_foreseen, psnr, scaled
@@ -260,13 +261,15 @@ def train_vae(run: VAERun, judge: Judge | None = None) -> dict[str, float]:
     """Train to the end of the run; leave ``vae/``, ``state.safetensors``, ``metrics.jsonl``, ``run.json`` in ``out``.
 
     ``judge`` is called with the averaged model and ``out`` at every checkpoint; what it returns is logged.
-    Returns the last held-out figures. Raises ``DataError`` where ``data`` holds no clips.
+    Returns the last held-out figures. Raises ``DataError`` where ``data`` holds no clips, or what is ``foreseen`` says
+    that it is of another tokenizer.
     """
     torch.set_num_threads(run.threads)
     run.out.mkdir(parents=True, exist_ok=True)
     clips, trainer = check_clips(ByteClips(run.data)), VAETrainer(run)
     kept, foreseen = (None if one is None else check_clips(ByteClips(one)) for one in (run.kept, run.foreseen))
-    if foreseen is not None:
+    if run.foreseen is not None and run.origin is not None and foreseen is not None:
+        check_tokenizers([run.foreseen], [run.origin])
         check_latents(foreseen, run.model.z_dim)
     trainer.resume()
     (run.out / "run.json").write_text(json.dumps(asdict(run), indent=2, default=str) + "\n")
