@@ -147,6 +147,26 @@ def test_a_mistake_of_any_verb_is_one_sentence_and_leaves_nothing(line, place, a
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("line", "told"), [
+    (("--suite", "trust", "--clips", 5, "--against", "x", "--sections", "plans"), "--sections, --clips, --against:"),
+    (("--suite", "trust", "--world", "physics", "--questions", 5, "--episodes", 5), "--world, --questions, --episodes"),
+    (("--suite", "trust", "--steps", 2, "--known", 5, "--no-page", "--seeds", 3), "--known, --steps, --no-page:"),
+    (("--seeds", 3, "--policies", "expert", "model"), "card does not read --seeds, --policies: leave out"),
+])  # fmt: skip
+def test_what_a_suite_does_not_read_is_refused_before_anything_is_opened(line, told, place, armillary):
+    code, out, err = armillary("evaluate", "no-such-model", *line)
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1)
+    assert told in err and not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("line", [
+    ("--suite", "trust", "--seeds", 3, "--seed", 1_000_009, "--policies", "expert", "model", "--json"),
+    ("--clips", 5, "--seed", 1_000_009, "--sections", "plans", "--no-page", "--steps", 2, "--json"),
+], ids=["trust", "card"])  # fmt: skip
+def test_what_a_suite_reads_is_not_refused(line, place, armillary):
+    assert "'no-such-model' is no checkpoint" in armillary("evaluate", "no-such-model", *line, "--out", "OUT")[2]
+
+
 @pytest.mark.parametrize("line", [["paint"], ["imagine", "text-to-video"], ["simulate", "tabletop", "x", "--fast"]])
 def test_a_line_that_cannot_be_read_is_code_2(line, place, armillary):
     code, _, err = armillary(*line)

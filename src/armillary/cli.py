@@ -31,6 +31,7 @@ from armillary.cli_parts import (
     Size,
     Upsample,
     Weights,
+    check_suite,
     pairs,
     progress,
     told_upsample,
@@ -227,13 +228,12 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out seeds: every number of its card, with 95 % intervals. Goes on where it was stopped.
 
-    OUT/index.html shows every figure with films, OUT/numbers.json has them for machines. The suite `trust` asks when
-    what a model imagines can be trusted (docs/trust.md); its page lies there too.
+    OUT/index.html shows every figure with films, OUT/numbers.json (of trust: trust.json) has them for machines.
 
     Args:
         checkpoint: A bundled model or a checkpoint folder.
         out: A folder for samples and figures; runs/evaluate/NAME (runs/trust/NAME) where none is named.
-        suite: card or trust. Of trust only --seeds, --seed and --policies are asked, of the card all others.
+        suite: card or trust (docs/trust.md). Trust reads --seed, --seeds and --policies, the card all but the last two.
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
         sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound,
@@ -251,19 +251,19 @@ def evaluate(
         page: Whether to make OUT/index.html, which imagines the films to be shown once more.
         as_json: Print JSON for machines.
     """
+    check_suite(evaluate, locals())
+    out = out or Path("runs", "trust" if suite == "trust" else "evaluate", Path(checkpoint).name)
     if suite == "trust":
         from armillary.evaluation.trust import evaluate_and_tell
 
-        place = Path("runs/trust") / Path(checkpoint).name if out is None else out
-        evaluate_and_tell(checkpoint, out=place, seeds=seeds, seed=seed, policies=policies, as_json=as_json)
+        evaluate_and_tell(checkpoint, out=out, seeds=seeds, seed=seed, policies=policies, as_json=as_json)
         return
     from armillary.evaluation.measure import evaluate_and_tell as measure
     from armillary.evaluation.suite import Plan
 
-    place = Path("runs/evaluate") / Path(checkpoint).name if out is None else out
     plan = Plan(clips=clips, questions=questions, episodes=episodes, known=known, seed=seed, steps=steps)
     wanted = (*sections, *(f"questions-{name}" for name in world))
-    measure(checkpoint, plan, out=place, sections=wanted, against=against, page=page, as_json=as_json)
+    measure(checkpoint, plan, out=out, sections=wanted, against=against, page=page, as_json=as_json)
 
 
 def demo(

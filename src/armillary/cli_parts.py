@@ -1,9 +1,10 @@
 """What several verbs of the command line share: the types of their options, a bar that shows how far they are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -60,6 +61,25 @@ def pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
             raise RequestError(f"--{option} {kind} comes twice: give each kind once.")
         found[kind] = value
     return found
+
+
+OF_TRUST = ("seeds", "policies")  # what `evaluate` asks for the suite trust alone
+OF_BOTH = ("checkpoint", "out", "suite", "seed", "as_json")  # all others are for the card
+
+
+def check_suite(evaluate: Callable[..., None], said: Mapping[str, Any]) -> None:
+    """``RequestError`` for options that are not for the suite among them, so that none is given and not heeded.
+
+    ``said``: every value with which the verb was called. One that is the usual one asks for nothing.
+    """
+    suite, usual = said["suite"], signature(evaluate).parameters
+    changed = [name for name in usual if said[name] != usual[name].default and name not in OF_BOTH]
+    if foreign := [name for name in changed if (name in OF_TRUST) != (suite == "trust")]:
+        told = ", ".join("--no-page" if name == "page" else f"--{name}" for name in foreign)
+        raise RequestError(
+            f"the suite {suite} does not read {told}: leave out what it does not read, or say "
+            f"--suite {'card' if suite == 'trust' else 'trust'}."
+        )
 
 
 def write_text(path: Path, text: str) -> None:
