@@ -106,7 +106,7 @@ def pico_after_whole() -> AssembledRun:
     names = AFTER / "names/checkpoint"
     return AssembledRun(
         model=names, words=names / "text_tokenizer", vae=AFTER / "shown_on/vae", like=BASE / "last/checkpoint",
-        out=AFTER / "whole", execute=16,
+        out=AFTER / "whole", execute={"tabletop": 16},
         steps={"forward-dynamics": 1, "inverse-dynamics": 1, "policy": 1, "transfer": 4, "video-to-sound": 1},
     )  # fmt: skip
 

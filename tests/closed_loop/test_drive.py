@@ -109,7 +109,10 @@ def test_plans_made_together_are_plans_made_alone(omni):
     assert not np.allclose(together[0], together[1])
 
 
-@pytest.mark.parametrize(("told", "done"), [({}, 8), ({"execute": 13}, 13)])
+@pytest.mark.parametrize(
+    ("told", "done"),
+    [({}, 8), ({"execute": 13}, 13), ({"execute": {"tabletop": 5}}, 5), ({"execute": {"droid": 5}}, 8)],
+)
 def test_a_checkpoint_says_how_much_of_a_plan_is_done_before_it_looks_again(omni, tmp_path, told, done):
     folder = tmp_path / "checkpoint"
     shutil.copytree(omni.parts.folder, folder)
@@ -117,6 +120,9 @@ def test_a_checkpoint_says_how_much_of_a_plan_is_done_before_it_looks_again(omni
     (folder / "defaults.json").write_text(json.dumps(before | told))
     (plan,) = Chunks(omni=armillary.load(folder), embodiment="tabletop", steps=1)([Line(1).reset(0)], [0])
     assert len(plan) == done
+    (folder / "defaults.json").write_text(json.dumps(before | {"execute": {"tabletop": 0}}))
+    with pytest.raises(CheckpointError, match=r"execute \{'tabletop': 0\}"):
+        armillary.load(folder)
     (folder / "defaults.json").write_text(json.dumps(before | {"execute": 0}))
     with pytest.raises(CheckpointError, match="execute 0"):
         armillary.load(folder)

@@ -35,7 +35,7 @@ def parts(tmp_path_factory):
 def test_every_part_is_the_one_that_was_named(parts, tmp_path):
     run = AssembledRun(
         model=parts / "towers", like=parts / "like", vae=parts / "painter", out=tmp_path / "whole",
-        steps={"policy": 1}, execute=16,
+        steps={"policy": 1}, execute={"tabletop": 16},
     )  # fmt: skip
     run.start(lambda _: None)
     omni, like = armillary.load(run.out, dtype="float32"), armillary.load(parts / "like", dtype="float32")
@@ -46,7 +46,7 @@ def test_every_part_is_the_one_that_was_named(parts, tmp_path):
     shown, wanted = ((folder / WEIGHTS).read_bytes() for folder in (run.out / "vae", parts / "painter"))
     assert shown == wanted
     said = omni.parts.defaults
-    assert said.steps == {"policy": 1, "transfer": 7} and said.execute == 16
+    assert said.steps == {"policy": 1, "transfer": 7} and said.execute_of("tabletop") == 16
     assert (said.size, said.fps, said.filmless, said.steady) == ((64, 64), 5.0, ("policy",), 0.25)
     assert (run.out / "embodiments.json").read_bytes() == (parts / "like/embodiments.json").read_bytes()
     assert (run.out / "sound_tokenizer").is_dir() and omni.parts.sound_vae is not None

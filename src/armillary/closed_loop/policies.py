@@ -49,7 +49,7 @@ class Chunks:
             for moment, seed in zip(moments, seeds, strict=True)
         ]
         plans = [rollout.actions for rollout in self.omni.imagine_many(requests)]
-        done = self.execute or self.omni.parts.defaults.execute
+        done = self.execute or self.omni.parts.defaults.execute_of(self.embodiment)
         return [plan[:done] for plan in plans if plan is not None]
 
 

@@ -157,7 +157,7 @@ def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECT
     """``evaluate`` for a model that is open: run the sections that are not there yet, then join all there are."""
     check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
-    own = {"weights": omni.parts.weights_sha256, "settings": omni.parts.settings_sha256}
+    own = omni.parts.made_from
     known = own | {"plan": asdict(plan), "dtype": str(omni.parts.dtype)}
     asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)

@@ -29,7 +29,8 @@ class AssembledRun:
     """``model``: towers and eyes. ``vae`` and ``words``: tokenizer folders in place of those of the checkpoint
     ``like``, from which all else comes; the video tokenizer must have the same latents as its own.
 
-    ``steps`` (of a mode) and ``execute`` (actions of a plan that are done) take the place of what ``like`` says.
+    ``steps`` (of a mode) and ``execute`` (of a body: actions of a plan that are done) take the place of what ``like``
+    says.
     """
 
     model: Path
@@ -38,7 +39,7 @@ class AssembledRun:
     vae: Path | None = None
     words: Path | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
-    execute: int | None = None
+    execute: Mapping[str, int] | None = None
 
     def start(self, report: Report = print) -> None:
         """Write ``out``, whole or not at all. ``ConfigError`` if the tokenizers do not have the same latents."""
@@ -50,7 +51,7 @@ class AssembledRun:
         defaults = json.loads((self.like / "defaults.json").read_text(encoding="utf-8"))
         defaults["steps"] = defaults.get("steps", {}) | dict(self.steps)
         if self.execute is not None:
-            defaults["execute"] = self.execute
+            defaults["execute"] = dict(self.execute)
         write_checkpoint(
             self.out, load_model(self.model, dtype=torch.float32), vae=vae,
             words=self.words or self.like / "text_tokenizer", sound=sound_tokenizer_of(self.like),

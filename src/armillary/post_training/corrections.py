@@ -20,6 +20,7 @@ from armillary.evaluation.behaviour import TOGETHER, tables
 from armillary.records import Array, Episode
 from armillary.sampling.omni import load
 from armillary.training.episodes import check_share
+from armillary.training.made_from import begin
 from armillary.worlds.record import LEAST_STEPS
 from armillary.worlds.tabletop import Tabletop
 from armillary.worlds.takeover import corrected
@@ -49,16 +50,19 @@ class CorrectionsRun:
             raise ConfigError(f"{given}: at least one of each.")
 
     def start(self, report: Callable[[str], None] = print) -> None:
-        """Live what was not lived yet; a life's episodes appear together, the first one last."""
+        """Live what was not lived yet; a life's episodes appear together, the first one last. ``ConfigError`` where
+        another checkpoint has lived in ``out``."""
         torch.set_num_threads(self.threads)
         self.out.mkdir(parents=True, exist_ok=True)
-        planner = Chunks(omni=load(self.origin), embodiment="tabletop", execute=self.execute)
+        omni = load(self.origin)
+        planner = Chunks(omni=omni, embodiment="tabletop", execute=self.execute)
         share = range(self.seed + self.share[0], self.seed + self.lives, self.share[1])
         mine = [seed for seed in share if not self._file(seed, 0).exists()]
         for first in range(0, len(mine), TOGETHER):
             seeds = mine[first : first + TOGETHER]
             with tables(len(seeds), ("segmentation",)) as worlds:
                 lives = self._lived(planner, seeds, worlds)
+            begin(self.out, omni.parts.made_from, "episode_*.npz")
             for seed, episodes in zip(seeds, lives, strict=True):
                 for number, episode in reversed(list(enumerate(episodes))):
                     save_raw(self._file(seed, number), episode)

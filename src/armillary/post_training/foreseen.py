@@ -110,9 +110,7 @@ class ForeseenRun:
 
 def made_from_of(omni: Omni) -> dict[str, str]:
     """What latents that a checkpoint imagines are made from: whose latents they are, and who imagines them how."""
-    parts = omni.parts
-    own = {"weights": parts.weights_sha256, "settings": parts.settings_sha256}
-    return {"tokenizer": parts.vae.latents_sha256} | own
+    return {"tokenizer": omni.parts.vae.latents_sha256} | omni.parts.made_from
 
 
 def foreseen_of(omni: Omni, body: Embodiment, windows: Sequence[Window], chunks: int = 1) -> tuple[Array, Array]:

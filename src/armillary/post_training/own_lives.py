@@ -23,6 +23,7 @@ from armillary.sampling.omni import load
 from armillary.steps import acting_in, body_in
 from armillary.training.episodes import check_share
 from armillary.training.loop import Report
+from armillary.training.made_from import begin
 from armillary.worlds.pusht import SPEC, PushT
 
 
@@ -51,7 +52,8 @@ class OwnLivesRun:
             )
 
     def start(self, report: Report = print) -> None:
-        """Live what was not lived yet; a life's file appears whole. ``ConfigError`` if it does not know PushT."""
+        """Live what was not lived yet; a life's file appears whole. ``ConfigError`` if it does not know PushT, or where
+        another checkpoint has lived in ``out``."""
         torch.set_num_threads(self.threads)
         self.out.mkdir(parents=True, exist_ok=True)
         omni = load(self.origin)
@@ -72,6 +74,7 @@ class OwnLivesRun:
                 boards = [acting_in(stack.enter_context(closing(PushT())), {body.name: body}) for _ in seeds]
                 for i, moment in drive_together(boards, planner, seeds=seeds, max_steps=self.most_steps):
                     lived[i].append(moment)
+            begin(self.out, omni.parts.made_from, "episode_*.npz")
             for seed, moments in zip(seeds, lived, strict=True):
                 save_raw(self._file(seed), _kept(seed, moments))
             report(f"{first + len(seeds)} of {len(mine)} lives")

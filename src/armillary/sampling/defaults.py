@@ -23,7 +23,8 @@ class Defaults:
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
     ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
     on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
-    nobody asks for one. ``execute``: of a chunk of actions that it plans, how many are done before it looks again.
+    nobody asks for one. ``execute``: of a chunk of actions that it plans for a body, how many are done before it looks
+    again; in the file a number for every body, or one for each that is named (``execute_of``).
     ``steady``: how unlike what stands still a film may be and is yet shown as its first picture has it (``steady.py``).
     ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it
@@ -39,7 +40,7 @@ class Defaults:
     steps: Mapping[str, int] = field(default_factory=dict)
     learnt: tuple[str, ...] = ()
     filmless: tuple[str, ...] = ()
-    execute: int = EXECUTE
+    execute: Mapping[str, int] | int = EXECUTE
     steady: float = 0.0
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
@@ -49,6 +50,10 @@ class Defaults:
     def steps_of(self, mode: Mode, body: str = "") -> int:
         """In how many steps this checkpoint is best asked in a mode, with actions of ``body`` where there are any."""
         return self.steps.get(f"{mode.name}/{body}", self.steps.get(mode.name, mode.steps))
+
+    def execute_of(self, body: str) -> int:
+        """How many actions of a chunk that is planned for a body are done before the next look."""
+        return self.execute if isinstance(self.execute, int) else self.execute.get(body, EXECUTE)
 
     def warning(self, mode: Mode) -> str:
         """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so."""
@@ -73,7 +78,7 @@ class Defaults:
             found = json.loads(path.read_text(encoding="utf-8"))
             size = (int(found["size"][0]), int(found["size"][1]))
             return cls(size=size, fps=float(found["fps"]), frames=int(found.get("frames", 17)), told=True,
-                       execute=_at_least_one(found.get("execute", EXECUTE)),
+                       execute=_done_of(found.get("execute", EXECUTE)),
                        steady=_share(found.get("steady", 0.0)),
                        task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
                        control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
@@ -89,10 +94,11 @@ class Defaults:
             ) from broken
 
 
-def _at_least_one(found: object) -> int:
-    if not isinstance(found, int) or found < 1:
-        raise ValueError(f"execute {found!r}")
-    return found
+def _done_of(found: object) -> Mapping[str, int] | int:
+    for done in found.values() if isinstance(found, dict) else (found,):
+        if not isinstance(done, int) or done < 1:
+            raise ValueError(f"execute {found!r}")
+    return found  # type: ignore[return-value]
 
 
 def _share(found: object) -> float:

@@ -123,6 +123,11 @@ class Parts:
             whole.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
         return whole.hexdigest()
 
+    @property
+    def made_from(self) -> dict[str, str]:
+        """What a folder was made from that this checkpoint fills: its weights and what it says of itself."""
+        return {"weights": self.weights_sha256, "settings": self.settings_sha256}
+
     @cached_property
     def versions(self) -> dict[str, str]:
         found = {"armillary": armillary.__version__, "python": platform.python_version()}
