@@ -17,7 +17,7 @@
     pico-worlds-abroad -> pico-after-names                 names of those worlds are words of one token
     pico-after-names, -shown-on -> pico-after-whole        the last parts as one checkpoint
     pico-after-boards -> pico-after-windows -> pico-after-steps    and its generator goes on in PushT
-    pico-pushing-replans, -moments, -first, -own, -amends, -moved, -last, -bundle    and pushes, by plans made afresh
+    pico-pushing-replans, -moments, -first, -own, -amends, -moved, -both, -last, -bundle    and learns to push
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -80,6 +80,7 @@ from armillary.runs_pico import (
 )
 from armillary.runs_pushing import (
     pico_pushing_amends,
+    pico_pushing_both,
     pico_pushing_bundle,
     pico_pushing_first,
     pico_pushing_last,
@@ -160,8 +161,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_after_foreseen, pico_after_foreseen_pusht, pico_after_shown, pico_after_lasting, pico_after_followed,
         pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, pico_after_boards,
         pico_after_windows, pico_after_steps, pico_pushing_replans, pico_pushing_moments, pico_pushing_first,
-        pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_last, pico_pushing_bundle, tiny,
-        finetune, pusht_recordings, pusht, droid,
+        pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_both, pico_pushing_last,
+        pico_pushing_bundle, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

@@ -6,7 +6,8 @@
     pico-pushing-own       it pushes by itself: moments that no planner comes to
     pico-pushing-amends    what the planner would have done there ...
     pico-pushing-moved     ... encoded
-    pico-pushing-last      the generator goes on with both, the rate falling to 0
+    pico-pushing-both      the generator goes on with both, the rate falling to 0
+    pico-pushing-last      and once more, mostly with films, of which it has lost a little
     pico-pushing-bundle    what it has become, and all else as before: the bundled checkpoint
 
 Everything lies under ``runs/pico/pushing``; the boards are those of ``pico-after-boards``.
@@ -68,24 +69,38 @@ def pico_pushing_moved() -> Run:
     return _encoded("amends", "moved")
 
 
-def pico_pushing_last() -> Generator:
-    """With both, more films again, the rate falling from early on: half an hour of two threads."""
+def pico_pushing_both() -> Generator:
+    """The rate falling from early on: half an hour of two threads."""
     before = pico_pushing_first()
-    stage = replace(before.stage, name="last", steps=1900, decay=0.6)
+    stage = replace(before.stage, name="both", steps=1900, decay=0.6)
     flow = replace(
         before.flow, stills_share=0.7, painting=0.05, full_noise_alone=0.5,
         heard=replace(before.flow.heard, share=0.1),
     )  # fmt: skip
     return replace(
-        before, origin=PUSHING / "first/checkpoint", out=PUSHING / "last", stage=stage, flow=flow,
+        before, origin=PUSHING / "first/checkpoint", out=PUSHING / "both", stage=stage, flow=flow,
         more_stills=(*before.more_stills, *(PUSHING / "moved",) * 4),
     )  # fmt: skip
+
+
+def pico_pushing_last() -> Generator:
+    """Films again, a third of the batches plans: twenty minutes of two threads."""
+    before = pico_pushing_both()
+    stage = replace(before.stage, name="last", steps=1080, rate=1.6e-3, decay=0.85)
+    flow = replace(
+        before.flow, stills_share=0.3, full_noise_alone=0.6, onwards=0.06, held=replace(before.flow.held, share=0.03)
+    )
+    return replace(before, origin=PUSHING / "both/checkpoint", out=PUSHING / "last", stage=stage, flow=flow)
 
 
 def pico_pushing_bundle() -> AssembledRun:
     """What is bundled: the generator that went on, beside what it worked with."""
     return AssembledRun(
-        model=PUSHING / "last/checkpoint", like=AFTER / "whole", out=PUSHING / "bundle", steps={"policy/pusht_steps": 8}
+        model=PUSHING / "last/checkpoint",
+        like=AFTER / "whole",
+        out=PUSHING / "bundle",
+        steps={"policy/pusht_steps": 4},
+        execute={"tabletop": 16, "pusht_steps": 8},
     )
 
 
