@@ -28,7 +28,7 @@ def test_own_lives_are_kept_once_and_can_be_planned_afresh(tmp_path):
     before = [path.stat().st_mtime_ns for path in raw_files(run.out)]
     run.start(said.append)
     assert before == [path.stat().st_mtime_ns for path in raw_files(run.out)]
-    said_of_itself = run.origin / "defaults.json"
+    said_of_itself = run.origin / "embodiments.json"
     said_of_itself.write_text(said_of_itself.read_text() + " ")
     with pytest.raises(ConfigError, match="lives was begun with settings"):
         replace(run, lives=3).start(said.append)

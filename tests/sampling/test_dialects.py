@@ -40,12 +40,13 @@ def test_the_native_dialect_keeps_to_training_and_the_other_to_the_files(tmp_pat
     folder = made(tmp_path, Sampling(spacing="karras", shift=1.0), default_use_system_prompt=True)
     asked = {**WORDS, "steps": 6, "guidance": 0.5}
     native = check_request("text-to-video", asked, folder)
-    theirs = check_request("text-to-video", asked | {"dialect": "diffusers"}, folder)
+    theirs = check_request("text-to-video", asked | {"dialect": "diffusers", "guidance": 2.0}, folder)
+    weakly = check_request("text-to-video", {"prompt": "a cube", "guidance": 0.5, "dialect": "diffusers"}, folder)
     assert native.schedule.levels[:-1] == native_levels(6, 3.0)
     assert theirs.schedule.levels[:-1] == karras_levels(6, 1.0)
     assert (native.system, native.guidance) == (None, 0.5)
     assert "generate videos" in theirs.system
-    assert theirs.guidance == 1.0
+    assert (theirs.guidance, weakly.guidance) == (2.0, 1.0)
     picture = check_request("text-to-image", WORDS | {"dialect": "diffusers"}, folder)
     assert "generate images" in picture.system
     without = [next(unfold(request)).prompts()[1] for request in (native, theirs)]
