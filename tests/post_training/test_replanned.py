@@ -98,6 +98,9 @@ def test_a_run_goes_on_and_is_shared(life, tmp_path):
     before = _file(run.out, 41).stat().st_mtime_ns
     replace(run, share=(0, 1)).start(said.append)
     assert _file(run.out, 41).stat().st_mtime_ns == before and load_raw(_file(run.out, 42)).seed == 42
+    raw_files(run.out)[0].unlink()
+    with pytest.raises(ConfigError, match="was begun with mirrored 'yes'"):
+        replace(run, mirrored=False).start(said.append)
     with pytest.raises(ConfigError, match="most=0"):
         replace(run, most=0)
 

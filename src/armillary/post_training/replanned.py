@@ -18,6 +18,7 @@ from armillary.errors import ConfigError, DataError
 from armillary.records import Array, Episode, Moment
 from armillary.training.episodes import SAY_EVERY, check_share
 from armillary.training.loop import Report
+from armillary.training.made_from import begin
 from armillary.worlds.pusht import SPEC, Pusher
 from armillary.worlds.pusht_planner import RADIUS, clearance, pushed, rotation
 from armillary.worlds.record import LEAST_STEPS
@@ -43,11 +44,13 @@ class ReplannedRun:
             raise ConfigError(f"most={self.most}: take at least one moment of a life.")
 
     def start(self, report: Report = print) -> None:
-        """Plan what was not planned yet; an episode appears whole."""
+        """Plan what was not planned yet; an episode appears whole. ``ConfigError`` for a folder that was begun with the
+        mirror, or without, where this run is the other."""
         self.out.mkdir(parents=True, exist_ok=True)
         mine = raw_files(self.data)[self.share[0] :: self.share[1]]
         for count, path in enumerate(mine, start=1):
             if not (self.out / path.name).exists():
+                begin(self.out, {"mirrored": "yes" if self.mirrored else "no"}, "episode_*.npz")
                 made = replanned(load_raw(path), most=self.most)
                 save_raw(self.out / path.name, with_mirrored(made) if self.mirrored else made)
             if count % SAY_EVERY == 0 or count == len(mine):
