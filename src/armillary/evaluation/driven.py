@@ -140,8 +140,7 @@ def _elsewhere(plan: Driven) -> bool:
 
 def _what(checkpoint: str) -> str:
     """What a checkpoint is made of now: weights, and what it says of itself."""
-    parts = load(checkpoint).parts
-    return f"{parts.weights_sha256[:16]}-{parts.settings_sha256[:16]}"
+    return "-".join(one[:16] for one in load(checkpoint).parts.made_from.values())
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 The section ``policy-pusht`` of the suite (``elsewhere.py``); the boards are of held-out seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -97,20 +97,27 @@ def pushed_by_model(
 ) -> list[Pushed]:  # fmt: skip
     """Let the planner push on the board of every seed, many boards side by side, with actions of ``body``."""
     lives: list[Pushed] = []
-    bodies = {} if body is None else {body.name: body}
     for first in range(0, len(seeds), TOGETHER):
         batch = seeds[first : first + TOGETHER]
-        with ExitStack() as stack:
-            boards = [acting_in(stack.enter_context(closing(PushT())), bodies) for _ in batch]
-            covered: list[list[float]] = [[] for _ in batch]
-            success = [False] * len(batch)
-            for i, moment in drive_together(boards, planner, seeds=batch, max_steps=max_steps):
-                covered[i].append(float(moment.state["covered"][0]))
-                success[i] = moment.success
+        covered: list[list[float]] = [[] for _ in batch]
+        success = [False] * len(batch)
+        for i, moment in pushing_together(planner, batch, max_steps=max_steps, body=body):
+            covered[i].append(float(moment.state["covered"][0]))
+            success[i] = moment.success
         lives += [_pushed(seed, MODEL, covered[i], success[i]) for i, seed in enumerate(batch)]
         if on_done is not None:
             on_done(len(lives))
     return lives
+
+
+def pushing_together(
+    planner: Planner, seeds: Sequence[int], *, max_steps: int, body: Embodiment | None = None
+) -> Iterator[tuple[int, Moment]]:
+    """Each moment on the board of every seed, side by side, as ``drive_together`` yields them."""
+    bodies = {} if body is None else {body.name: body}
+    with ExitStack() as stack:
+        boards = [acting_in(stack.enter_context(closing(PushT())), bodies) for _ in seeds]
+        yield from drive_together(boards, planner, seeds=seeds, max_steps=max_steps)
 
 
 def pushed_by(

@@ -157,8 +157,7 @@ def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECT
     """``evaluate`` for a model that is open: run the sections that are not there yet, then join all there are."""
     check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
-    own = omni.parts.made_from
-    known = own | {"plan": asdict(plan), "dtype": str(omni.parts.dtype)}
+    known = omni.parts.made_from | {"plan": asdict(plan), "dtype": str(omni.parts.dtype)}
     asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)
     for section in sections:
@@ -347,8 +346,7 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
         for name, figure in (kept["figures"] | told).items():
             figures[f"{section}/{name}"] = {**figure, "seed": plan.seed, "command": line}
     return {
-        "checkpoint": omni.parts.folder.name, "weights": omni.parts.weights_sha256,
-        "settings": omni.parts.settings_sha256, "device": omni.parts.device.type,
+        "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "device": omni.parts.device.type,
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
         "interval": "95 %, 2000 draws of whole episodes", "figures": figures, "notes": notes,
     }  # fmt: skip

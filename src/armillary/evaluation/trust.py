@@ -122,8 +122,7 @@ def evaluate_trust(
     HeldOut(out, seed=seed)
     omni = load(checkpoint)
     made_from = {
-        "checkpoint": omni.parts.folder.name, "weights": omni.parts.weights_sha256,
-        "settings": omni.parts.settings_sha256, "world": world_fingerprint(),
+        "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "world": world_fingerprint(),
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "rules": RULES,
     }  # fmt: skip
     return measure_trust(Dream(omni, told=report), plan, out=out, made_from=made_from, report=report)

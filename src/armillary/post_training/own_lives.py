@@ -4,27 +4,25 @@ a checkpoint and boards  ->  raw episodes of PushT with their states, as ``repla
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from armillary.closed_loop.drive import drive_together
 from armillary.closed_loop.policies import Chunks
 from armillary.datasets.raw import save_raw
 from armillary.embodiments import load_embodiments
 from armillary.errors import ConfigError
 from armillary.evaluation.held_out import HELD_OUT
-from armillary.evaluation.pushing import TOGETHER
+from armillary.evaluation.pushing import TOGETHER, pushing_together
 from armillary.records import Episode, Moment
 from armillary.sampling.omni import load
-from armillary.steps import acting_in, body_in
+from armillary.steps import body_in
 from armillary.training.episodes import check_share
 from armillary.training.loop import Report
 from armillary.training.made_from import begin
-from armillary.worlds.pusht import SPEC, PushT
+from armillary.worlds.pusht import SPEC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +68,8 @@ class OwnLivesRun:
         for first in range(0, len(mine), TOGETHER):
             seeds = mine[first : first + TOGETHER]
             lived: list[list[Moment]] = [[] for _ in seeds]
-            with ExitStack() as stack:
-                boards = [acting_in(stack.enter_context(closing(PushT())), {body.name: body}) for _ in seeds]
-                for i, moment in drive_together(boards, planner, seeds=seeds, max_steps=self.most_steps):
-                    lived[i].append(moment)
+            for i, moment in pushing_together(planner, seeds, max_steps=self.most_steps, body=body):
+                lived[i].append(moment)
             begin(self.out, omni.parts.made_from, "episode_*.npz")
             for seed, moments in zip(seeds, lived, strict=True):
                 save_raw(self._file(seed), _kept(seed, moments))
