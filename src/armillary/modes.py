@@ -144,6 +144,7 @@ class Asked(TypedDict, total=False):
     shift: float
     solver: Literal["unipc", "euler"]
     seed: int
+    adapter: str  # which of the checkpoint's adapters its generator wears, or "none"
     dialect: Literal["native", "diffusers"]  # where public implementations differ; native is how weights were trained
     outputs: tuple[str, ...]  # what to return: "video", "sound", "actions"
     latents: Any  # injected noise, for comparisons: modality -> tensor

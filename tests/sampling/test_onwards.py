@@ -16,7 +16,8 @@ from armillary.prompts import action_prompt
 from armillary.records import Segment
 from armillary.sampling.omni import UntrainedWarning
 from armillary.sampling.onwards import KNOWN
-from armillary.sampling.pictures import to_pixels
+from armillary.sampling.pictures import to_numbers, to_pixels
+from armillary.sampling.steady import held, shown_at, still_film
 
 
 @pytest.fixture
@@ -68,6 +69,30 @@ def test_pieces_join_and_nothing_grows(going, actions):
     assert together._known.shape[2] == KNOWN and len(together._done) == 4 * (KNOWN - 1)
 
 
+def test_what_stands_still_is_shown_as_given_and_changes_nothing_that_comes(going, actions, picture):
+    """The same share of the picture as in a film of one stretch; what goes on is not what is shown."""
+    plain, steady = going(steps=1), going(steps=1, steady=1.0)
+    many = np.concatenate([actions, actions])[:16]
+    shown, as_given = plain.push(many), steady.push(many)
+    assert torch.equal(plain._known, steady._known) and not np.array_equal(shown, as_given)
+    given = to_numbers(picture[None])
+    still = still_film(plain._parts.vae, given, canvas=True)[:, :, shown_at(torch.arange(1, 17))]
+    whole = plain._parts.vae.decode(_all_latents(plain, going, many))[:, :, 1:]
+    wanted = to_pixels(held(whole, still, given, torch.tensor([1.0])))[0]
+    assert np.abs(wanted.astype(int) - as_given.astype(int)).max() <= 2
+
+
+def _all_latents(film, going, actions):
+    """Every latent frame of a film: what it begins with, and what each four actions led to."""
+    again = going(steps=1)
+    found = [again._known]
+    for first in range(0, len(actions), 4):
+        again.push(actions[first : first + 4])
+        found.append(again._known[:, :, -1:])
+    assert torch.equal(film._known, again._known)
+    return torch.cat(found, dim=2)
+
+
 def test_later_frames_follow_later_actions(going, actions):
     one, other = going(steps=1), going(steps=1)
     many = np.concatenate([actions, actions])
@@ -86,7 +111,7 @@ def test_what_cannot_be_is_one_sentence(omni, picture, going, actions):
         omni.onwards(image=picture)
     with pytest.raises(RequestError, match="actions are given as they come"):
         omni.onwards(image=picture, embodiment="tabletop", actions=actions)
-    for more in ({"reuse": 0.1}, {"steady": 0.1}, {"negative_prompt": "fog"}, {"guidance_between": (0.2, 0.9)}):
+    for more in ({"reuse": 0.1}, {"negative_prompt": "fog"}, {"guidance_between": (0.2, 0.9)}):
         with pytest.raises(RequestError, match=f"{next(iter(more))} has no use where a film goes on"):
             omni.onwards(image=picture, embodiment="tabletop", **more)
     with pytest.raises(RequestError, match="image"):

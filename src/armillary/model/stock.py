@@ -2,6 +2,7 @@
 
     hold(kinds)      the weights of these kinds are in memory, the others are not
     stream()         those of the layers come one layer at a time, while the layers are gone through
+    wear(adapter)    what an adapter adds is added to its matrices as they come (``low_rank.py``)
 
 Kinds: ``memory`` (what makes the reasoner's memory), ``reasoner`` (that and its head), ``generator``, ``vision``. A
 memory once made needs no reasoner: with ``hold`` only one tower need be there at a time, with ``stream`` one layer.
@@ -16,6 +17,7 @@ from armillary.errors import ConfigError
 from armillary.model.arithmetic import quick
 from armillary.model.head import PackedLinear
 from armillary.model.int8 import Int8Linear
+from armillary.model.low_rank import LowRank
 from armillary.model.names import TOWERS, tower_of
 from armillary.model.shards import Shards
 from armillary.model.two_towers import TwoTowers
@@ -69,6 +71,7 @@ class Stock:
         self._full: set[str] = set()
         self._passing: list[list[str]] = []  # the tensors of each layer, if layers only pass through memory
         self._kinds: frozenset[str] = frozenset()
+        self._worn: LowRank | None = None
         self._empty = {
             name: nn.Parameter(torch.empty(module.get_parameter(leaf).shape, dtype=dtype, device="meta"))
             for name, (module, leaf) in slots.items()
@@ -84,6 +87,21 @@ class Stock:
         self._release(self._full.difference(wanted))
         self._fill(wanted)
         return self.model
+
+    def wear(self, adapter: LowRank | None) -> None:
+        """From now on the matrices are as this adapter changes them, None: as they are in their files.
+
+        Those in memory that another one changes are read anew. ``CheckpointError`` for an adapter of another model.
+        """
+        if adapter is self._worn:
+            return
+        if adapter is not None:
+            adapter.check({name: tuple(empty.shape) for name, empty in self._empty.items()})
+        changed = {name for one in (adapter, self._worn) if one is not None for name in one.tensors}
+        self._worn = adapter
+        again = [name for name in self._slots if name in changed and name in self._full]
+        self._release(again)
+        self._fill(again)
 
     def stream(self) -> None:
         """From now on a layer's weights are in memory only while it is its turn."""
@@ -108,11 +126,12 @@ class Stock:
                 continue
             module, leaf = self._slots[name]
             source, stored = self._where[name]
+            read = source.read(stored) if self._worn is None else self._worn.added(name, source.read(stored))
             if isinstance(module, Int8Linear):
-                module.take(source.read(stored))
+                module.take(read)
             else:
                 kind = torch.float32 if "time_embedder" in name else self._dtype
-                tensor = source.read(stored).to(self._device, kind)
+                tensor = read.to(self._device, kind)
                 if isinstance(module, PackedLinear):
                     module.take(tensor)
                 else:

@@ -122,9 +122,7 @@ def load_model(
     ``CheckpointError`` naming every tensor that is missing, unknown, of another shape or type, and every broken file.
     """
     stock = open_model(folder, dtype=dtype, towers=towers, device=device, config=config, int8=int8, quick=quick)
-    model = stock.hold(_kinds(towers))
-    model.towers = frozenset(towers)
-    return model
+    return stock.hold(kinds_of(towers))
 
 
 def open_model(
@@ -157,7 +155,7 @@ def open_model(
     for module in halves:
         for name, _ in list(module.named_parameters()):
             path, _, leaf = name.rpartition(".")
-            if needed(name, _kinds(towers)):
+            if needed(name, kinds_of(towers)):
                 slots[name] = (module.get_submodule(path), leaf)
             else:
                 module.get_submodule(path).register_parameter(leaf, None)
@@ -201,7 +199,7 @@ def _checked(
     faults = [fault for source in shards for fault in source.faults]
     absent: list[str] = []
     where = {canonical(name): (source, name) for source in shards for name in source.tensors if _counts(name)}
-    strangers = [name for name in where if name not in slots and needed(name, _kinds(towers))]
+    strangers = [name for name in where if name not in slots and needed(name, kinds_of(towers))]
     for name, (module, leaf) in slots.items():
         shape = tuple(module.get_parameter(leaf).shape)
         if name not in where:
@@ -266,7 +264,7 @@ def _counts(name: str) -> bool:
     return not name.startswith("net_ema.")
 
 
-def _kinds(towers: Collection[str]) -> frozenset[str]:
+def kinds_of(towers: Collection[str]) -> frozenset[str]:
     """What ``towers`` need: a generator brings along whatever makes its memory."""
     return frozenset(towers) | ({"memory"} if "generator" in towers else frozenset())
 

@@ -172,7 +172,7 @@ def _walked(
     fps = torch.tensor([s.request.fps for s in stretches], device=parts.device)
     hold = _hold(parts, stretches, layout)
     scale = guidance if layout.guided else None
-    model = parts.model("generator")  # after the memory: under offload the reasoner is gone by now
+    model = parts.generator(layout.adapter)  # after the memory: under offload the reasoner is gone by now
     shown = list(pieces.values())
     field = Field(model, memory, shown, fps=fps, guidance=scale, hold=hold, shortcuts=layout.shortcuts)
 
@@ -351,5 +351,5 @@ def _rollout(parts: Parts, request: Request, made: Made) -> Rollout:
         sound=made.sound,
         actions=actions,
         body=request.embodiment,
-        provenance=parts.provenance(request.record),
+        provenance=parts.provenance(request.record, request.adapter),
     )

@@ -42,6 +42,7 @@ def load(
     weights: str = "plain",
     offload: str = "none",
     compiled: bool = False,
+    adapter: str | Path | None = None,
 ) -> "Omni":
     """Open a bundled model by name, or a checkpoint folder.
 
@@ -49,8 +50,10 @@ def load(
     bfloat16 where the hardware multiplies it. ``weights``: int8 keeps the towers' matrices as whole numbers, which on
     a processor is faster and smaller, and not exact. ``offload``: towers or layers, whichever alone is then in memory
     while it works; slower, and exact. ``compiled``: words are said by compiled layers, which the first of them waits
-    for, a few seconds or a quarter of a minute (``model/compiled.py``). Raises ``CheckpointError`` if there is no such
-    checkpoint, ``ConfigError`` for a device, dtype, weights, offload or compiled that cannot be used.
+    for, a few seconds or a quarter of a minute (``model/compiled.py``). ``adapter``: the folder of a LoRA adapter, as
+    ``armillary train finetune --rank`` or PEFT writes it, which the generator wears (``adapters.py``). Raises
+    ``CheckpointError`` if there is no such checkpoint or adapter, ``ConfigError`` for a device, dtype, weights, offload
+    or compiled that cannot be used.
     """
     folder = find_checkpoint(name_or_folder)
     place = best_device() if device is None else usable_device(device)
@@ -58,7 +61,10 @@ def load(
         near = difflib.get_close_matches(dtype, _DTYPES, n=1, cutoff=0.0)[0]
         raise ConfigError(f"dtype={dtype!r} is not computed in: take {' or '.join(_DTYPES)}; nearest is {near!r}.")
     kind = best_dtype(place) if dtype is None else _DTYPES[dtype]
-    return Omni(Parts(folder, device=place, dtype=kind, weights=weights, offload=offload, compiled=compiled))
+    own = None if adapter is None else Path(adapter)
+    return Omni(
+        Parts(folder, device=place, dtype=kind, weights=weights, offload=offload, compiled=compiled, adapter=own)
+    )
 
 
 class UntrainedWarning(UserWarning):
@@ -208,7 +214,7 @@ class Omni:
         if not isinstance(mode, str):
             raise RequestError(f"request {number} has no mode: give 'mode' beside its fields.")
         try:
-            return check_request(mode, asked, self.parts.folder)
+            return check_request(mode, asked, self.parts.folder, self.parts.adapters)
         except RequestError as wrong:
             raise wrong if count == 1 else RequestError(f"request {number}: {wrong}") from wrong
 

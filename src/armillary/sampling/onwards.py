@@ -5,8 +5,9 @@
 
 The first picture stands beside the film as a control does: without it colours drift within seconds. What was imagined
 stays latent: nothing is decoded and encoded again between two steps, and the decoder goes on where it ended
-(``tokenizers/streaming.py``). Time and memory of a step do not grow. Only for checkpoints that have learnt it
-(``FlowConfig.onwards`` in training): others know no film that begins in its middle.
+(``tokenizers/streaming.py``). What stands still is shown as the first picture has it (``steady.py``), of which nothing
+goes back into the film. Time and memory of a step do not grow. Only for checkpoints that have learnt it
+(``FlowConfig.onwards`` in training, or an adapter for ``onwards``): others know no film that begins in its middle.
 """
 
 from typing import Any
@@ -19,18 +20,20 @@ from armillary.errors import RequestError
 from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
 from armillary.prompts import action_prompt
 from armillary.records import Array
+from armillary.sampling.adapters import NONE, ONWARDS, settle_adapter
 from armillary.sampling.bodies import embodiment_of
 from armillary.sampling.guidance import Field, Part
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
 from armillary.sampling.requests import FRAMES_A_LATENT, check_request
 from armillary.sampling.solver import walk
+from armillary.sampling.steady import held, shown_at, still_film
 from armillary.sampling.upsampling import upsampled
 from armillary.tokenizers.streaming import StreamDecoder
 from armillary.tokenizers.video import SPACE, canvas_for, on_canvas
 
 _USELESS = {"actions", "video", "frames", "outputs", "latents"}
-_USELESS |= {"guidance", "guidance_between", "negative_prompt", "reuse", "steady"}
+_USELESS |= {"guidance", "guidance_between", "negative_prompt", "reuse"}
 KNOWN = 3  # latent frames that a step looks back on: as many as training shows
 
 
@@ -45,20 +48,24 @@ class Onwards:
         if unfit := sorted(set(asked) & _USELESS):
             raise RequestError(
                 f"{unfit[0]} has no use where a film goes on: actions are given as they come, and four frames at a "
-                "time are walked to in full, without guidance, and shown as decoded. Leave it out."
+                "time are walked to in full and without guidance. Leave it out."
             )
         body = embodiment_of(asked, parts.folder)
         if body is None:
             raise RequestError("a film that goes on needs to know whose actions will come: give embodiment.")
-        still = {"actions": np.zeros((FRAMES_A_LATENT, body.width))}
-        request = check_request("forward-dynamics", {**asked, **still}, parts.folder)
+        worn = settle_adapter(ONWARDS, asked, parts.adapters)
+        usual = {} if worn is None or worn.steps is None else {"steps": worn.steps}
+        still = {"actions": np.zeros((FRAMES_A_LATENT, body.width)), "adapter": NONE}
+        request = check_request("forward-dynamics", {**usual, **asked, **still}, parts.folder)
         request = upsampled(parts, [request])[0]
         assert request.film is not None and request.schedule is not None
         self._parts, self._body, self._words = parts, body, request.prompt
         self._fps, self._schedule, self._size = request.fps, request.schedule, request.size
         self._chance = torch.Generator().manual_seed(request.seed)
         self._decoder = StreamDecoder(parts.vae)
-        self.warning = parts.defaults.untrained or parts.defaults.unlearnt("onwards")
+        self._steady, self._worn = request.steady, "" if worn is None else worn.name
+        able = worn is not None and worn.modes is not None
+        self.warning = parts.defaults.untrained or ("" if able else parts.defaults.unlearnt(ONWARDS))
         self.frames = 1
         self._begin(request.film)
 
@@ -73,12 +80,16 @@ class Onwards:
 
     @torch.inference_mode()
     def _begin(self, film: Array) -> None:
-        canvas, _ = on_canvas(to_numbers(film).to(self._parts.device))
+        given = to_numbers(film).to(self._parts.device)
+        canvas, _ = on_canvas(given)
         rows, columns = (side // SPACE for side in self._size)
         self._known = self._parts.vae.encode(canvas)[..., :rows, :columns].float()
         self._first = patchify(self._known, self._parts.sizes.latent_patch)
         self._done = torch.zeros(0, self._parts.sizes.action_dim)
         self._decoder.push(self._known)
+        self._given, self._still = given, None
+        if self._steady:
+            self._still = still_film(self._parts.vae, given, canvas=True)
 
     @torch.inference_mode()
     def _four(self, actions: torch.Tensor) -> Array:
@@ -87,8 +98,12 @@ class Onwards:
         latest = self._next()
         self._known = torch.cat([self._known, latest], dim=2)[:, :, -KNOWN:]
         self._done = self._done[-(KNOWN - 1) * FRAMES_A_LATENT :]
+        shown = self._decoder.push(latest)
+        if self._still is not None:
+            late = torch.arange(self.frames, self.frames + FRAMES_A_LATENT)
+            shown = held(shown, self._still[:, :, shown_at(late)], self._given, torch.tensor([self._steady]))
         self.frames += FRAMES_A_LATENT
-        return to_pixels(self._decoder.push(latest))[0]
+        return to_pixels(shown)[0]
 
     def _next(self) -> torch.Tensor:
         """The latent frame after the known ones, 1 c 1 y x."""
@@ -104,8 +119,9 @@ class Onwards:
         held = torch.zeros(1, self._first.shape[1], dtype=torch.bool, device=tokens.device)
         first = Part(modality="video", tokens=self._first, hidden=held, positions=video.positions[:, : held.shape[1]])
         start = patchify(torch.cat([self._known, noise], dim=2), patch)
+        memory = parts.memory_of(self._prompt(count))  # before the generator, which takes its place under offload
         field = Field(
-            parts.model("generator"), parts.memory_of(self._prompt(count)), [first, video, self._actions(count)],
+            parts.generator(self._worn), memory, [first, video, self._actions(count)],
             fps=torch.tensor([self._fps], device=parts.device),
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 text          the text tokenizer          any request
 model(...)    only the towers asked for   talking needs no generator, imagining no eyes
+generator(..) that, wearing an adapter    whose matrices are read anew when another one is worn
 vae           the video tokenizer         only where pictures go in or come out
 sound_vae     the sound tokenizer         only where sound comes out
 """
@@ -19,12 +20,14 @@ import armillary
 from armillary.errors import CheckpointError
 from armillary.model.compiled import check_compiled, compile_words, speak_once
 from armillary.model.int8 import check_weights
+from armillary.model.low_rank import LowRank
 from armillary.model.memory import Memory
 from armillary.model.shelf import Shelf
 from armillary.model.sizes import ModelConfig
 from armillary.model.stock import Stock, check_offload
 from armillary.model.two_towers import TwoTowers
-from armillary.model.weights import load_config, load_model, open_model
+from armillary.model.weights import kinds_of, load_config, open_model
+from armillary.sampling.adapters import ADAPTERS, Adapter, adapters_of
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.hub import fetch, is_hub_id
 from armillary.tokenizers.sound import SoundVAE
@@ -64,7 +67,9 @@ class Parts:
     ``weights``: ``int8`` keeps the towers' matrices so (``model/int8.py``). ``offload``: with ``towers`` only the tower
     at work is in memory, the reasoner no longer than it takes to read a new prompt; with ``layers`` only the layer at
     work; both read weights from the files again and again. ``compiled``: words are said by compiled layers
-    (``model/compiled.py``). Raises ``ConfigError`` for words that mean nothing here, or do not go together.
+    (``model/compiled.py``). ``adapter``: the folder of one that is no part of the checkpoint, worn wherever nothing
+    else is asked. Raises ``ConfigError`` for words that mean nothing here, or do not go together, and
+    ``CheckpointError`` for an adapter that is none.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Parts:
         weights: str = "plain",
         offload: str = "none",
         compiled: bool = False,
+        adapter: Path | None = None,
     ) -> None:
         self.folder, self.device, self.dtype = folder, device, dtype
         self.int8 = check_weights(weights, device)
@@ -84,6 +90,9 @@ class Parts:
         if compiled:
             check_compiled(weights=weights, offload=offload, device=device)
         self.defaults = Defaults.load(folder)
+        self.adapters: dict[str, Adapter] = adapters_of(folder, adapter)
+        self._low_ranks: dict[str, LowRank | None] = {"": None}
+        self._wears = ""
         self._model: TwoTowers | None = None
         self._stock: Stock | None = None
         self.shelf = Shelf(self._reader)
@@ -107,9 +116,11 @@ class Parts:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """One hash over all weight files of the folder, in the order of their names."""
+        """One hash over all weight files of the folder, in the order of their names; adapters have their own."""
         whole = hashlib.sha256()
         for path in sorted(self.folder.rglob("*.safetensors")):
+            if ADAPTERS in path.relative_to(self.folder).parts:
+                continue
             whole.update(path.relative_to(self.folder).as_posix().encode())
             with path.open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
@@ -140,23 +151,49 @@ class Parts:
         return (*towers, *(name for name in ("text", "vae", "sound_vae") if name in vars(self)))
 
     def model(self, *towers: str) -> TwoTowers:
-        """The model with at least these towers; those it lacks are loaded now, the others stay.
+        """The model with at least these towers, without adapters; those it lacks are loaded now, the others stay.
 
         Under ``offload`` it has these towers and no others, and what it was made for before must be over.
         """
-        if self.offload != "none":
-            return self._only(*towers)
+        return self._worn("", *towers)
+
+    def generator(self, adapter: str = "") -> TwoTowers:
+        """The model with its generator, which wears the adapter of that name until the model is asked for otherwise."""
+        return self._worn(adapter, "generator")
+
+    def _worn(self, adapter: str, *towers: str) -> TwoTowers:
+        """The model with these towers, wearing this adapter; what lay side by side is laid again where it changed."""
+        model = self._only(*towers) if self.offload != "none" else self._at_least(towers)
+        if self._stock is not None and adapter != self._wears:
+            self._stock.wear(self._low_rank(adapter))
+            self._wears = adapter
+            if self.offload == "none":
+                with torch.inference_mode(False):
+                    model.lay_side_by_side()
+        elif adapter and self._stock is None:
+            raise CheckpointError(f"this model was never written, so it cannot wear {adapter!r}: save it first.")
+        return model
+
+    def _at_least(self, towers: tuple[str, ...]) -> TwoTowers:
         have = self._model.towers if self._model is not None else frozenset()
         if self._model is None or not have.issuperset(towers):
-            wanted = tuple(sorted(have.union(towers)))
-            self._model = load_model(
+            wanted = have.union(towers)
+            self._stock = open_model(
                 self.folder, dtype=self.dtype, towers=wanted, device=self.device, int8=self.int8, quick=True
-            ).eval()
+            )
+            self._wears = ""
+            self._model = self._stock.hold(kinds_of(wanted)).eval()
             with torch.inference_mode(False):
                 self._model.lay_side_by_side()
             if self.compiled:
                 compile_words(self._model)
         return self._model
+
+    def _low_rank(self, adapter: str) -> LowRank | None:
+        """The factors of the adapter of that name, read once; None for none."""
+        if adapter not in self._low_ranks:
+            self._low_ranks[adapter] = LowRank.load(self.adapters[adapter].folder)
+        return self._low_ranks[adapter]
 
     def warm_words(self) -> None:
         """What a first answer would wait for, now: the reasoner is loaded, and compiled where that was asked."""
@@ -183,14 +220,15 @@ class Parts:
 
     def hold(self, model: TwoTowers, vae: VideoVAE) -> None:
         """Use these in place of the folder's, for models that were never written. They lie on the device already."""
-        self._model, self.vae, self.offload = model, vae, "none"
+        self._model, self._stock, self.vae, self.offload = model, None, vae, "none"
+        self.adapters = {}
         model.lay_side_by_side()
 
     def memory_of(self, prompt: str) -> Memory:
         """The reasoner's memory of a prompt as it stands, metadata sentences and all."""
         return self.shelf.of(self.text.prompt_ids(prompt))
 
-    def provenance(self, record: Any) -> dict[str, Any]:
+    def provenance(self, record: Any, adapter: Adapter | None = None) -> dict[str, Any]:
         """Where a rollout comes from: weights, request, seed, versions, and how it was computed."""
         return {
             "weights": self.weights_sha256,
@@ -201,4 +239,5 @@ class Parts:
             "device": self.device.type,
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"matrices": "int8"} if self.int8 else {}),
+            **({"adapter": {"name": adapter.name, "sha256": adapter.sha256}} if adapter is not None else {}),
         }

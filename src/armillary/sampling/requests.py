@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from armillary.embodiments import Embodiment
@@ -21,6 +20,7 @@ from armillary.modes import MODES, Asked, Mode, check_asked, mode_named
 from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
+from armillary.sampling.adapters import NONE, Adapter, adapters_of, settle_adapter
 from armillary.sampling.bodies import actions_of, embodiment_of
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
@@ -30,13 +30,14 @@ from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_pi
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
 from armillary.sampling.templates import Upsampling, settle_upsampling
-from armillary.sampling.values import MOST_FRAMES, number, whole, words
+from armillary.sampling.values import MOST_FRAMES, noise_of, number, whole, words
 from armillary.tokenizers.video import canvas_for
 
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
 FRAMES_A_LATENT = 4
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
-_ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse", "upsample", "upsample_model"}
+_ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse", "adapter"}
+_ALWAYS |= {"upsample", "upsample_model"}
 _TALK = {"prompt", "image", "video", "seed", "outputs"}
 
 
@@ -51,7 +52,8 @@ class Request:
     the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``filmless``:
     actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
     ``painting``: how things that the prompt places are painted. ``steady``: how unlike what stands still a film may be
-    and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``record``: all of it as plain data.
+    and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``adapter``: what the generator wears.
+    ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -79,6 +81,7 @@ class Request:
     upsampling: Upsampling | None = None
     painting: Painting | None = None
     steady: float = 0.0
+    adapter: Adapter | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -111,8 +114,13 @@ class Request:
         return mode.video == "first" and mode.given_latent_frames == 1 and not mode.also_last
 
 
-def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
-    """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``; else ``RequestError``."""
+def check_request(
+    name: str, asked: Mapping[str, Any], folder: Path, adapters: Mapping[str, Adapter] | None = None
+) -> Request:
+    """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``; else ``RequestError``.
+
+    ``adapters``: those it may wear; None: the checkpoint's own.
+    """
     mode = mode_named(name)
     check_asked(mode, dict(asked))
     given = {key: value for key, value in asked.items() if value is not None}
@@ -133,9 +141,14 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
     if mode.history and film is not None and len(film) > 1:
         mode = replace(mode, given_latent_frames=_history(mode, len(film)))
     frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
-    guidance = number(given, "guidance", mode.guidance, most=100.0)
+    adapter = settle_adapter(mode.name, given, adapters_of(folder) if adapters is None else adapters)
+    usual = mode.guidance if adapter is None or adapter.guidance is None else adapter.guidance
+    guidance = number(given, "guidance", usual, most=100.0)
     asked_shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
-    steps = whole(given, "steps", defaults.steps_of(mode, embodiment.name if embodiment else ""), 0, 999)
+    usual_steps = defaults.steps_of(mode, embodiment.name if embodiment else "")
+    if adapter is not None and adapter.steps is not None:
+        usual_steps = adapter.steps
+    steps = whole(given, "steps", usual_steps, 0, 999)
     walking = None
     if mode.name != "reason":
         walking = settle(
@@ -163,10 +176,11 @@ def check_request(name: str, asked: Mapping[str, Any], folder: Path) -> Request:
         controlled=_unguided(controlled) if walking and walking.distilled else controlled,
         actions=None if actions is None or embodiment is None else embodiment.encode(actions),
         embodiment=embodiment,
-        latents=_latents(mode, given, frames),
+        latents=noise_of(mode, given, frames),
         upsampling=settle_upsampling(mode, given, defaults.upsampling),
         painting=settle_painting(mode, given, defaults.painting),
         steady=number(given, "steady", _usually_steady(mode, given, defaults), least=0.0, most=1.0),
+        adapter=adapter,
     )
     return _finished(request, given, defaults, _record(request, actions, walking))
 
@@ -177,6 +191,8 @@ def _finished(request: Request, given: Mapping[str, Any], defaults: Defaults, re
         check_painted(request.mode, given)
     if given.get("upsample") is False:
         record["upsample"] = False
+    if request.adapter is not None or "adapter" in given:
+        record["adapter"] = NONE if request.adapter is None else request.adapter.name
     alone, listening = _alone(request, defaults), _listening(request, defaults)
     request = replace(request, filmless=alone, listening=listening, record=record)
     if given.get("steady") and not request.may_hold_still:
@@ -349,24 +365,6 @@ def _outputs(mode: Mode, given: Mapping[str, Any], sound: bool) -> tuple[str, ..
     if not outputs or any(name not in known for name in outputs):
         raise RequestError(f"outputs={outputs}: {mode.name} returns {' and '.join(known)}; ask for at least one.")
     return outputs
-
-
-def _latents(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, NDArray[np.float32]]:
-    latents = given.get("latents", {})
-    if not isinstance(latents, Mapping) or not set(latents) <= {"video", "action", "sound"}:
-        raise RequestError(
-            "latents must name the noise of each modality: {'video': c t h w, 'action': t 64, 'sound': 64 t}, or some "
-            "of them."
-        )
-    if latents and frames > mode.frames:
-        raise RequestError(f"latents fit one stretch of {mode.frames} frames, not {frames}: ask for fewer frames.")
-    try:
-        noise = {name: torch.as_tensor(numbers).detach().cpu().float().numpy() for name, numbers in latents.items()}
-    except (TypeError, ValueError, RuntimeError) as broken:
-        raise RequestError(f"latents are not numbers ({broken}): give tensors or arrays.") from broken
-    if not all(np.isfinite(numbers).all() for numbers in noise.values()):
-        raise RequestError("latents hold a number that is not finite: give noise.")
-    return noise
 
 
 def _record(request: Request, actions: Array | None, walking: Walking | None) -> dict[str, Any]:

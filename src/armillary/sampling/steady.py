@@ -10,7 +10,7 @@ Compositing with the first picture: Finn, Goodfellow and Levine, 2016, arXiv 160
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,7 +31,16 @@ def held_steady(
     ``unlike``: at which difference from the still film, a share of full scale, a pixel is given back by exp(-1) of
     what was lost; above 0. ``canvas``: whether the film's latents are those of its canvas (clips with actions).
     """
-    still = _still_film(vae, given, film.shape[2], canvas=canvas).to(film)
+    late = torch.arange(film.shape[2])
+    return held(film, still_film(vae, given, canvas=canvas)[:, :, shown_at(late)], given, unlike)
+
+
+def held(
+    film: Float[Tensor, "b 3 t h w"], still: Float[Tensor, "b 3 t h w"], given: Float[Tensor, "b 3 1 h w"],
+    unlike: Float[Tensor, " b"],
+) -> Float[Tensor, "b 3 t h w"]:  # fmt: skip
+    """The same of frames that have their still ones beside them."""
+    still = still.to(film)
     difference = (film - still).abs().mean(dim=1) / 2
     b, t, h, w = difference.shape
     near = functional.avg_pool2d(
@@ -41,13 +50,14 @@ def held_steady(
     return film + share * (given.to(film) - still)
 
 
-def _still_film(
-    vae: VideoVAE, given: Float[Tensor, "b 3 1 h w"], frames: int, *, canvas: bool
-) -> Float[Tensor, "b 3 t h w"]:
-    """What the tokenizer makes of a film in which nothing happens; from the ``STILL``-th frame on it repeats itself."""
+def still_film(vae: VideoVAE, given: Float[Tensor, "b 3 1 h w"], *, canvas: bool) -> Float[Tensor, "b 3 s h w"]:
+    """What the tokenizer makes of the ``STILL`` first frames of a film in which nothing happens."""
     rows, columns = (side // SPACE for side in given.shape[-2:])
     film = given.expand(-1, -1, STILL, -1, -1)
     latents = vae.encode(on_canvas(film)[0] if canvas else film)[..., :rows, :columns]
-    shown = decode_film(vae, latents)
-    late = torch.arange(frames)
-    return shown[:, :, torch.where(late < STILL, late, STILL - TIME + (late - STILL) % TIME)]
+    return decode_film(vae, latents)
+
+
+def shown_at(frames: Int[Tensor, " t"]) -> Int[Tensor, " t"]:
+    """Which of these first frames stands for each of a film's frames, counted from 0: the last four go on and on."""
+    return torch.where(frames < STILL, frames, STILL - TIME + (frames - STILL) % TIME)

@@ -21,6 +21,7 @@ from armillary.model.positions import tokens_near
 from armillary.modes import mode_named
 from armillary.prompts import Placed, action_prompt, control_prompt, negative_prompt, video_prompt
 from armillary.records import SOUND_HZ, Array
+from armillary.sampling.adapters import Adapter
 from armillary.sampling.controlled import Controlled, reflected
 from armillary.sampling.painting import agreed
 from armillary.sampling.requests import FRAMES_A_LATENT, UNIT, Request
@@ -65,6 +66,7 @@ class Layout:
     apart: bool = False  # each control is seen apart
     painted: bool = False
     steady: bool = False  # what stands still is shown as given (``steady.py``)
+    adapter: str = ""  # what the generator wears
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +119,7 @@ class Stretch:
             shortcuts=request.shortcuts,
             painted=self.canvas is not None,
             steady=request.steady > 0 and self.given == (0,) and self.latent_frames > 1,
+            adapter="" if request.adapter is None else request.adapter.name,
         )
 
     def prompts(self) -> tuple[str, str]:
@@ -273,6 +276,7 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
         replace(
             request, mode=mode_named("text-to-image"), frames=1, guidance=guidance, negative_prompt=None,
             sound=False, schedule=make_schedule(steps, request.mode.shift), shortcuts=EXACT, prompt=how.bare,
+            adapter=_worn_for(request, "text-to-image"),
         )
         for steps, guidance in ((how.bare_steps, how.bare_guidance), (how.steps, how.guidance))
     )  # fmt: skip
@@ -301,9 +305,15 @@ def _listened(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
     hears = replace(
         request, mode=replace(mode_named("video-to-sound"), frames=request.mode.frames), film=whole.video, guidance=1.0,
         schedule=request.listening, listening=None, shortcuts=EXACT, outputs=("sound",),
+        adapter=_worn_for(request, "video-to-sound"),
     )  # fmt: skip
     heard = yield from _windows(hears, noise)
     return replace(whole, video=whole.video if "video" in request.outputs else None, sound=heard.sound)
+
+
+def _worn_for(request: Request, mode: str) -> Adapter | None:
+    """The request's adapter in those of its walks that are of another mode: only where it is meant for that one."""
+    return request.adapter if request.adapter is not None and request.adapter.worn_in(mode) else None
 
 
 def _window_starts(request: Request) -> range:

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from armillary.errors import RequestError
+from armillary.modes import Mode
 
 MOST_FRAMES = 5000  # the longest film that stretches are strung together for
 
@@ -43,3 +46,22 @@ def whole(given: Mapping[str, Any], name: str, default: int, least: int, most: i
             f"{name}={value!r} is no use: give a whole number from {least} to {most}, such as {default}."
         )
     return int(value)
+
+
+def noise_of(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, NDArray[np.float32]]:
+    """The noise that a request brings, of each modality; ``RequestError`` for what is none, or fits no stretch."""
+    latents = given.get("latents", {})
+    if not isinstance(latents, Mapping) or not set(latents) <= {"video", "action", "sound"}:
+        raise RequestError(
+            "latents must name the noise of each modality: {'video': c t h w, 'action': t 64, 'sound': 64 t}, or some "
+            "of them."
+        )
+    if latents and frames > mode.frames:
+        raise RequestError(f"latents fit one stretch of {mode.frames} frames, not {frames}: ask for fewer frames.")
+    try:
+        noise = {name: torch.as_tensor(numbers).detach().cpu().float().numpy() for name, numbers in latents.items()}
+    except (TypeError, ValueError, RuntimeError) as broken:
+        raise RequestError(f"latents are not numbers ({broken}): give tensors or arrays.") from broken
+    if not all(np.isfinite(numbers).all() for numbers in noise.values()):
+        raise RequestError("latents hold a number that is not finite: give noise.")
+    return noise

@@ -130,7 +130,7 @@ class Worker:
                 requests = [self._opened(job, request) for request in job.request["asks"]]
                 for request in requests:
                     fields = {name: value for name, value in request.items() if name != "mode"}
-                    check_request(request["mode"], fields, self.omni.parts.folder)
+                    check_request(request["mode"], fields, self.omni.parts.folder, self.omni.parts.adapters)
                 asked.append((job, requests))
             except ArmillaryError as wrong:
                 self._refuse(job, wrong)

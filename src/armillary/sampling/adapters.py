@@ -1,0 +1,116 @@
+"""Which adapters a checkpoint has, and where it wears them.
+
+    checkpoint/adapters/NAME/   adapter_config.json, adapter_model.safetensors    the change itself (model/low_rank.py)
+                                adapter.json                                      where it is worn
+
+``adapter.json``: {"modes": ["image-to-video"], "steps": 4, "guidance": 1.0}. In these modes the adapter is worn where a
+request names none, and asks for no other steps and no other guidance than these, if any are said here; ``onwards`` is a
+mode here, though no request has it (``onwards.py``). A request may name an adapter, or ``none``. An adapter of
+somebody's own, given to ``armillary.load``, is worn in every mode it names, without ``adapter.json`` in every mode.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from armillary.errors import CheckpointError, RequestError
+from armillary.model.low_rank import SETTINGS
+from armillary.modes import MODES
+
+ADAPTERS, WHERE = "adapters", "adapter.json"
+NONE = "none"
+ONWARDS = "onwards"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """One adapter: where it lies, in which modes it is worn unasked (None: in all), and how these are then walked."""
+
+    name: str
+    folder: Path
+    modes: tuple[str, ...] | None = None
+    steps: int | None = None
+    guidance: float | None = None
+
+    def worn_in(self, mode: str) -> bool:
+        """Whether it is worn in that mode where nobody asks."""
+        return self.modes is None or mode in self.modes
+
+    @cached_property
+    def sha256(self) -> str:
+        """A hash over its weights and over what it says of itself."""
+        whole = hashlib.sha256()
+        for path in sorted([*self.folder.glob("*.safetensors"), self.folder / SETTINGS, self.folder / WHERE]):
+            whole.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
+        return whole.hexdigest()
+
+    @classmethod
+    def of(cls, folder: Path) -> "Adapter":
+        """As its folder says; ``CheckpointError`` for one that is none, or says what cannot be."""
+        if not (folder / SETTINGS).is_file():
+            raise CheckpointError(f"{str(folder)!r} is no adapter: give a folder with {SETTINGS}, as PEFT writes it.")
+        path = folder / WHERE
+        if not path.is_file():
+            return cls(name=folder.resolve().name, folder=folder)
+        try:
+            told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            modes = tuple(str(name) for name in told["modes"])
+            steps, guidance = told.get("steps"), told.get("guidance")
+            if (
+                set(modes) - {*MODES, ONWARDS}
+                or (steps is not None and (not isinstance(steps, int) or steps < 1))
+                or (guidance is not None and not 0 <= float(guidance) <= 100)
+            ):
+                raise ValueError(f"{told}")
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as broken:
+            raise CheckpointError(
+                f"{path} cannot be read ({broken!r}): it must say modes, a list of names of modes, and may say steps, "
+                "from 1 on, and guidance, from 0 to 100."
+            ) from broken
+        return cls(name=folder.resolve().name, folder=folder, modes=modes, steps=steps,
+                   guidance=None if guidance is None else float(guidance))  # fmt: skip
+
+
+def adapters_of(checkpoint: Path, own: Path | None = None) -> dict[str, Adapter]:
+    """By name the adapters of a checkpoint folder, and before them ``own``, which is no part of it.
+
+    ``CheckpointError`` for one that is none, or that says what cannot be, and for an ``own`` named as one is already.
+    """
+    found = {} if own is None else {(one := Adapter.of(own)).name: one}
+    for folder in sorted((checkpoint / ADAPTERS).glob("*/")):
+        one = Adapter.of(folder)
+        if one.name in found or one.name == NONE:
+            raise CheckpointError(f"{checkpoint} has an adapter {one.name!r} already: give yours another name.")
+        found[one.name] = one
+    return found
+
+
+def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, Adapter]) -> Adapter | None:
+    """The adapter that a request in a mode wears; ``RequestError`` for one that the checkpoint does not have.
+
+    None in another dialect than the weights' own, where another implementation is repeated, unless it is named.
+    """
+    asked = given.get("adapter")
+    if asked == NONE:
+        return None
+    if asked is not None:
+        if asked not in adapters:
+            near = difflib.get_close_matches(str(asked), [*adapters, NONE], n=1, cutoff=0.0)[0]
+            raise RequestError(
+                f"adapter={asked!r} is none of this checkpoint, which has {', '.join(adapters) or 'none at all'}: name "
+                f"one of these or {NONE!r}; nearest is {near!r}. One of your own is given when the model is loaded."
+            )
+        return adapters[asked]
+    if given.get("dialect", "native") != "native":
+        return None
+    for one in adapters.values():
+        fits = all(given.get(name, usual) == usual or usual is None
+                   for name, usual in (("steps", one.steps), ("guidance", one.guidance)))  # fmt: skip
+        if one.worn_in(mode) and fits:
+            return one
+    return None
