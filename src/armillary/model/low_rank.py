@@ -4,8 +4,8 @@
     W + alpha / r * B A                                 what is multiplied with: A r k, B n r for a matrix W n k
 
 An adapter is worn by adding it to the matrices as they come from their files (``Stock.wear``), so that wearing one
-costs nothing afterwards and taking it off gives back the very same weights. While it is learnt (``learning``) the
-matrices are made from their parts at every step, and only A and B learn.
+costs nothing afterwards and taking it off gives back the very same weights. While it is learnt (``learning``) each
+matrix is made from its parts at every step, and only A and B learn.
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn import functional
 
 from armillary.errors import CheckpointError, ConfigError
 from armillary.model.layouts import fresh_folder, move_in, read_json, write_json
@@ -136,20 +136,24 @@ def _settings(folder: Path) -> dict[str, Any]:
     return {"r": rank, "lora_alpha": alpha, "target_modules": [targets] if isinstance(targets, str) else list(targets)}
 
 
-class _Lowered(nn.Module):
-    """A matrix made from itself and two factors that learn."""
+class Lowered(nn.Linear):
+    """A matrix without bias, which stays as it is, and two factors of what is added to it, which learn.
 
-    def __init__(self, weight: Tensor, rank: int, alpha: float, chance: torch.Generator) -> None:
-        super().__init__()
-        rows, columns = weight.shape
-        bound = 1 / math.sqrt(columns)  # as PEFT begins: A Kaiming-uniform with a = sqrt(5), B zero
-        first = torch.empty(rank, columns).uniform_(-bound, bound, generator=chance)
-        self.lora_a = nn.Parameter(first.to(weight))
-        self.lora_b = nn.Parameter(torch.zeros(rows, rank).to(weight))
-        self.scale = alpha / rank
+    One class for all of them, so that compiled layers (``compiled.py``) are compiled once.
+    """
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * (self.lora_b @ self.lora_a)
+    def __init__(self, plain: nn.Linear, rank: int, alpha: float, chance: torch.Generator) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.weight, self.scale = plain.weight, alpha / rank
+        self.register_parameter("bias", None)
+        bound = 1 / math.sqrt(plain.in_features)  # as PEFT begins: A Kaiming-uniform with a = sqrt(5), B zero
+        first = torch.empty(rank, plain.in_features).uniform_(-bound, bound, generator=chance)
+        self.lora_a = nn.Parameter(first.to(plain.weight))
+        self.lora_b = nn.Parameter(torch.zeros(plain.out_features, rank).to(plain.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight + self.scale * (self.lora_b @ self.lora_a))
 
 
 @contextmanager
@@ -170,28 +174,32 @@ def learning(
     }  # fmt: skip
     if missing := [ending for ending in endings if not any(name.endswith(ending) for name in found)]:
         raise ConfigError(f"targets names {missing[0]!r}, but no matrix of this generator ends so: take of {MATRICES}.")
-    learnt = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     model.requires_grad_(False)
     chance = torch.Generator().manual_seed(seed)
-    for module in found.values():
-        parametrize.register_parametrization(module, "weight", _Lowered(module.weight, rank, alpha, chance))
+    for name, module in found.items():
+        _put(model, name, Lowered(module, rank, alpha, chance))
     try:
         yield {name: p for name, p in model.named_parameters() if name.rsplit(".", 1)[1] in ("lora_a", "lora_b")}
     finally:
-        for module in found.values():
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+        for name, module in found.items():
+            _put(model, name, module)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(learnt[name])
+            parameter.requires_grad_(learns[name])
 
 
 def learnt(model: TwoTowers, targets: Iterable[str] = MATRICES) -> LowRank:
     """The adapter of a model whose factors learn (``learning``), as they are now."""
-    pairs, scale = {}, 1.0
+    pairs, alpha = {}, 1.0
     for name, module in model.transformer.named_modules():
-        if parametrize.is_parametrized(module, "weight"):
-            own = module.parametrizations["weight"][0]  # type: ignore[index]
-            scale = own.scale
-            pairs[name] = (own.lora_a.detach().float().cpu().clone(), own.lora_b.detach().float().cpu().clone())
+        if isinstance(module, Lowered):
+            a, b = (factor.detach().float().cpu().clone() for factor in (module.lora_a, module.lora_b))
+            pairs[name], alpha = (a, b), module.scale * len(a)
     if not pairs:
         raise ConfigError("no factor learns in this model: make an adapter of it within learning(...).")
-    return LowRank(alpha=scale * len(next(iter(pairs.values()))[0]), targets=tuple(targets), pairs=pairs)
+    return LowRank(alpha=alpha, targets=tuple(targets), pairs=pairs)
+
+
+def _put(model: TwoTowers, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.transformer.get_submodule(parent), leaf, module)
