@@ -1,37 +1,31 @@
 """An adapter with which films go on for long: lives of sixty frames and more, learnt as they are lived.
 
-    LongFilmsRun    raw episodes -> their latents, whole films at a time
-    OnwardsRun      these, a checkpoint -> ``out/adapter``, worn where a film goes on (``sampling/onwards.py``)
-
-Only the adapter learns: the checkpoint stays to the bit what it was.
+LongFilmsRun    raw episodes -> their latents, whole films at a time
+OnwardsRun      these, a checkpoint -> ``out/adapter``, worn where a film goes on (``sampling/onwards.py``)
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError
-from armillary.media import write_whole
-from armillary.model import low_rank
+from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
-from armillary.model.weights import load_model
+from armillary.post_training.adapted import AdapterRun, train_adapter
 from armillary.records import Episode
-from armillary.sampling.adapters import ONWARDS, WHERE
+from armillary.sampling.adapters import ONWARDS
 from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import VideoVAE
-from armillary.training.compiling import compile_layers
 from armillary.training.episodes import SAY_EVERY, check_share
 from armillary.training.latents import make_cache
-from armillary.training.living import Films, LivingConfig, LivingSource, long_film_of
-from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.living import ACTIONS, Films, LivingConfig, LivingSource, long_film_of
+from armillary.training.loop import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,53 +67,18 @@ class LongFilmsRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnwardsRun:
-    """Everything that decides an adapter for going on. ``films``: folders of ``LongFilmsRun``, one named twice counts
-    twice. ``targets``: the endings of the matrices' names that it changes."""
+class OnwardsRun(AdapterRun):
+    """An adapter for going on. ``films``: folders of ``LongFilmsRun``, one named twice counts twice."""
 
     films: tuple[Path, ...]
-    out: Path
-    stage: Stage
-    origin: str = "pico"
-    rank: int = 4
-    alpha: float = 8.0
-    targets: tuple[str, ...] = low_rank.MATRICES
     living: LivingConfig = field(default_factory=LivingConfig)
 
     def start(self, report: Report = print) -> None:
-        """Learn, or go on; what comes of it lies in ``out/adapter``."""
-        train_onwards(self, report)
+        """Learn, or go on; ``DataError`` for films of another tokenizer, else errors as for ``train_adapter``."""
+        films = Films(self.films, [find_checkpoint(self.origin) / "vae"], self.living)
+        report(f"{len(films)} films of {1 + ACTIONS * (self.living.latents - 1)} frames")
 
+        def source(model: TwoTowers, words: TextTokenizer) -> LivingSource:
+            return LivingSource(model, words, films, self.living)
 
-def train_onwards(run: OnwardsRun, report: Report = print) -> bool:
-    """Train, or go on; writes ``out/adapter`` when the steps (True) or the minutes (False) are over.
-
-    ``DataError`` for films of another tokenizer, ``ConfigError`` for settings that cannot be.
-    """
-    folder = find_checkpoint(run.origin)
-    device = usable_device(run.stage.device)
-    model = load_model(folder, dtype=torch.float32).to(device)
-    films = Films(run.films, [folder / "vae"], run.living)
-    report(f"{len(films)} films of {1 + 4 * (run.living.latents - 1)} frames")
-    with low_rank.learning(
-        model, rank=run.rank, alpha=run.alpha, targets=run.targets, seed=run.stage.seed
-    ) as parameters:
-        source = LivingSource(model, TextTokenizer.load(folder / "text_tokenizer"), films, run.living)
-        if run.stage.compile:
-            compile_layers(model, "generate")
-
-        def losses(step: int) -> Mapping[str, Tensor]:
-            return source.losses(np.random.default_rng([run.stage.seed, step]), run.stage.batch)
-
-        finished = train_stage(run.stage, run.out, parameters.items(), losses, report)
-        write_adapter(
-            run.out / "adapter", low_rank.learnt(model, run.targets), {"modes": [ONWARDS], "steps": 1}, base=folder.name
-        )
-    return finished
-
-
-def write_adapter(folder: Path, adapter: low_rank.LowRank, where: Mapping[str, Any], *, base: str) -> None:
-    """An adapter's folder, with ``adapter.json`` that says where it is worn (``sampling/adapters.py``)."""
-    adapter.save(folder, base=base)
-    text = json.dumps(dict(where), indent=1) + "\n"
-    write_whole(folder / WHERE, lambda draft: draft.write_text(text, encoding="utf-8"))
+        train_adapter(self, source, {"modes": [ONWARDS], "steps": 1}, report)

@@ -8,6 +8,7 @@ functions; no model, no device, no global state.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,9 +26,11 @@ def waver(uniform: Tensor) -> Tensor:
 
 
 def sample_levels(
-    samples: int, *, shift: float, generator: torch.Generator, image: bool = False
+    samples: int, *, shift: float, generator: torch.Generator, image: bool = False, among: Sequence[float] = ()
 ) -> Float[Tensor, " b"]:
-    """One noise level a sample: logit-normal for pictures, waver for films, then shifted."""
+    """One noise level a sample: logit-normal for pictures, waver for films, then shifted; or one ``among`` these."""
+    if among:
+        return torch.tensor(among)[torch.randint(len(among), (samples,), generator=generator)]
     if image:
         level = torch.sigmoid(torch.randn(samples, generator=generator))
     else:

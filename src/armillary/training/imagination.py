@@ -69,6 +69,7 @@ class FlowConfig:
         }
     )  # fmt: skip
     shift: float = 3.0
+    levels: tuple[float, ...] = ()  # the only ones that noise has, for a walk of few steps which meets no others
     full_noise: float = 0.4
     full_noise_alone: float | None = None
     full_noise_films: float = 0.2
@@ -132,9 +133,7 @@ class FlowSource:
         self._films, self._stills = Pool(windows, config), stills and Pool(stills, config)
         self._laid = laid and (Laid.among(laid), Pool(laid, config))
         self._held = held and (held, Pool(held.windows, config))
-        self._any = lru_cache(
-            lambda fps, frames: action_prompt(ANY_TASK, frames=frames, fps=fps, height=TIER, width=TIER)
-        )
+        self._any = lru_cache(lambda fps, n: action_prompt(ANY_TASK, frames=n, fps=fps, height=TIER, width=TIER))
 
     def losses(self, rng: np.random.Generator, samples: int) -> dict[str, Tensor]:
         """Draw one batch, ask the model, mark the answer."""
@@ -296,8 +295,8 @@ class FlowSource:
         self, rng: np.random.Generator, samples: int, full_noise: float, *, image: bool = False
     ) -> tuple[torch.Generator, Tensor]:
         """Chance for one batch, and a noise level for each of its samples: pure noise for the share ``full_noise``."""
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        level = sample_levels(samples, shift=self._config.shift, generator=torch_rng, image=image)
+        torch_rng, config = torch.Generator().manual_seed(int(rng.integers(2**62))), self._config
+        level = sample_levels(samples, shift=config.shift, generator=torch_rng, image=image, among=config.levels)
         return torch_rng, level.masked_fill(torch.rand(samples, generator=torch_rng) < full_noise, 1.0)
 
     def _captions(self, windows: Windows, rows: Sequence[int], rng: np.random.Generator) -> list[str]:
