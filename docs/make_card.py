@@ -2,8 +2,9 @@
 
     python docs/make_card.py CHECKPOINT RESULTS...     RESULTS: folders that ``evaluate --out`` wrote, each with numbers
 
-Sections that were evaluated again replace those of before; the other sections must be of the same weights, or they
-are left out. A test compares the bundled card with the figures beside it, and these with the weights.
+Sections that were evaluated again replace those of before; the other sections must be of the same weights, and where
+adapters may be worn of the same adapters, or they are left out. A test compares the bundled card with the figures
+beside it, and these with the weights.
 """
 
 import json
@@ -22,9 +23,9 @@ TITLES = {
     "policy": "Policy in closed loop",
     "forward-dynamics-pusht": "PushT: forward dynamics",
     "inverse-dynamics-pusht": "PushT: inverse dynamics",
-    "drift-pusht": "PushT: 64 frames, four chunks",
+    "drift-pusht": "PushT: 64 frames, in four chunks and going on",
     "policy-pusht": "PushT: policy",
-    "drift": "Drift: 64 frames, four chunks, each from the last imagined picture",
+    "drift": "Drift: 64 frames, in four chunks, each from the last imagined picture, and going on",
     "sound": "Sound",
     "transfer": "Films under controls",
     "text-to-video": "Text to video",
@@ -40,6 +41,7 @@ TITLES = {
     "looks": "Looks and combinations that no training draws",
 }
 HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
+WEARS = ("drift", "drift-pusht", "picture-films", "text-to-video")  # sections in which adapters may be worn
 SAME = ("checkpoint", "weights", "settings", "device", "dtype")  # what figures that stand together must share
 
 
@@ -73,6 +75,8 @@ def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dic
                 "a card speaks of one checkpoint; evaluate it in all sections."
             )
         again = {section_of(name) for name in one["figures"]}
+        if whole.get("adapters", {}) != one.get("adapters", {}):
+            again |= set(WEARS)
         kept = {name: figure for name, figure in whole.get("figures", {}).items() if section_of(name) not in again}
         whole = {**one, "figures": kept | one["figures"], "notes": whole.get("notes", {}) | one["notes"]}
     return whole

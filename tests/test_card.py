@@ -46,6 +46,16 @@ def test_the_bundled_numbers_are_of_the_bundled_weights():
     measured, parts = json.loads((PICO / "numbers.json").read_text("utf-8")), load("pico").parts
     assert measured["weights"] == parts.weights_sha256, "evaluate the weights that are bundled"
     assert measured["settings"] == parts.settings_sha256, "evaluate them with the settings that are bundled"
+    assert measured.get("adapters", {}) == parts.adapters_sha256, "evaluate what wears the adapters that are bundled"
+
+
+def test_what_may_wear_adapters_is_of_the_same_ones():
+    """Another adapter changes the films that may wear it, and nothing else."""
+    before = numbers(policy__success=1.0, drift__psnr=2.0) | {"adapters": {"onwards": "a"}}
+    same = make_card.joined(before, [numbers(sound__heard=3.0) | {"adapters": {"onwards": "a"}}])
+    other = make_card.joined(before, [numbers(sound__heard=3.0) | {"adapters": {"onwards": "b"}}])
+    assert set(same["figures"]) == {"policy/success", "drift/psnr", "sound/heard"}
+    assert set(other["figures"]) == {"policy/success", "sound/heard"} and other["adapters"] == {"onwards": "b"}
 
 
 def test_a_section_that_was_measured_again_replaces_the_old_and_the_others_stay():

@@ -27,11 +27,11 @@ def life(seed: int) -> Episode:
 
 
 class Forgetful:
-    """Knows the future of ``lives`` for so many frames; from then on everything stands still."""
+    """Knows the future of ``lives`` for so many frames; from then on everything stands still. Going on it knows all."""
 
-    def __init__(self, lives, *, frames: int) -> None:
+    def __init__(self, lives, *, frames: int, goes_on: bool = False) -> None:
         self.lives, self.frames = lives, frames
-        self.parts = SimpleNamespace(vae=Identity(), device=torch.device("cpu"))
+        self.parts = SimpleNamespace(vae=Identity(), device=torch.device("cpu"), goes_on=goes_on)
 
     def imagine_many(self, requests):
         rollouts = []
@@ -43,6 +43,16 @@ class Forgetful:
                     film[self.frames :] = film[self.frames - 1]
             rollouts.append(Rollout(mode="forward-dynamics", fps=10.0, video=film))
         return rollouts
+
+    def onwards(self, *, image, embodiment, seed):
+        (life,) = [one for one in self.lives if np.array_equal(one.frames["front"][0], image)]
+
+        def push(actions):
+            assert len(actions) == 64 and np.array_equal(actions[:63], life.actions)
+            film = life.frames["front"]
+            return np.concatenate([film[1:], film[-1:]])
+
+        return SimpleNamespace(push=push)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +73,18 @@ def test_who_forgets_after_a_chunk_is_seen_to_drift_from_there_on(lives):
     gains = [figures[f"db_over_repeat_first_frame_to_frame_{horizon}"].value for horizon in HORIZONS]
     assert gains[0] > 50 and gains[0] > gains[1] > gains[2]
     assert figures["db_over_repeat_first_frame_in_frames_18_to_33"].value < 1
+
+
+def test_who_goes_on_is_marked_beside_chunks_and_nobody_else(lives):
+    """Of four lives whose first pictures differ; who has not learnt it has no such figures."""
+    figures = drift_figures(measure_drift(Forgetful(lives, frames=17, goes_on=True), lives))
+    chunks = [figures[f"db_over_repeat_first_frame_to_frame_{horizon}"].value for horizon in HORIZONS]
+    on = [figures[f"db_over_repeat_first_frame_going_on_to_frame_{horizon}"].value for horizon in HORIZONS]
+    more = [figures[f"db_more_than_chunks_going_on_to_frame_{horizon}"].value for horizon in HORIZONS]
+    assert figures["psnr_going_on_to_frame_64"].value == pytest.approx(100)
+    assert more == pytest.approx([a - b for a, b in zip(on, chunks, strict=True)]) and more[0] == 0 < more[1] < more[3]
+    plain = drift_figures(measure_drift(Forgetful(lives, frames=17), lives))
+    assert not any("going_on" in name for name in plain) and set(plain) < set(figures)
 
 
 def test_frames_together_are_marked_as_the_film_they_make(lives):

@@ -48,7 +48,7 @@ class Seer(armillary.Omni):
 
     def __init__(self, folder, *, knows: bool) -> None:
         self.knows, self.asked = knows, []
-        self.parts = SimpleNamespace(vae=Identity(), device=torch.device("cpu"), folder=folder)
+        self.parts = SimpleNamespace(vae=Identity(), device=torch.device("cpu"), folder=folder, goes_on=False)
 
     def imagine_many(self, requests, **how):
         self.asked += requests

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 WIDE, HIGH, LEFT, TOP, ROW = 460, 220, 46, 24, 20  # of the plane, what stands beside and above it, a line of the key
-INKS = ("#17683a", "#b3420b", "#59616b", "#0b5c8f")
+INKS = ("#17683a", "#b3420b", "#59616b", "#0b5c8f", "#7a2a86")
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 3")
 DRAWS = 500
 
 
@@ -34,8 +35,8 @@ def curves_of(curves: Mapping[str, Floats], *, banded: str, first: int, unit: st
         if name == banded:
             shape = f"{points(high)} {' '.join(reversed(points(low).split()))}"
             lines += f'<polygon points="{shape}" fill="{ink}" opacity=".18"/>'
-        dashes = ("", ' stroke-dasharray="7 3"', ' stroke-dasharray="2 3"', ' stroke-dasharray="9 3 2 3"')[number % 4]
-        line = f'fill="none" stroke="{ink}" stroke-width="2"{dashes}'
+        dashes = DASHES[number % len(DASHES)]
+        line = f'fill="none" stroke="{ink}" stroke-width="2"' + (f' stroke-dasharray="{dashes}"' if dashes else "")
         lines += f'<polyline points="{points(mean)}" {line}><title>{escape(name)}</title></polyline>'
         down, right = TOP + HIGH + 56 + ROW * (number // 2), LEFT + WIDE // 2 * (number % 2)
         key += f'<path d="M{right} {down}h30" {line}/>'

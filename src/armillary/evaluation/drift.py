@@ -1,10 +1,12 @@
 """Drift: how long an imagination stays near the truth when it goes on from what it imagined itself.
 
     a first picture and 63 actions  ->  four chunks, each from the last imagined picture  ->  64 frames
+                                    ->  four frames at a time, as the actions come        ->  64 frames
 
-Beside it: repeating the first picture, the video tokenizer's reconstruction of the truth, and the film of another
-life's actions. Every frame is marked by itself; a horizon of 33 means frames 2 to 33 together, and "frames 18 to 33"
-the second chunk alone. The actions are the true ones throughout, so nothing corrects what went wrong before.
+The second way (``sampling/onwards.py``) is only asked of who has learnt it. Beside both: repeating the first picture,
+the video tokenizer's reconstruction of the truth, and the film of another life's actions. Every frame is marked by
+itself; a horizon of 33 means frames 2 to 33 together, and "frames 18 to 33" the second chunk alone. The actions are the
+true ones throughout, so nothing corrects what went wrong before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ from armillary.evaluation.dynamics import BATCH, other_episodes, reconstructed
 from armillary.evaluation.held_out import long_life
 from armillary.evaluation.pixels import psnr
 from armillary.records import Array, Episode
+from armillary.sampling.requests import FRAMES_A_LATENT
 
 if TYPE_CHECKING:
     from armillary.evaluation.suite import Bench, Result
@@ -41,6 +44,7 @@ class DriftScore:
     psnr_still: list[float]
     psnr_codec: list[float]
     psnr_shuffled: list[float]
+    psnr_going_on: list[float] | None = None  # four frames at a time; None where that was not learnt
 
 
 def drift(bench: "Bench") -> "Result":
@@ -75,12 +79,14 @@ def measure_drift(
         own = chained(omni, batch, [life.actions for life in batch], seed=first)
         wrong = [lives[i].actions for i in strangers[first : first + BATCH]]
         shuffled = chained(omni, batch, wrong, seed=first)
-        for life, film, other in zip(batch, own, shuffled, strict=True):
+        for number, (life, film, other) in enumerate(zip(batch, own, shuffled, strict=True), start=first):
             truth = seen(life)
+            on = going_on(omni, life, seed=number) if omni.parts.goes_on else None
             scores.append(DriftScore(
                 seed=life.seed, kind=life.recipe["controller"], psnr=by_frame(film, truth),
                 psnr_still=by_frame(np.broadcast_to(truth[:1], truth.shape), truth),
                 psnr_codec=by_frame(_coded(omni, truth), truth), psnr_shuffled=by_frame(other, truth),
+                psnr_going_on=None if on is None else by_frame(on, truth),
             ))  # fmt: skip
         if on_done is not None:
             on_done(len(scores))
@@ -97,6 +103,14 @@ def chained(omni: "Omni", lives: Sequence[Episode], actions: Sequence[Array], *,
     return [rollout.video for rollout in omni.imagine_many(requests) if rollout.video is not None]
 
 
+def going_on(omni: "Omni", life: Episode, *, seed: int) -> Array:
+    """What it sees happen four frames at a time, as the actions come: uint8 t+1 h w 3."""
+    film = omni.onwards(image=seen(life)[0], embodiment=life.embodiment, seed=seed)
+    missing = -len(life.actions) % FRAMES_A_LATENT  # the last step is begun with the last action, and cut
+    actions = np.concatenate([life.actions, life.actions[-1:].repeat(missing, axis=0)])
+    return np.concatenate([seen(life)[:1], film.push(actions)])[: len(life.actions) + 1]
+
+
 def seen(life: Episode) -> Array:
     """A life's film, t h w 3, as its first camera saw it."""
     return next(iter(life.frames.values()))
@@ -110,6 +124,26 @@ def by_frame(film: Array, truth: Array) -> list[float]:
 def drift_figures(scores: Sequence[DriftScore], *, seed: int = 0) -> dict[str, Figure]:
     """For each horizon the PSNR of all frames up to it, over and below the others; and over repeat in each chunk."""
     groups = [score.seed for score in scores]
+    if gone := [score.psnr_going_on for score in scores if score.psnr_going_on is not None]:
+        return _drifted(scores, groups, seed) | _going_on_figures(scores, gone, groups, seed)
+    return _drifted(scores, groups, seed)
+
+
+def _going_on_figures(
+    scores: Sequence[DriftScore], gone: Sequence[list[float]], groups: Sequence[int], seed: int
+) -> dict[str, Figure]:
+    """The same of films that went on four frames at a time, and how much better they are than chunks, life by life."""
+    on, chunks, still = (np.array(x) for x in (gone, [s.psnr for s in scores], [s.psnr_still for s in scores]))
+    figures: dict[str, Figure] = {}
+    for horizon in HORIZONS:
+        own, chained_, repeated = (together(x[:, : horizon - 1]) for x in (on, chunks, still))
+        named = {"psnr": own, "db_over_repeat_first_frame": own - repeated, "db_more_than_chunks": own - chained_}
+        figures |= {f"{name}_going_on_to_frame_{horizon}": mean(values, groups, seed=seed)
+                    for name, values in named.items()}  # fmt: skip
+    return figures
+
+
+def _drifted(scores: Sequence[DriftScore], groups: Sequence[int], seed: int) -> dict[str, Figure]:
     table = {name: np.array([vars(score)[name] for score in scores])
              for name in ("psnr", "psnr_still", "psnr_codec", "psnr_shuffled")}  # fmt: skip
     figures: dict[str, Figure] = {}

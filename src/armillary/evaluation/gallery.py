@@ -58,7 +58,8 @@ ABOUT = {
     "drift": About(
         title="Going on from what was imagined: drift",
         lead="The same for 64 frames: four chunks, each from the last imagined picture. The curves are means over all "
-        "lives, the band is the 95 % interval of the imagined one.",
+        "lives, the band is the 95 % interval of the imagined one; going on four frames at a time has a curve of its "
+        "own.",
     ),
     "inverse-dynamics": About(
         title="Which actions were done: inverse dynamics",
@@ -225,7 +226,10 @@ def _drift(bench: Bench, scores: Sequence[DriftScore], *, pushed: bool = False) 
         ))  # fmt: skip
     named = {"the tokenizer alone": "psnr_codec", "imagined": "psnr", "nothing moves": "psnr_still",
              "another life's actions": "psnr_shuffled"}  # fmt: skip
-    drawing = curves_of({words: table[name] for words, name in named.items()}, banded="imagined", first=2)
+    curves = {words: table[name] for words, name in named.items()}
+    if gone := [score.psnr_going_on for score in scores if score.psnr_going_on is not None]:
+        curves["four frames at a time"] = np.array(gone)
+    drawing = curves_of(curves, banded="imagined", first=2)
     return {"films": films, "drawing": drawing}
 
 

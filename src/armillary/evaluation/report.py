@@ -65,6 +65,9 @@ ROWS = (
     ),
     Row(key=_D + "db_over_repeat_first_frame_to_frame_64", words="  above repeating the first frame, 64 frames",
         unit="dB", floor=2, goal=4),
+    Row(key=_D + "db_over_repeat_first_frame_going_on_to_frame_64", words="    going on four frames at a time",
+        unit="dB", floor=2, goal=4),
+    Row(key=_D + "db_more_than_chunks_going_on_to_frame_64", words="    which is more than in chunks by", unit="dB"),
     Row(key=_D + "db_below_codec_to_frame_64", words="  below the video tokenizer alone, 64 frames", unit="dB"),
     Row(key=_D + "db_lost_with_shuffled_actions_to_frame_64", words="  lost with other actions, 64 frames", unit="dB"),
     *(
@@ -168,6 +171,10 @@ ROWS = (
     ),
     Row(key="drift-pusht/db_over_repeat_first_frame_to_frame_64", unit="dB", floor=2.0, goal=4.0,
         words="PushT, 64 frames: above the first frame repeated"),
+    Row(key="drift-pusht/db_over_repeat_first_frame_going_on_to_frame_64", unit="dB", floor=2.0, goal=4.0,
+        words="  going on four frames at a time"),
+    Row(key="drift-pusht/db_more_than_chunks_going_on_to_frame_64", unit="dB",
+        words="  which is more than in chunks by"),
     Row(key="drift-pusht/db_lost_with_shuffled_actions_to_frame_64", unit="dB",
         words="  lost with another life's actions"),
     *(

@@ -53,6 +53,7 @@ from armillary.media import write_whole
 from armillary.records import Episode, Rollout
 from armillary.sampling.abilities import makes_sound
 from armillary.sampling.omni import Omni, load
+from armillary.sampling.onwards import Onwards
 from armillary.sampling.requests import Defaults
 from armillary.worlds.tabletop import Tabletop
 
@@ -158,6 +159,7 @@ def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECT
     check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
     known = omni.parts.made_from | {"plan": asdict(plan), "dtype": str(omni.parts.dtype)}
+    known |= {"adapters": worn} if (worn := omni.parts.adapters_sha256) else {}
     asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)
     for section in sections:
@@ -189,6 +191,10 @@ class Stepping(Omni):
     def imagine_many(self, requests: Sequence[Mapping[str, Any]], **how: Any) -> list[Rollout]:
         """As ``Omni.imagine_many``."""
         return super().imagine_many([{"steps": self._steps, **request} for request in requests], **how)
+
+    def onwards(self, **asked: Any) -> Onwards:
+        """As ``Omni.onwards``."""
+        return super().onwards(**{"steps": self._steps, **asked})
 
 
 def forget(out: Path, sections: Sequence[str] = SECTIONS) -> None:
@@ -346,7 +352,8 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
         for name, figure in (kept["figures"] | told).items():
             figures[f"{section}/{name}"] = {**figure, "seed": plan.seed, "command": line}
     return {
-        "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "device": omni.parts.device.type,
+        "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "adapters": omni.parts.adapters_sha256,
+        "device": omni.parts.device.type,
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
         "interval": "95 %, 2000 draws of whole episodes", "figures": figures, "notes": notes,
     }  # fmt: skip

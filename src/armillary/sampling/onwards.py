@@ -64,8 +64,7 @@ class Onwards:
         self._chance = torch.Generator().manual_seed(request.seed)
         self._decoder = StreamDecoder(parts.vae)
         self._steady, self._worn = request.steady, "" if worn is None else worn.name
-        able = worn is not None and worn.modes is not None
-        self.warning = parts.defaults.untrained or ("" if able else parts.defaults.unlearnt(ONWARDS))
+        self.warning = parts.defaults.untrained or ("" if parts.goes_on else parts.defaults.unlearnt(ONWARDS))
         self.frames = 1
         self._begin(request.film)
 

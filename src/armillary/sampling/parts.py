@@ -27,7 +27,7 @@ from armillary.model.sizes import ModelConfig
 from armillary.model.stock import Stock, check_offload
 from armillary.model.two_towers import TwoTowers
 from armillary.model.weights import kinds_of, load_config, open_model
-from armillary.sampling.adapters import ADAPTERS, Adapter, adapters_of
+from armillary.sampling.adapters import ADAPTERS, ONWARDS, Adapter, adapters_of
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.hub import fetch, is_hub_id
 from armillary.tokenizers.sound import SoundVAE
@@ -139,6 +139,11 @@ class Parts:
         """What a folder was made from that this checkpoint fills: its weights and what it says of itself."""
         return {"weights": self.weights_sha256, "settings": self.settings_sha256}
 
+    @property
+    def adapters_sha256(self) -> dict[str, str]:
+        """A hash of every adapter that may be worn, by name."""
+        return {name: one.sha256 for name, one in self.adapters.items()}
+
     @cached_property
     def versions(self) -> dict[str, str]:
         found = {"armillary": armillary.__version__, "python": platform.python_version()}
@@ -149,6 +154,12 @@ class Parts:
         """What is in memory now, for people who watch it."""
         towers = sorted(self._model.towers) if self._model is not None else []
         return (*towers, *(name for name in ("text", "vae", "sound_vae") if name in vars(self)))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its makers say that a film may go on from its middle (``onwards.py``), or an adapter's do."""
+        told = any(ONWARDS in (one.modes or ()) for one in self.adapters.values())
+        return told or ONWARDS in self.defaults.learnt
 
     def model(self, *towers: str) -> TwoTowers:
         """The model with at least these towers, without adapters; those it lacks are loaded now, the others stay.

@@ -113,7 +113,7 @@ class LivingSource:
         marks: list[Tensor] = []
         for number in range(1, config.latents):
             known = [one if number - 1 - i < config.through else one.detach() for i, one in enumerate(said)][-KNOWN:]
-            latest = self.step(rows, truth[:, 0], known, number, chance)
+            latest = self.step(rows, truth[:, 0], known, number, torch.randn(truth[:, 0].shape, generator=chance))
             marks.append((((latest - truth[:, number]) ** 2).mean(-1) * weight[:, number]).mean())
             said.append(latest)
         third = max(1, len(marks) // 3)
@@ -123,11 +123,13 @@ class LivingSource:
         }  # fmt: skip
 
     def step(
-        self, rows: NDArray[np.int64], first: Tensor, known: Sequence[Tensor], number: int, chance: torch.Generator
+        self, rows: NDArray[np.int64], first: Tensor, known: Sequence[Tensor], number: int, noise: Tensor
     ) -> Tensor:
-        """Latent frame ``number`` of films, tokens b cells d, in one step from noise, as ``Onwards`` lays it out."""
+        """Latent frame ``number`` of films, tokens b cells d, in one step from noise, as ``Onwards`` lays it out.
+
+        ``first``: their first frames; ``known``: the last one to three before it.
+        """
         windows, count = self._films.windows, len(known)
-        noise = torch.randn(first.shape, generator=chance)
         tokens = torch.cat([*known, noise], dim=1)
         level = torch.zeros(tokens.shape[:2])
         level[:, count * CELLS :] = 1
