@@ -78,7 +78,8 @@ def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dic
         if whole.get("adapters", {}) != one.get("adapters", {}):
             again |= set(WEARS)
         kept = {name: figure for name, figure in whole.get("figures", {}).items() if section_of(name) not in again}
-        whole = {**one, "figures": kept | one["figures"], "notes": whole.get("notes", {}) | one["notes"]}
+        said = {name: whole.get(name, {}) | one.get(name, {}) for name in ("commands", "notes")}
+        whole = {**one, **said, "figures": kept | one["figures"]}
     return whole
 
 

@@ -137,7 +137,7 @@ def gather(bench: Bench, numbers: Mapping[str, Any], *, pairs: Sequence[Pair] = 
                   f"{numbers['device']}; steps of the solver: {steps}"),
         ("Seeds", f"from {bench.plan.seed:,} on, which no training uses"),
         ("Intervals", numbers["interval"]),
-        ("Commands", "; ".join(sorted({figure["command"] for figure in numbers["figures"].values()}))),
+        ("Commands", "; ".join(sorted(set(numbers["commands"].values())))),
         ("Versions", ", ".join(f"{name} {version}" for name, version in numbers["versions"].items())),
         *((section, " ".join(notes)) for section, notes in numbers["notes"].items() if notes),
     ]  # fmt: skip

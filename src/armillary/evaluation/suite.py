@@ -344,18 +344,20 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
     command += [] if plan.steps is None else ["--steps", str(plan.steps)]
     figures: dict[str, Any] = {}
     notes: dict[str, Any] = {}
+    commands: dict[str, str] = {}
     for section in sections:
         kept = json.loads((out / f"{section}.json").read_text("utf-8"))
         notes[section] = kept["notes"]
-        line = shlex.join([*command, "--sections", section])
+        commands[section] = shlex.join([*command, "--sections", section])
         told = {name: figure.told() for name, figure in figures_again(out, section).items()} if section in LINES else {}
         for name, figure in (kept["figures"] | told).items():
-            figures[f"{section}/{name}"] = {**figure, "seed": plan.seed, "command": line}
+            figures[f"{section}/{name}"] = {**figure, "seed": plan.seed}
     return {
         "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "adapters": omni.parts.adapters_sha256,
         "device": omni.parts.device.type,
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
-        "interval": "95 %, 2000 draws of whole episodes", "figures": figures, "notes": notes,
+        "interval": "95 %, 2000 draws of whole episodes", "commands": commands, "figures": figures,
+        "notes": notes,
     }  # fmt: skip
 
 
