@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from armillary.tokenizers.slices import convolved, frames_of
+
 _TINY = 1e-12  # the smallest norm that is divided by, as in the reference
 
 
@@ -34,8 +36,19 @@ class CausalConv3d(nn.Conv3d):
         """b c t h w to b c' t h w; a lone frame meets only the kernel's last slice."""
         reach = self.kernel_size[0] - 1
         if x.shape[2] == 1 and reach:
-            return functional.conv3d(x, self.weight[:, :, -1:], self.bias, padding=self.padding)
-        return super().forward(functional.pad(x, (0, 0, 0, 0, reach, 0)) if reach else x)
+            return convolved(self, x, self.weight[:, :, -1:])
+        return convolved(self, functional.pad(x, (0, 0, 0, 0, reach, 0)) if reach else x, self.weight)
+
+
+class StridedConv3d(nn.Conv3d):
+    """A convolution over time alone: every second three frames become one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, (3, 1, 1), stride=(2, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c t h w to b c (t-1)/2 h w."""
+        return convolved(self, x, self.weight)
 
 
 class _NormSilu(torch.autograd.Function):
@@ -180,9 +193,8 @@ class MidBlock(nn.Module):
 
 
 def _by_frame(module: nn.Module, x: Tensor) -> Tensor:
-    b, c, t, h, w = x.shape
-    frames = x.permute(0, 2, 3, 4, 1).reshape(b * t, h, w, c).permute(0, 3, 1, 2)  # channels_last, no copy
-    y = module(frames)
+    b, t = x.shape[0], x.shape[2]
+    y = module(frames_of(x))
     return y.permute(0, 2, 3, 1).reshape(b, t, *y.shape[2:], y.shape[1]).permute(0, 4, 1, 2, 3)
 
 
@@ -192,7 +204,7 @@ class Downsample(nn.Module):
     def __init__(self, width: int, *, time: bool) -> None:
         super().__init__()
         self.resample = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(width, width, 3, stride=2))
-        self.time_conv = nn.Conv3d(width, width, (3, 1, 1), stride=(2, 1, 1)) if time else None
+        self.time_conv = StridedConv3d(width) if time else None
 
     def forward(self, x: Tensor) -> Tensor:
         """b c t h w to b c t' h/2 w/2; t' = 1 + (t-1)/2 with ``time``."""
