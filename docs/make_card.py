@@ -41,7 +41,11 @@ TITLES = {
     "looks": "Looks and combinations that no training draws",
 }
 HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
-WEARS = ("drift", "drift-pusht", "picture-films", "text-to-video")  # sections in which adapters may be worn
+FILMS = {"text-to-video", "image-to-video"}
+WEARS = {  # in which modes a section asks, where adapters may be worn that change its figures
+    "drift": {"onwards"}, "drift-pusht": {"onwards"}, "picture-films": FILMS, "text-to-video": FILMS, "sound": FILMS,
+    "transfer": FILMS | {"transfer"},
+}  # fmt: skip
 SAME = ("checkpoint", "weights", "settings", "device", "dtype")  # what figures that stand together must share
 
 
@@ -75,8 +79,8 @@ def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dic
                 "a card speaks of one checkpoint; evaluate it in all sections."
             )
         again = {section_of(name) for name in one["figures"]}
-        if whole.get("adapters", {}) != one.get("adapters", {}):
-            again |= set(WEARS)
+        if whole:
+            again |= _worn_otherwise(whole.get("adapters", {}), one.get("adapters", {}))
         kept = {name: figure for name, figure in whole.get("figures", {}).items() if section_of(name) not in again}
         said = {name: whole.get(name, {}) | one.get(name, {}) for name in ("commands", "notes")}
         whole = {**one, **said, "figures": kept | one["figures"]}
@@ -101,6 +105,15 @@ def filled(card: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
 def section_of(name: str) -> str:
     """``forward-dynamics`` of ``forward-dynamics/psnr``."""
     return name.partition("/")[0]
+
+
+def _worn_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The sections in whose modes another adapter was worn before than is now, or none, or one now."""
+    changed = [
+        one[name] for one, other in ((before, now), (now, before)) for name in one if one[name] != other.get(name)
+    ]
+    return {section for section, modes in WEARS.items()
+            if any(told["modes"] is None or modes & set(told["modes"]) for told in changed)}  # fmt: skip
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -34,7 +34,8 @@ MAY_IMPORT = {
         "worlds", "datasets", "tokenizers", "model", "training", "sampling", "closed_loop", "evaluation",
     },
 }  # fmt: skip
-RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after", "runs_pushing"}
+RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after", "runs_pushing",
+        "runs_adapters"}  # fmt: skip
 EVERYTHING = {
     *MAY_IMPORT,
     *RUNS,
@@ -59,6 +60,7 @@ TOP = {
     "runs_worlds": {"training", "run_kinds", "runs_pico"},
     "runs_after": {"post_training", "run_kinds", "runs_worlds"},
     "runs_pushing": {"post_training", "run_kinds", "runs_after"},
+    "runs_adapters": {"post_training", "training", "runs_after"},
     "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,

@@ -46,16 +46,24 @@ def test_the_bundled_numbers_are_of_the_bundled_weights():
     measured, parts = json.loads((PICO / "numbers.json").read_text("utf-8")), load("pico").parts
     assert measured["weights"] == parts.weights_sha256, "evaluate the weights that are bundled"
     assert measured["settings"] == parts.settings_sha256, "evaluate them with the settings that are bundled"
-    assert measured.get("adapters", {}) == parts.adapters_sha256, "evaluate what wears the adapters that are bundled"
+    assert measured.get("adapters", {}) == parts.adapters_told, "evaluate what wears the adapters that are bundled"
 
 
 def test_what_may_wear_adapters_is_of_the_same_ones():
-    """Another adapter changes the films that may wear it, and nothing else."""
-    before = numbers(policy__success=1.0, drift__psnr=2.0) | {"adapters": {"onwards": "a"}}
-    same = make_card.joined(before, [numbers(sound__heard=3.0) | {"adapters": {"onwards": "a"}}])
-    other = make_card.joined(before, [numbers(sound__heard=3.0) | {"adapters": {"onwards": "b"}}])
-    assert set(same["figures"]) == {"policy/success", "drift/psnr", "sound/heard"}
-    assert set(other["figures"]) == {"policy/success", "sound/heard"} and other["adapters"] == {"onwards": "b"}
+    """Another adapter for going on changes films that go on, and nothing else; one for all modes changes all films."""
+
+    def wearing(sha256, modes=("onwards",), **values):
+        return numbers(**values) | {"adapters": {"mine": {"sha256": sha256, "modes": modes and list(modes)}}}
+
+    before = wearing("a", policy__success=1.0, drift__psnr=2.0, transfer__led=3.0)
+    for now, kept in (
+        (wearing("a", plans__whole=3.0), {"policy/success", "drift/psnr", "transfer/led"}),
+        (wearing("b", plans__whole=3.0), {"policy/success", "transfer/led"}),
+        (wearing("b", modes=None, plans__whole=3.0), {"policy/success"}),
+        (numbers(plans__whole=3.0), {"policy/success", "transfer/led"}),
+    ):
+        whole = make_card.joined(before, [now])
+        assert set(whole["figures"]) == kept | {"plans/whole"} and whole.get("adapters") == now.get("adapters")
 
 
 def test_a_section_that_was_measured_again_replaces_the_old_and_the_others_stay():

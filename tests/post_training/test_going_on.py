@@ -14,6 +14,7 @@ import armillary
 from armillary.datasets.raw import load_raw, raw_files, save_raw
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
+from armillary.model.low_rank import LowRank
 from armillary.model.ports import patchify
 from armillary.model.weights import load_config, load_model
 from armillary.post_training.few_steps import FewStepsRun
@@ -148,6 +149,20 @@ def test_a_run_that_was_cut_off_learns_the_same_and_the_checkpoint_stays(origin,
     assert len((cut.out / "metrics.jsonl").read_text().splitlines()) == SHORT.steps
     assert (cut.out / "adapter/adapter_model.safetensors").read_bytes() == whole
     assert _hash(origin) == before
+
+
+def test_a_run_may_keep_less_than_it_has_learnt(origin, onwards, tmp_path):
+    """Of a product of rank 2 the larger half stays, and nothing of rank 1 is nearer to it."""
+    whole = LowRank.load(onwards.out / "adapter")
+    kept = replace(onwards, out=tmp_path / "kept", keep=1)
+    kept.start(lambda line: None)
+    half = LowRank.load(kept.out / "adapter")
+    assert (whole.rank, half.rank) == (2, 1) and whole.cut(5) is whole
+    for name, (a, b) in whole.pairs.items():
+        full = whole.alpha / whole.rank * b @ a
+        less = half.added(f"{name}.weight", torch.zeros(len(b), a.shape[1]))
+        values = torch.linalg.svdvals(full)
+        assert torch.allclose((full - less).norm(), values[1:].norm(), rtol=0.05, atol=1e-4), name
 
 
 def test_few_steps_are_learnt_at_their_own_levels_from_films_that_begin_with_something(origin, lives, tmp_path):

@@ -159,7 +159,7 @@ def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECT
     check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
     known = omni.parts.made_from | {"plan": asdict(plan), "dtype": str(omni.parts.dtype)}
-    known |= {"adapters": worn} if (worn := omni.parts.adapters_sha256) else {}
+    known |= {"adapters": worn} if (worn := omni.parts.adapters_told) else {}
     asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)
     for section in sections:
@@ -353,7 +353,7 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
         for name, figure in (kept["figures"] | told).items():
             figures[f"{section}/{name}"] = {**figure, "seed": plan.seed}
     return {
-        "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "adapters": omni.parts.adapters_sha256,
+        "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "adapters": omni.parts.adapters_told,
         "device": omni.parts.device.type,
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
         "interval": "95 %, 2000 draws of whole episodes", "commands": commands, "figures": figures,

@@ -63,6 +63,20 @@ class LowRank:
         a, b = pair
         return weight.float() + self.alpha / len(a) * (b @ a).to(weight.device)
 
+    def cut(self, rank: int) -> "LowRank":
+        """What of each product ``rank`` factors can hold (its largest singular values); as it is if it has no more."""
+        if rank < 1:
+            raise ConfigError(f"rank={rank}: an adapter has a rank from 1 on.")
+        if rank >= self.rank:
+            return self
+        pairs = {}
+        for name, (a, b) in self.pairs.items():
+            (left, rows), (right, columns) = torch.linalg.qr(b), torch.linalg.qr(a.t())
+            u, values, v = torch.linalg.svd(rows @ columns.t())
+            root = values[:rank].sqrt()
+            pairs[name] = (root[:, None] * (v[:rank] @ right.t()), left @ u[:, :rank] * root)
+        return LowRank(alpha=self.alpha * rank / self.rank, targets=self.targets, pairs=pairs)
+
     def check(self, shapes: Mapping[str, tuple[int, ...]], where: str = "this adapter") -> None:
         """``CheckpointError`` unless every matrix is one of a model with tensors of these ``shapes``."""
         for name, (a, b) in self.pairs.items():

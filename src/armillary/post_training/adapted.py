@@ -37,7 +37,8 @@ class Source(Protocol):
 class AdapterRun:
     """Whose adapter it is (``origin``: a bundled name or a folder), where it comes to lie, and how it learns.
 
-    ``rank``, ``alpha``: each matrix W is changed by alpha / rank B A, A of so many rows. ``targets``: the endings of
+    ``rank``, ``alpha``: each matrix W is changed by alpha / rank B A, A of so many rows. ``keep``: to which rank it is
+    cut in the end, where fewer hold nearly all of what more have learnt (None: not at all). ``targets``: the endings of
     the names of the generator's matrices that are changed.
     """
 
@@ -46,6 +47,7 @@ class AdapterRun:
     origin: str = "pico"
     rank: int = 4
     alpha: float = 8.0
+    keep: int | None = None
     targets: tuple[str, ...] = low_rank.MATRICES
 
 
@@ -69,7 +71,8 @@ def train_adapter(
             return exercises.losses(np.random.default_rng([stage.seed, step]), stage.batch)
 
         finished = train_stage(stage, run.out, parameters.items(), losses, report)
-        write_adapter(run.out / "adapter", low_rank.learnt(model, run.targets), where, base=folder.name)
+        found = low_rank.learnt(model, run.targets)
+        write_adapter(run.out / "adapter", found.cut(run.keep or run.rank), where, base=folder.name)
     return finished
 
 

@@ -13,14 +13,14 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from armillary.errors import CheckpointError, RequestError
 from armillary.model.low_rank import SETTINGS
-from armillary.modes import MODES
+from armillary.modes import MODES, Mode
 
 ADAPTERS, WHERE = "adapters", "adapter.json"
 NONE = "none"
@@ -40,6 +40,11 @@ class Adapter:
     def worn_in(self, mode: str) -> bool:
         """Whether it is worn in that mode where nobody asks."""
         return self.modes is None or mode in self.modes
+
+    def taken(self, mode: Mode) -> Mode:
+        """The mode as it is walked where the adapter is worn and nobody asks otherwise."""
+        steps = mode.steps if self.steps is None else self.steps
+        return replace(mode, steps=steps, guidance=mode.guidance if self.guidance is None else self.guidance)
 
     @cached_property
     def sha256(self) -> str:

@@ -140,9 +140,10 @@ class Parts:
         return {"weights": self.weights_sha256, "settings": self.settings_sha256}
 
     @property
-    def adapters_sha256(self) -> dict[str, str]:
-        """A hash of every adapter that may be worn, by name."""
-        return {name: one.sha256 for name, one in self.adapters.items()}
+    def adapters_told(self) -> dict[str, dict[str, Any]]:
+        """Of every adapter that may be worn, by name, a hash and in which modes, as plain data."""
+        return {name: {"sha256": one.sha256, "modes": one.modes and list(one.modes)}
+                for name, one in self.adapters.items()}  # fmt: skip
 
     @cached_property
     def versions(self) -> dict[str, str]:

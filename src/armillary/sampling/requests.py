@@ -117,10 +117,8 @@ class Request:
 def check_request(
     name: str, asked: Mapping[str, Any], folder: Path, adapters: Mapping[str, Adapter] | None = None
 ) -> Request:
-    """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``; else ``RequestError``.
-
-    ``adapters``: those it may wear; None: the checkpoint's own.
-    """
+    """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``, which may wear one of
+    ``adapters`` (None: its own); else ``RequestError``."""
     mode = mode_named(name)
     check_asked(mode, dict(asked))
     given = {key: value for key, value in asked.items() if value is not None}
@@ -142,19 +140,9 @@ def check_request(
         mode = replace(mode, given_latent_frames=_history(mode, len(film)))
     frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
     adapter = settle_adapter(mode.name, given, adapters_of(folder) if adapters is None else adapters)
-    usual = mode.guidance if adapter is None or adapter.guidance is None else adapter.guidance
-    guidance = number(given, "guidance", usual, most=100.0)
-    asked_shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
-    usual_steps = defaults.steps_of(mode, embodiment.name if embodiment else "")
-    if adapter is not None and adapter.steps is not None:
-        usual_steps = adapter.steps
-    steps = whole(given, "steps", usual_steps, 0, 999)
-    walking = None
-    if mode.name != "reason":
-        walking = settle(
-            given, folder, steps=steps, guidance=guidance, shift=asked_shift, usual_shift=mode.shift,
-            picture=frames == 1,
-        )  # fmt: skip
+    mode = replace(mode, steps=defaults.steps_of(mode, embodiment.name if embodiment else ""))
+    mode = mode if adapter is None else adapter.taken(mode)
+    walking = _walking(mode, given, folder, picture=frames == 1)
     request = Request(
         mode=mode,
         prompt=words(given, "prompt", defaults.task if mode.action != "none" else ""),
@@ -162,7 +150,7 @@ def check_request(
         frames=frames,
         size=size,
         fps=fps,
-        guidance=walking.guidance if walking else guidance,
+        guidance=walking.guidance if walking else mode.guidance,
         schedule=walking.schedule if walking else None,
         dialect=walking.dialect if walking else "native",
         system=walking.system if walking else None,
@@ -183,6 +171,16 @@ def check_request(
         adapter=adapter,
     )
     return _finished(request, given, defaults, _record(request, actions, walking))
+
+
+def _walking(mode: Mode, given: Mapping[str, Any], folder: Path, *, picture: bool) -> Walking | None:
+    """The walk that is asked for, the mode's own where nobody says otherwise; None where nothing is walked."""
+    guidance = number(given, "guidance", mode.guidance, most=100.0)
+    shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
+    steps = whole(given, "steps", mode.steps, 0, 999)
+    if mode.name == "reason":
+        return None
+    return settle(given, folder, steps=steps, guidance=guidance, shift=shift, usual_shift=mode.shift, picture=picture)
 
 
 def _finished(request: Request, given: Mapping[str, Any], defaults: Defaults, record: dict[str, Any]) -> Request:
