@@ -29,6 +29,7 @@ TITLES = {
     "sound": "Sound",
     "transfer": "Films under controls",
     "text-to-video": "Text to video",
+    "picture-films": "Films from a picture and words",
     "questions": "Questions about pictures",
     "plans": "Plans at the table",
     "questions-physics": "Questions about physics",

@@ -236,12 +236,12 @@ def evaluate(
         suite: card or trust (docs/trust.md). Trust reads --seed, --seeds and --policies, the card all but the last two.
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
-        sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound,
-            transfer, looks, twins, plans; all if none. By name alone: forward-dynamics-pusht,
+        sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video,
+            picture-films, sound, transfer, looks, twins, plans; all if none. By name alone: forward-dynamics-pusht,
             forward-dynamics-physics, drift-pusht, inverse-dynamics-pusht, policy-pusht.
         world: Ask questions about these worlds instead: physics, spatial, humans, driving, warehouse, drawer.
-        clips: Of the dynamics, of drift and of text-to-video; a third of them of sound, and in each look; a fifth of
-            twins; a twelfth of transfer, where each makes fourteen films.
+        clips: Of the dynamics, drift, text-to-video and picture-films; a third of them of sound, and in each look; a
+            fifth of twins; a twelfth of transfer, where each makes fourteen films.
         questions: How many.
         episodes: Of the policy.
         known: Lives of training seeds, from which those learn who guess without looking.

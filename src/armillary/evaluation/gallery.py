@@ -28,6 +28,7 @@ from armillary.evaluation.held_out import CAMERA, HeldClip, clip_at, long_life, 
 from armillary.evaluation.looks import LOOKS, LookScore, relived
 from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Section
 from armillary.evaluation.paired import HEADS, Pair, cells_of
+from armillary.evaluation.picture_films import KIND, STILL, USUAL, PictureScore, beginning, imagined_ways, words_told
 from armillary.evaluation.pushing import body_of
 from armillary.evaluation.report import ROWS, said, span, worded
 from armillary.evaluation.samples import samples_of
@@ -81,6 +82,12 @@ ABOUT = {
     "text-to-video": About(
         title="From words: text to video",
         lead="Nothing is given but the words. The share of named things that a judge of shapes and colours finds.",
+    ),
+    "picture-films": About(
+        title="What the words tell, from a picture: image to video",
+        lead="A first picture and the words of what happens are given, no actions. Left physics, then what the model "
+        "imagines as it usually does and, if it wears an adapter for that, slowly without it; in dB over a film in "
+        "which nothing moves.",
     ),
     "sound": About(
         title="Contacts, seen and heard",
@@ -300,6 +307,20 @@ def _films(bench: Bench, found: Sequence[Named]) -> Parts:
     return {"films": films}
 
 
+def _picture_films(bench: Bench, scores: Sequence[PictureScore]) -> Parts:
+    gains = [score.psnr[USUAL] - score.psnr[STILL] for score in scores]
+    films = []
+    for place, i in picked(gains).items():
+        life = recorded(bench.episodes, KIND, scores[i].seed)
+        made = imagined_ways(bench.omni, [life], [words_told(life)], seed=i)
+        films.append(_beside(
+            [beginning(life), *(own[0] for own in made.values())], f"{place.capitalize()} of {len(scores)}: "
+            f"{gains[i]:+.1f} dB over repeat. Seed {life.seed}: {words_told(life)}",
+            labels=["physics", "imagined", "without adapter"][: 1 + len(made)],
+        ))  # fmt: skip
+    return {"films": films}
+
+
 def _looks(bench: Bench, scores: Sequence[LookScore]) -> Parts:
     own = [score for score in scores if score.ability == "foreseeing" and score.look == "plain"]
     if not own:
@@ -351,6 +372,7 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "questions": _questions,
     "plans": _questions,
     "text-to-video": _films,
+    "picture-films": _picture_films,
     "looks": _looks,
     "twins": _twins,
     "forward-dynamics-pusht": partial(_forward, elsewhere="forward-dynamics-pusht"),
@@ -360,10 +382,10 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
 }
 
 
-def _beside(films: Sequence[Any], words: str) -> Film:
+def _beside(films: Sequence[Any], words: str, *, labels: Sequence[str] = ("physics", "imagined")) -> Film:
     """Truth and imagination as one film."""
-    return Film(films=films, labels=["physics", "imagined"], fps=SPEC.fps, says=f"Physics beside imagination. {words}",
-                words=words)  # fmt: skip
+    says = f"Physics beside imagination. {words}"
+    return Film(films=films, labels=labels, fps=SPEC.fps, says=says, words=words)
 
 
 def page_path(out: Path) -> Path:

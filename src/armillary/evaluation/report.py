@@ -47,7 +47,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 
 _F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
-_S, _C, _W, _L = "sound/", "transfer/", "twins/", "plans/"
+_M, _S, _C, _W, _L = "picture-films/", "sound/", "transfer/", "twins/", "plans/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
@@ -97,6 +97,19 @@ ROWS = (
     _percent(_T + "facts_exchanged_true", "  prompts exchanged, in true pictures"),
     _percent(_T + "facts_true", "  the same questions to true pictures"),
     _percent(_T + "facts_codec", "  the same questions to the video tokenizer's"),
+    Row(key=_M + "psnr", words="Film from a picture and words: PSNR", unit="dB"),
+    Row(key=_M + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB"),
+    Row(key=_M + "db_over_repeat_first_frame_slow", words="    slowly, without the adapter", unit="dB"),
+    Row(key=_M + "db_more_than_slow", words="    the usual way is above that by", unit="dB"),
+    Row(key=_M + "db_below_codec", words="  below the video tokenizer alone", unit="dB"),
+    Row(key=_M + "db_lost_with_exchanged_words", words="  lost with another life's words", unit="dB"),
+    *(
+        _percent(f"{_M}{what}{end}", words)
+        for what, first in (("moved", "  pixels that change from the first to the last frame"),
+                            ("things_kept", "  things still there in the last frame, colour and shape"))
+        for end, words in (("", first), ("_slow", "    slowly, without the adapter"), ("_true", "    in true films"),
+                           ("_codec", "    the video tokenizer alone"))
+    ),
     _percent(_S + "onset_found_to_film", "Sound to a film: its contacts heard within a frame", 0.65, 0.88),
     _percent(_S + "onset_found_to_other_film", "  in the sound to another film"),
     Row(key=_S + "false_onsets_to_film", words="  false onsets a second", unit="", floor=0.5, least=False),
@@ -209,7 +222,7 @@ _UNITS = {
     "facts_": "%", "objects_": "%", "colours_": "%", "count_": "%", "relation_": "%",
     "box_overlap_at_least": "%", "plan_": "%", "centre_within": "%",
     "onset_": "%", "coverage_": "%",
-    "told_apart": "%",
+    "told_apart": "%", "moved": "%", "things_kept": "%",
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from armillary.evaluation.elsewhere import Aimed, aimed_figures, pusht_figures
 from armillary.evaluation.films import Named, films_figures
 from armillary.evaluation.looks import LookScore, looks_figures
 from armillary.evaluation.other_worlds import WORLDS
+from armillary.evaluation.picture_films import PictureScore, picture_figures
 from armillary.evaluation.plans import Planned, plans_figures
 from armillary.evaluation.pushing import Pushed, pushed_figures
 from armillary.evaluation.sound import Listened, sound_figures
@@ -49,6 +50,7 @@ LINES: dict[str, Kept] = {
     "twins": Kept(line=TwinScore, asked=("seed", "kind"), figures=twins_figures),
     "plans": Kept(line=Planned, asked=("seed", "frame", "words", "truth"), figures=plans_figures),
     "text-to-video": Kept(line=Named, asked=("seed", "search", "fact", "what"), figures=films_figures),
+    "picture-films": Kept(line=PictureScore, asked=("seed",), figures=picture_figures),
     "forward-dynamics-pusht": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=pusht_figures),
     "forward-dynamics-physics": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=forward_figures),
     "drift-pusht": Kept(line=DriftScore, asked=("seed", "kind"), figures=drift_figures),

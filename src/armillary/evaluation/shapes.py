@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from armillary.errors import DataError
+from armillary.evaluation.held_out import CAMERA
 from armillary.evaluation.pixels import Mask, blobs_of, mask_of, within
-from armillary.records import Array
+from armillary.records import Array, Episode
 from armillary.worlds.tabletop_tasks import SHAPES
 
 SIDE = 12  # of the shrunken patch
@@ -65,6 +66,12 @@ class ShapeJudge:
         square = clean.T @ clean + RIDGE * np.eye(clean.shape[1])
         weights = np.linalg.solve(square, clean.T @ wanted)
         return cls(weights=weights, offset=offset, scale=scale, largest=1.5 * max(areas))
+
+    @classmethod
+    def of_lives(cls, lives: Iterable[Episode]) -> "ShapeJudge":
+        """From the first, the middle and the last frame of each life that has boxes; ``DataError`` as ``fit``."""
+        return cls.fit((life.frames[CAMERA][i], life.boxes[i]) for life in lives if life.boxes
+                       for i in (0, len(life.boxes) // 2, len(life.boxes) - 1))  # fmt: skip
 
     def shape(self, picture: Array, mask: Mask) -> str:
         """The likeliest shape of the patch ``mask`` h w of a picture h w 3."""

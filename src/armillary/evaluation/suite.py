@@ -1,7 +1,8 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
-    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, sound, transfer, looks,
-                    twins, plans  ->  numbers.json         (questions-WORLD and those of elsewhere.py, where asked for)
+    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, picture-films, sound,
+                    transfer, looks, twins, plans  ->  numbers.json
+                    (questions-WORLD and those of elsewhere.py, where asked for)
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
 ``SECTION.json`` (its figures), and ``numbers.json`` (all figures). A section that is there, for the same weights,
@@ -43,6 +44,7 @@ from armillary.evaluation.held_out import (
 )
 from armillary.evaluation.looks import looks
 from armillary.evaluation.other_worlds import WORLDS, fingerprint, questions_about
+from armillary.evaluation.picture_films import picture_films
 from armillary.evaluation.plans import plans
 from armillary.evaluation.samples import LINES, figures_again
 from armillary.evaluation.shapes import ShapeJudge
@@ -58,8 +60,8 @@ from armillary.sampling.requests import Defaults
 from armillary.worlds.tabletop import Tabletop
 
 SECTIONS = (
-    "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "sound", "transfer",
-    "looks", "twins", "plans",
+    "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "picture-films", "sound",
+    "transfer", "looks", "twins", "plans",
 )  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
 ELSEWHERE = (*OTHERS, *ASKED_ELSEWHERE, "twins")  # not on the tabletop
@@ -72,8 +74,8 @@ Step = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. ``clips`` also counts lives of drift and films of text-to-video; each look takes a third,
-    twins a fifth.
+    """How much is measured. ``clips`` also counts lives of drift and of picture-films, and films of text-to-video; each
+    look takes a third, twins a fifth.
 
     ``seed``: the first held-out seed, at least 1,000,000. ``known``: training-seed episodes, on which the judges that
     know no model are fitted.
@@ -260,9 +262,7 @@ def _questions(bench: Bench) -> Result:
 
 def _films(bench: Bench) -> Result:
     count = bench.plan.clips
-    pictures = [(e.frames["front"][i], e.boxes[i]) for e in bench.known() if e.boxes
-                for i in (0, len(e.boxes) // 2, len(e.boxes) - 1)]  # fmt: skip
-    judge = ShapeJudge.fit(pictures)
+    judge = ShapeJudge.of_lives(bench.known())
     world = Tabletop(views=("front",), extras=("segmentation",))
     scenes = []
     for number in range(count):
@@ -319,6 +319,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "policy": _policy,
     "questions": _questions,
     "text-to-video": _films,
+    "picture-films": picture_films,
     "sound": _sound,
     "transfer": _transfer,
     "looks": looks,

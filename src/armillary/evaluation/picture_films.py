@@ -1,0 +1,186 @@
+"""Films from a picture and words: does happen what the words tell, and does what lies there stay what it is?
+
+    a life's first frame, and the words of what happens   ->   a film, beside the first 17 frames of that life
+
+It is imagined as the checkpoint usually does it; where that wears an adapter also ``slow``, without one, in the mode's
+own steps with guidance; and with the words of another life (``exchanged``). Beside these stand repeating the first
+frame and the video tokenizer's reconstruction of the truth. The first frame is given and therefore not marked.
+
+Words do not say when the arm will be where, so no film can be expected to come near the tokenizer's. What does not hang
+on that: how much of the picture has changed by the last frame (``moved``), and whether the things that the first frame
+shows are still there in it, in their colour and shape (``kept``; shapes.py, which is asked about true films as well).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from armillary.datasets.told import told_of
+from armillary.evaluation.bootstrap import Figure, Floats, bootstrap, mean, ratio
+from armillary.evaluation.dynamics import BATCH, other_episodes, reconstructed
+from armillary.evaluation.films import search_for
+from armillary.evaluation.held_out import CAMERA, FRAMES, recorded
+from armillary.evaluation.pixels import psnr
+from armillary.evaluation.shapes import ShapeJudge
+from armillary.modes import MODES
+from armillary.records import Array, Episode, Rollout
+from armillary.sampling.adapters import NONE
+
+if TYPE_CHECKING:
+    from armillary.evaluation.suite import Bench, Result
+    from armillary.sampling.omni import Omni
+
+MODE = MODES["image-to-video"]
+KIND = "expert"  # whose lives these are
+USUAL, SLOW, EXCHANGED = "usual", "slow", "exchanged"  # imagined
+STILL, CODEC, TRUE = "still", "codec", "true"  # not imagined
+CHANGED = 30  # of 255: a pixel that differs by more than that in any channel has changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureScore:
+    """One life, and under the name of each film: ``psnr`` in dB over the 16 frames that are not given (of all films but
+    the true one), ``moved``, the share of pixels in which its last frame differs from its first, and ``kept``, how many
+    of the ``things`` that the first true frame shows are there in its last."""
+
+    seed: int
+    things: int
+    psnr: Mapping[str, float]
+    moved: Mapping[str, float]
+    kept: Mapping[str, int]
+
+
+def picture_films(bench: "Bench") -> "Result":
+    """The section of the suite: as many lives as there are to be clips."""
+    judge = ShapeJudge.of_lives(bench.known())
+    lives = bench.first("lives from a picture", bench.plan.clips, picture_lives(bench))
+    told = bench.told("films from a picture", len(lives))
+    scores = measure_picture_films(bench.omni, lives, judge, on_done=told)
+    return scores, picture_figures(scores), [
+        f"The first {FRAMES} frames of the expert's lives that last so long; given are the first frame and the caption "
+        "of the life, which names what lies there and the deed. Nothing was chosen by whether something moves.",
+        f"slow: without an adapter, {MODE.steps} steps with guidance {MODE.guidance:g}; only told where the checkpoint "
+        "usually wears an adapter. exchanged words: another life's caption, beside the same picture and noise.",
+        f"moved: the share of pixels that differ by more than {CHANGED} of 255 in any channel between a film's first "
+        "and last frame. things kept: the share of the things seen in the first frame whose colour and shape are "
+        "judged to be there in the last, by a linear judge fitted on true pictures of training seeds; an arm may hide "
+        "a thing, so true films do not keep all. Who shows what stands still as given (steady) may keep more than the "
+        "tokenizer alone.",
+    ]  # fmt: skip
+
+
+def picture_lives(bench: "Bench") -> Iterator[Episode]:
+    """The lives of this section that last long enough, in order of their seeds, without end."""
+    for number in count():
+        life = recorded(bench.episodes, KIND, bench.held.seed_of("picture", number))
+        if len(life.actions) + 1 >= FRAMES:
+            yield life
+
+
+def words_told(life: Episode) -> str:
+    """What is told of a life's first 17 frames; ``KeyError`` for a life without captions."""
+    told = told_of(life, 0, FRAMES)
+    assert told is not None  # from the first frame on some words always hold
+    return told
+
+
+def beginning(life: Episode) -> Array:
+    """A life's first 17 frames as they really were, uint8 t h w 3."""
+    return life.frames[CAMERA][:FRAMES]
+
+
+def measure_picture_films(
+    omni: "Omni", lives: Sequence[Episode], judge: ShapeJudge, *, on_done: Callable[[int], None] | None = None
+) -> list[PictureScore]:
+    """Imagine every life from its first frame in every way that there is, and mark the films."""
+    words = [words_told(life) for life in lives]
+    strangers = other_episodes([life.seed for life in lives])
+    scores: list[PictureScore] = []
+    for first in range(0, len(lives), BATCH):
+        batch = lives[first : first + BATCH]
+        films = imagined_ways(omni, batch, words[first : first + BATCH], seed=first)
+        others = [words[i] for i in strangers[first : first + BATCH]]
+        films[EXCHANGED] = _pictures(_filmed(omni, batch, others, seed=first))
+        truth = np.stack([beginning(life) for life in batch])
+        films[CODEC] = list(reconstructed(omni, truth))
+        films[TRUE], films[STILL] = list(truth), list(np.broadcast_to(truth[:, :1], truth.shape))
+        scores += [_marked(life, {name: own[i] for name, own in films.items()}, judge) for i, life in enumerate(batch)]
+        if on_done is not None:
+            on_done(len(scores))
+    return scores
+
+
+def imagined_ways(omni: "Omni", lives: Sequence[Episode], words: Sequence[str], *, seed: int) -> dict[str, list[Array]]:
+    """What the model sees happen after each life's first frame, uint8 t h w 3: ``usual``, as the checkpoint does it
+    where nobody says how, and ``slow`` if it wore an adapter for that. Both begin with the same noise."""
+    usual = _filmed(omni, lives, words, seed=seed)
+    films = {USUAL: _pictures(usual)}
+    if any("adapter" in rollout.provenance for rollout in usual):
+        how = {"adapter": NONE, "steps": MODE.steps, "guidance": MODE.guidance}
+        films[SLOW] = _pictures(_filmed(omni, lives, words, seed=seed, how=how))
+    return films
+
+
+def moved(film: Array) -> float:
+    """The share of pixels of a film, uint8 t h w 3, in which the last frame differs from the first."""
+    apart = np.abs(film[-1].astype(np.int16) - film[0]).max(axis=-1)
+    return float((apart > CHANGED).mean())
+
+
+def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[str, Figure]:
+    """The figures of films from a picture, by name; those of the slow way where every life has a slow film."""
+    if not scores:
+        return {}
+    groups = [score.seed for score in scores]
+    ways = {"": USUAL} | ({"_slow": SLOW} if all(SLOW in score.psnr for score in scores) else {})
+
+    def db(film: str) -> Floats:
+        return np.array([score.psnr[film] for score in scores])
+
+    columns = {"psnr_repeat_first_frame": db(STILL), "psnr_codec": db(CODEC), "psnr_exchanged_words": db(EXCHANGED)}
+    for end, film in ways.items():
+        columns[f"psnr{end}"] = db(film)
+        columns[f"db_over_repeat_first_frame{end}"] = db(film) - db(STILL)
+        columns[f"db_below_codec{end}"] = db(CODEC) - db(film)
+    columns["db_lost_with_exchanged_words"] = db(USUAL) - db(EXCHANGED)
+    if SLOW in ways.values():
+        columns["db_more_than_slow"] = db(USUAL) - db(SLOW)
+    figures = {name: mean(values, groups, seed=seed) for name, values in columns.items()}
+    for end, film in {**ways, "_true": TRUE, "_codec": CODEC}.items():
+        figures[f"moved{end}"] = mean([score.moved[film] for score in scores], groups, seed=seed)
+        if any(score.things for score in scores):
+            rows = [(score.kept[film], score.things) for score in scores]
+            figures[f"things_kept{end}"] = bootstrap(rows, groups, ratio, seed=seed)
+    return figures
+
+
+def _filmed(
+    omni: "Omni", lives: Sequence[Episode], words: Sequence[str], *, seed: int, how: Mapping[str, Any] | None = None
+) -> list[Rollout]:
+    """A film of each life's first frame and these words. ``how``: further fields of the requests."""
+    return omni.imagine_many([
+        {"mode": MODE.name, "image": (picture := beginning(life)[0]), "prompt": told, "frames": FRAMES,
+         "fps": life.fps, "size": picture.shape[:2], "seed": seed + i, **(how or {})}
+        for i, (life, told) in enumerate(zip(lives, words, strict=True))
+    ])  # fmt: skip
+
+
+def _pictures(rollouts: Sequence[Rollout]) -> list[Array]:
+    return [rollout.video for rollout in rollouts if rollout.video is not None]
+
+
+def _marked(life: Episode, films: Mapping[str, Array], judge: ShapeJudge) -> PictureScore:
+    names, truth = list(life.boxes[0]) if life.boxes else [], films[TRUE]
+
+    def kept(name: str) -> int:
+        found = search_for(films[name][-1], names, judge, seed=life.seed, search=name)
+        return sum(one.there for one in found if one.fact == "objects")
+
+    return PictureScore(
+        seed=life.seed, things=len(names), moved={name: moved(film) for name, film in films.items()},
+        psnr={name: psnr(film[1:], truth[1:]) for name, film in films.items() if name != TRUE},
+        kept={name: kept(name) for name in films},
+    )  # fmt: skip
