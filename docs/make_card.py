@@ -8,13 +8,13 @@ beside it, and these with the weights.
 """
 
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from armillary.errors import DataError
+from armillary.evaluation.report import ROWS
 from armillary.media import write_whole
 
 TITLES = {
@@ -41,13 +41,14 @@ TITLES = {
     "twins": "Impossible twins",
     "looks": "Looks and combinations that no training draws",
 }
+_TOLD = {row.key for row in ROWS}
 HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
 FILMS = {"text-to-video", "image-to-video"}
 WEARS = {  # in which modes a section asks, where adapters may be worn that change its figures
     "drift": {"onwards"}, "drift-pusht": {"onwards"}, "picture-films": FILMS, "text-to-video": FILMS, "sound": FILMS,
     "transfer": FILMS | {"transfer"},
 }  # fmt: skip
-SAME = ("checkpoint", "weights", "settings", "device", "dtype")  # what figures that stand together must share
+SAME = ("checkpoint", "weights", "settings", "device", "dtype", "seed")  # what figures that stand together must share
 
 
 def main(checkpoint: Path, results: Sequence[Path]) -> None:
@@ -62,12 +63,13 @@ def main(checkpoint: Path, results: Sequence[Path]) -> None:
 
 def a_line_each(numbers: Mapping[str, Any]) -> str:
     """The numbers as JSON, a line for every figure, six places each: a bundle has a limit, and its card counts."""
-    figures = {
-        name: {key: round(one, 6) if isinstance(one, float) else one for key, one in figure.items()}
-        for name, figure in numbers["figures"].items()
-    }
-    text = json.dumps({**numbers, "figures": figures}, indent=1)
-    return re.sub(r"\{\n\s+([^{}]*?)\n\s+\}", lambda found: "{" + re.sub(r"\n\s+", " ", found[1]) + "}", text) + "\n"
+    lines = []
+    for name, figure in numbers["figures"].items():
+        places = {key: round(one, 6) if isinstance(one, float) else one for key, one in figure.items()}
+        lines.append(f"  {json.dumps(name)}: {json.dumps(places, separators=(',', ':'))}")
+    others = {name: one for name, one in numbers.items() if name not in ("figures", "notes")}  # a page has the notes
+    head = ",\n".join(f" {json.dumps(name)}: {json.dumps(one)}" for name, one in others.items())
+    return "{\n" + head + ',\n "figures": {\n' + ",\n".join(lines) + "\n }\n}\n"
 
 
 def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -89,7 +91,10 @@ def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dic
 
 
 def filled(card: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """The card with every table of figures as ``figures`` say; a heading without figures keeps no rows."""
+    """The card with every table of figures as ``figures`` say; a heading without figures keeps no rows.
+
+    Of a section that the report on the terminal has rows for the card has these; the others are in ``numbers.json``.
+    """
     if strange := {section_of(name) for name in figures} - set(TITLES):
         raise DataError(f"{min(strange)} has no heading in TITLES: give it one there and in the card.")
     for section, title in TITLES.items():
@@ -98,7 +103,8 @@ def filled(card: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
             raise DataError(f"the card has no {f'## {title}'!r} with a table of figures under it: put it there.")
         above, rest = card.split(heading)
         below = rest.partition("\n\n")[2] if rest.startswith("|") else rest.removeprefix("\n")
-        rows = "".join(_row(name, one) for name, one in figures.items() if section_of(name) == section)
+        own = [name for name in figures if section_of(name) == section]
+        rows = "".join(_row(name, figures[name]) for name in [name for name in own if name in _TOLD] or own)
         card = f"{above}{heading}{rows}\n{below}"
     return card
 

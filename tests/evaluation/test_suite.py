@@ -39,7 +39,7 @@ def test_every_figure_says_its_value_interval_samples_seed_and_command(measured)
     assert json.loads((out / "numbers.json").read_text("utf-8")) == numbers
     assert {key.split("/")[0] for key in numbers["figures"]} == set(ASKED)
     for key, figure in numbers["figures"].items():
-        assert figure["n"] >= figure["episodes"] >= 1 and figure["seed"] == PLAN.seed
+        assert figure["n"] >= figure["episodes"] >= 1 and numbers["seed"] == PLAN.seed
         section = key.split("/")[0]
         assert numbers["commands"][section].endswith(f"--sections {section}")
         assert figure["low"] <= figure["value"] <= figure["high"] or figure["n"] == 1

@@ -352,12 +352,12 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
         commands[section] = shlex.join([*command, "--sections", section])
         told = {name: figure.told() for name, figure in figures_again(out, section).items()} if section in LINES else {}
         for name, figure in (kept["figures"] | told).items():
-            figures[f"{section}/{name}"] = {**figure, "seed": plan.seed}
+            figures[f"{section}/{name}"] = figure
     return {
         "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "adapters": omni.parts.adapters_told,
         "device": omni.parts.device.type,
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
-        "interval": "95 %, 2000 draws of whole episodes", "commands": commands, "figures": figures,
+        "seed": plan.seed, "interval": "95 %, 2000 draws of whole episodes", "commands": commands, "figures": figures,
         "notes": notes,
     }  # fmt: skip
 

@@ -157,6 +157,7 @@ def _write_folder(inner: Tokenizer, folder: Path) -> None:
             "vision_eos_token": "<|vision_end|>",
         },
     }
-    (folder / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
+    compact = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+    (folder / "tokenizer.json").write_text(compact, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
