@@ -40,7 +40,9 @@ class Painted:
 class Usual:
     """``size`` height, width and ``frames`` of a film, ``chunk`` frames where there are actions. ``ears``: what it is
     heard with, None for nothing. ``fixed``: the steps of a distilled checkpoint, 0 for others. ``steps``: of a mode,
-    where it takes others than the mode does. ``paints``: its ``painting``, None where it has not learnt to."""
+    where it takes others than the mode does. ``worn``: of a mode in which it wears an adapter where nobody asks for
+    other steps or guidance, these (``sampling/adapters.py``). ``paints``: its ``painting``, None where it has not
+    learnt to."""
 
     config: ModelConfig
     vae: VideoVAEConfig
@@ -51,6 +53,7 @@ class Usual:
     fixed: int
     ears: SoundVAEConfig | None
     steps: Mapping[str, int] = field(default_factory=dict)
+    worn: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     paints: Mapping[str, float] | None = None
 
     def painted(self, mode: Mode, things: int | None) -> Painted | None:
@@ -73,7 +76,11 @@ class Usual:
 
         ``ConfigError`` for others than those of a distilled checkpoint.
         """
-        steps, guidance = self.steps.get(mode.name, mode.steps), mode.guidance
+        taken = {"steps": self.steps.get(mode.name, mode.steps), "guidance": mode.guidance}
+        worn = self.worn.get(mode.name, {})
+        if all(asked.get(name) in (None, one) for name, one in worn.items()):
+            taken |= worn
+        steps, guidance = taken["steps"], taken["guidance"]
         if painted is not None and mode.frames == 1:
             steps, guidance = painted.steps, painted.guidance
         if self.fixed:
@@ -105,6 +112,7 @@ def usual_of(checkpoint: str | Path) -> Usual:
                 fixed=fixed_steps(folder),
                 ears=SoundVAEConfig.from_dict(read_json(ears)) if config.sound_dim and ears.is_file() else None,
                 steps=said.get("steps", {}),
+                worn=_worn(folder),
                 paints=said.get("painting"),
             )
     try:
@@ -115,3 +123,13 @@ def usual_of(checkpoint: str | Path) -> Usual:
         config=one.config, vae=WAN22, size=(480, 832), frames=189, chunk=17, fps=24.0,
         fixed=len(one.sampling.levels), ears=AVAE if one.config.sound_dim else None,
     )  # fmt: skip
+
+
+def _worn(checkpoint: Path) -> dict[str, dict[str, float]]:
+    """Of each mode in which one of its adapters is worn unasked what that one takes; of two the first."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted((checkpoint / "adapters").glob("*/adapter.json")):
+        told = read_json(path)
+        taken = {name: told[name] for name in ("steps", "guidance") if told.get(name) is not None}
+        found = dict.fromkeys(told.get("modes", ()), taken) | found
+    return found
