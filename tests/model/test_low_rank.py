@@ -110,6 +110,17 @@ def test_afterwards_the_model_is_to_the_bit_what_it_was(model, broken):
     assert type(model.transformer.get_submodule(QUERY)) is torch.nn.Linear
 
 
+def test_layers_without_a_gate_learn_in_the_matrices_that_they_have(words):
+    config = small_config(words)
+    edge = TwoTowers(replace(config, tower=replace(config.tower, mlp="relu2", text_norms=False, memory_norms=True)))
+    with learning(edge, rank=1, alpha=1.0):
+        adapter = learnt(edge)
+    assert set(MATRICES) - set(adapter.targets) == {"mlp_moe_gen.gate_proj"}
+    with pytest.raises(ConfigError, match="names 'mlp_moe_gen.gate_proj', but no matrix"):
+        with learning(edge, rank=1, alpha=1.0, targets=("add_q_proj", "mlp_moe_gen.gate_proj")):
+            pass
+
+
 def test_what_is_learnt_is_what_was_computed_with(model, tmp_path):
     """W + alpha / r B A, after a way through files, gives the same velocities as while it was learnt."""
     with learning(model, rank=4, alpha=2.0, seed=5) as parameters:

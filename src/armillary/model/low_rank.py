@@ -193,7 +193,7 @@ def learning(
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Within it only A and B of the generator's matrices ``targets`` learn, begun so that nothing is changed yet.
 
-    Yields these parameters by name; ``learnt`` makes an adapter of what they are by then. Afterwards the model's
+    ``MATRICES`` are as many of them as it has: Edge's layers have no gate. Yields these parameters by name; ``learnt`` makes an adapter of what they are by then. Afterwards the model's
     matrices are plain again, and as they were. ``ConfigError`` for a rank below 1 and for targets it does not have.
     """
     endings = tuple(targets)
@@ -204,7 +204,8 @@ def learning(
         if isinstance(module, nn.Linear) and module.bias is None and name.endswith(endings)
         and tower_of(f"{name}.weight") == "generator"
     }  # fmt: skip
-    if missing := [ending for ending in endings if not any(name.endswith(ending) for name in found)]:
+    missing = [ending for ending in endings if not any(name.endswith(ending) for name in found)]
+    if missing and (endings != MATRICES or not found):
         raise ConfigError(f"targets names {missing[0]!r}, but no matrix of this generator ends so: take of {MATRICES}.")
     learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     model.requires_grad_(False)
@@ -229,7 +230,8 @@ def learnt(model: TwoTowers, targets: Iterable[str] = MATRICES) -> LowRank:
             pairs[name], alpha = (a, b), module.scale * len(a)
     if not pairs:
         raise ConfigError("no factor learns in this model: make an adapter of it within learning(...).")
-    return LowRank(alpha=alpha, targets=tuple(targets), pairs=pairs)
+    changed = tuple(ending for ending in targets if any(name.endswith(ending) for name in pairs))
+    return LowRank(alpha=alpha, targets=changed, pairs=pairs)
 
 
 def _put(model: TwoTowers, name: str, module: nn.Module) -> None:
