@@ -193,8 +193,9 @@ def learning(
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Within it only A and B of the generator's matrices ``targets`` learn, begun so that nothing is changed yet.
 
-    ``MATRICES`` are as many of them as it has: Edge's layers have no gate. Yields these parameters by name; ``learnt`` makes an adapter of what they are by then. Afterwards the model's
-    matrices are plain again, and as they were. ``ConfigError`` for a rank below 1 and for targets it does not have.
+    ``MATRICES`` are as many of them as it has: Edge's layers have no gate. Yields these parameters by name; ``learnt``
+    makes an adapter of what they are by then. Afterwards the model's matrices are plain again, and as they were.
+    ``ConfigError`` for a rank below 1 and for targets it does not have.
     """
     endings = tuple(targets)
     if rank < 1 or not alpha > 0:
