@@ -66,7 +66,7 @@ TOP = {
     "cli_data": EVERYTHING,
     "cli_drive": {"evaluation", "cli_parts"},
     "cli_parts": set(),
-    "cli_plan": {"plan", "explain", "cli_parts"},
+    "cli_plan": {"plan", "explain", "doctor", "cli_parts"},
     "explain": {"worlds", "datasets", "tokenizers", "model", "training", "sampling", "runs"},
     "__init__": {"sampling"},  # only when ``load`` is first asked for
 }

@@ -37,7 +37,7 @@ from armillary.cli_parts import (
     told_upsample,
     write_text,
 )
-from armillary.cli_plan import explain, plan
+from armillary.cli_plan import doctor, explain, plan
 from armillary.errors import ArmillaryError, RequestError
 from armillary.modes import Asked
 from armillary.serving.settings import ServeSettings
@@ -101,6 +101,7 @@ def imagine(
     solver: Literal["unipc", "euler"] | None = None,
     dialect: Literal["native", "diffusers"] | None = None,
     seed: int = 0,
+    adapter: str | None = None,
     outputs: tuple[str, ...] | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -147,6 +148,8 @@ def imagine(
         solver: Which one.
         dialect: Whose prompts and levels, where the public implementations differ; native is how weights were trained.
         seed: Of the noise: the same seed gives the same film.
+        adapter: What the generator wears: one of the checkpoint's by name, none, or the folder of a LoRA of your own
+            (docs/adapters.md). Where it is left out, what the checkpoint wears in that mode.
         outputs: What to return, of video, sound and actions; the rest is not computed.
         device: cpu or cuda.
         dtype: bfloat16 or float32.
@@ -155,6 +158,7 @@ def imagine(
     """
     said = {name: value for name, value in locals().items() if value is not None and value is not False}
     given = {name: value for name, value in said.items() if name in Asked.__annotations__}
+    from armillary.sampling.adapters import name_of
     from armillary.sampling.keep import check_new, keep_rollout, read_actions
 
     check_new(out)
@@ -163,7 +167,9 @@ def imagine(
     given = {name: value for name, value in given.items() if value != {}}
     if actions is not None:
         given["actions"] = read_actions(actions, embodiment)
-    omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload)
+    if adapter is not None:
+        given["adapter"] = name_of(adapter)
+    omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload, adapter=adapter)
     with progress(mode) as told:
         rollout = omni.imagine(mode, on_progress=told, **given)
     names = keep_rollout(out, rollout)
@@ -222,6 +228,7 @@ def evaluate(
     known: int = 60,
     seed: int = 1_000_000,
     steps: int | None = None,
+    adapter: str | None = None,
     against: Path | None = None,
     page: bool = True,
     as_json: Json = False,
@@ -247,6 +254,8 @@ def evaluate(
         known: Lives of training seeds, from which those learn who guess without looking.
         seed: The first held-out seed, at least 1,000,000.
         steps: Of the solver, in every mode; what the checkpoint takes where nobody says a number.
+        adapter: What the generator wears, in the modes it says: the folder of a LoRA of your own, the only one of the
+            checkpoint's, by name, or none.
         against: The folder of an earlier run; every figure of the samples that both have is compared pair by pair.
         page: Whether to make OUT/index.html, which imagines the films to be shown once more.
         as_json: Print JSON for machines.
@@ -256,14 +265,19 @@ def evaluate(
     if suite == "trust":
         from armillary.evaluation.trust import evaluate_and_tell
 
-        evaluate_and_tell(checkpoint, out=out, seeds=seeds, seed=seed, policies=policies, as_json=as_json)
+        evaluate_and_tell(checkpoint, out=out, seeds=seeds, seed=seed, policies=policies, adapter=adapter,
+                          as_json=as_json)  # fmt: skip
         return
     from armillary.evaluation.measure import evaluate_and_tell as measure
     from armillary.evaluation.suite import Plan
 
     plan = Plan(clips=clips, questions=questions, episodes=episodes, known=known, seed=seed, steps=steps)
     wanted = (*sections, *(f"questions-{name}" for name in world))
-    measure(checkpoint, plan, out=out, sections=wanted, against=against, page=page, as_json=as_json)
+
+    def opening() -> armillary.Omni:
+        return armillary.load(checkpoint, adapter=adapter)
+
+    measure(opening, plan, out=out, sections=wanted, against=against, page=page, as_json=as_json)
 
 
 def demo(
@@ -308,23 +322,6 @@ def serve(settings: tyro.conf.OmitArgPrefixes[ServeSettings] = _AS_SHIPPED) -> N
     from armillary.serving.app import serve as begin
 
     begin(settings)
-
-
-def doctor(*, review: bool = False, folder: Path = Path()) -> None:
-    """Say what this machine can do, and what would help where it cannot. Exit code 1 if something needed is missing.
-
-    Args:
-        review: Also list every package needed with its licence, what goes over the network, and what is stored.
-        folder: Where results would be written; its disk is looked at.
-    """
-    from armillary import doctor as looks
-
-    missing = False
-    for finding in [*looks.examine(folder), *(looks.review() if review else ())]:
-        missing |= finding.needed and bool(finding.remedy)
-        print(f"{finding.name}: {finding.value}" + (f"\n  -> {finding.remedy}" if finding.remedy else ""), flush=True)
-    if missing:
-        raise SystemExit(1)
 
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -19,6 +19,8 @@ def drive(
     steps: int | None = None,
     execute: int | None = None,
     doubt: float | None = None,
+    adapter: str | None = None,
+    imagined_adapter: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Let a policy act in a world, in physics or as a model imagines it, and say how often it did what it was told.
@@ -38,11 +40,14 @@ def drive(
             where nobody says a number, 8 of a server's.
         doubt: Stop an imagination that goes further than this from a chunk's first picture (a pixel's root mean square,
             0 to 255), and say so: docs/trust.md tells from where on Pico's is wrong.
+        adapter: What the policy's generator wears: the folder of a LoRA of your own, the only one of the checkpoint's,
+            by name, or none.
+        imagined_adapter: The same of the checkpoint in whose imagination it acts.
         as_json: Print JSON for machines.
     """
     from armillary.evaluation.driven import Driven, drive_all, verdict
 
     plan = Driven(world=world, policy=policy, imagined=imagined, episodes=episodes, seed=seed, steps=steps,
-                  execute=execute, doubt=doubt)  # fmt: skip
+                  execute=execute, doubt=doubt, adapter=adapter, imagined_adapter=imagined_adapter)  # fmt: skip
     rides = drive_all(plan, out, report=lambda line: None if as_json else print(line, flush=True))
     print(json.dumps([asdict(ride) for ride in rides], indent=1) if as_json else verdict(rides))

@@ -64,7 +64,7 @@ def pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 OF_TRUST = ("seeds", "policies")  # what `evaluate` asks for the suite trust alone
-OF_BOTH = ("checkpoint", "out", "suite", "seed", "as_json")  # all others are for the card
+OF_BOTH = ("checkpoint", "out", "suite", "seed", "adapter", "as_json")  # all others are for the card
 
 
 def check_suite(evaluate: Callable[..., None], said: Mapping[str, Any]) -> None:

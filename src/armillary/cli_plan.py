@@ -1,5 +1,6 @@
-"""The verbs that tell and change nothing: what a request will cost, what becomes of an episode on the data's way."""
+"""The verbs that tell and change nothing: what a request will cost, what a machine can do, the way of an episode."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from armillary.cli_parts import Matrices, Offload, Size
@@ -97,3 +98,20 @@ def explain(checkpoint: str = "tiny", /, *, seed: int = 0) -> None:
     from armillary.explain import explain as follow
 
     follow(checkpoint, seed=seed)
+
+
+def doctor(*, review: bool = False, folder: Path = Path()) -> None:
+    """Say what this machine can do, and what would help where it cannot. Exit code 1 if something needed is missing.
+
+    Args:
+        review: Also list every package needed with its licence, what goes over the network, and what is stored.
+        folder: Where results would be written; its disk is looked at.
+    """
+    from armillary import doctor as looks
+
+    missing = False
+    for finding in [*looks.examine(folder), *(looks.review() if review else ())]:
+        missing |= finding.needed and bool(finding.remedy)
+        print(f"{finding.name}: {finding.value}" + (f"\n  -> {finding.remedy}" if finding.remedy else ""), flush=True)
+    if missing:
+        raise SystemExit(1)

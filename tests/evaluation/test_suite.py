@@ -176,10 +176,13 @@ def test_other_worlds_are_asked_by_name_and_their_lives_kept(omni, tmp_path, mon
 
 
 def test_a_run_is_not_compared_with_itself_or_with_nothing(tmp_path):
+    def opening():
+        pytest.fail("it is refused before")
+
     with pytest.raises(ConfigError, match="is the folder that is being filled"):
-        evaluate_and_tell("no-such-model", PLAN, out=tmp_path, against=tmp_path)
+        evaluate_and_tell(opening, PLAN, out=tmp_path, against=tmp_path)
     with pytest.raises(DataError, match="holds no measurement"):
-        evaluate_and_tell("no-such-model", PLAN, out=tmp_path / "out", against=tmp_path)
+        evaluate_and_tell(opening, PLAN, out=tmp_path / "out", against=tmp_path)
 
 
 def test_mistakes_are_told_before_anything_is_loaded_or_written(tmp_path):

@@ -208,7 +208,7 @@ def test_a_slot_can_begin_as_that_of_a_like_body(run, tmp_path):
 
 def test_layers_are_compiled_only_where_that_is_asked(run, told, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("armillary.post_training.finetune.compile_layers", lambda _, part: asked.append(part))
+    monkeypatch.setattr("armillary.post_training.teaching.compile_layers", lambda _, part: asked.append(part))
     finetune(replace(run, out=tmp_path / "plain"), lambda _: None)
     assert not asked
     finetune(replace(run, out=tmp_path / "compiled", compile=True), lambda _: None)

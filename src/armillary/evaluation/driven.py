@@ -43,7 +43,8 @@ LOOKS = 4  # the judge looks at every fourth imagined picture
 class Driven:
     """What is driven. ``imagined``: the checkpoint in whose imagination; empty: physics. ``doubt``: how far a chunk
     may go from its first picture (``closed_loop.doubt.Change``) and still be believed; None: any. ``steps`` at most,
-    ``execute`` of each chunk; None: what the world, and the checkpoint, has.
+    ``execute`` of each chunk; None: what the world, and the checkpoint, has. ``adapter``: what the policy's checkpoint
+    wears, ``imagined_adapter``: the imagining one's, both as ``armillary.load`` takes them.
 
     Raises ``RequestError`` for an unknown world, or one of the world's own controllers; ``ConfigError`` for counts.
     """
@@ -56,6 +57,8 @@ class Driven:
     steps: int | None = None
     execute: int | None = None
     doubt: float | None = None
+    adapter: str | None = None
+    imagined_adapter: str | None = None
 
     def __post_init__(self) -> None:
         if self.world not in ENTRIES:
@@ -71,6 +74,10 @@ class Driven:
                 raise ConfigError(f"{name}={value}: it must be at least {least}.")
         if self.doubt is not None and not self.imagined:
             raise ConfigError("doubt has a use in imagination alone: name a checkpoint that imagines, or leave it out.")
+        if self.imagined_adapter is not None and not self.imagined:
+            raise ConfigError("imagined_adapter needs a checkpoint that imagines: name one, or leave it out.")
+        if self.adapter is not None and _elsewhere(self):
+            raise ConfigError(f"adapter={self.adapter!r} cannot be put on a server's policy: serve it there with it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ def drive_all(plan: Driven, out: Path, *, report: Callable[[str], None] = print)
     missing = [seed for seed in range(plan.seed, plan.seed + plan.episodes) if seed not in kept]
     if missing:
         with _planner(plan) as planner:
-            dreams = load(plan.imagined) if plan.imagined else None
+            dreams = load(plan.imagined, adapter=plan.imagined_adapter) if plan.imagined else None
             for first in range(0, len(missing), TOGETHER):
                 for ride in _lived(plan, planner, dreams, missing[first : first + TOGETHER], out):
                     kept[ride.seed] = ride
@@ -117,8 +124,9 @@ def verdict(rides: Sequence[Ride]) -> str:
 def _begun(plan: Driven, out: Path) -> dict[int, Ride]:
     """The lives that are there of the same plan and the same checkpoints; more episodes of it may be asked for."""
     wanted: dict[str, Any] = {name: value for name, value in asdict(plan).items() if name != "episodes"}
-    names = {"policy": "" if _elsewhere(plan) else plan.policy, "imagined": plan.imagined}
-    wanted |= {f"{role}'s weights": _what(name) for role, name in names.items() if name}
+    names = {"policy": ("" if _elsewhere(plan) else plan.policy, plan.adapter),
+             "imagined": (plan.imagined, plan.imagined_adapter)}  # fmt: skip
+    wanted |= {f"{role}'s weights": _what(name, adapter) for role, (name, adapter) in names.items() if name}
     settled = out / "drive.json"
     if settled.is_file():
         before = json.loads(settled.read_text("utf-8"))
@@ -138,9 +146,9 @@ def _elsewhere(plan: Driven) -> bool:
     return plan.policy.startswith(("ws://", "wss://"))
 
 
-def _what(checkpoint: str) -> str:
-    """What a checkpoint is made of now: weights, and what it says of itself."""
-    return "-".join(one[:16] for one in load(checkpoint).parts.made_from.values())
+def _what(checkpoint: str, adapter: str | None) -> str:
+    """What a checkpoint is made of now: weights, what it says of itself, and what it wears."""
+    return "-".join(one[:16] for one in load(checkpoint, adapter=adapter).parts.made_from.values())
 
 
 @contextmanager
@@ -151,7 +159,8 @@ def _planner(plan: Driven) -> Iterator[Planner]:
         with Remote(plan.policy, camera=camera, execute=plan.execute or EXECUTE) as remote:
             yield remote
         return
-    yield Chunks(omni=load(plan.policy), embodiment=spec.embodiment, camera=camera, execute=plan.execute)
+    omni = load(plan.policy, adapter=plan.adapter)
+    yield Chunks(omni=omni, embodiment=spec.embodiment, camera=camera, execute=plan.execute)
 
 
 def _bodies(plan: Driven) -> dict[str, Embodiment]:

@@ -1,11 +1,11 @@
 """The verb ``evaluate``: measure, compare with an earlier run, make the page, and say it all.
 
-checkpoint, plan  ->  suite.py  ->  numbers.json  ->  paired.py: against.json  ->  gallery.py: index.html
+a model, plan  ->  suite.py  ->  numbers.json  ->  paired.py: against.json  ->  gallery.py: index.html
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -28,11 +28,11 @@ from armillary.evaluation.suite import (
     write_json,
 )
 from armillary.media import write_whole
-from armillary.sampling.omni import load
+from armillary.sampling.omni import Omni
 
 
 def evaluate_and_tell(
-    checkpoint: str | Path,
+    opening: Callable[[], Omni],
     plan: Plan,
     *,
     out: Path,
@@ -43,6 +43,7 @@ def evaluate_and_tell(
 ) -> None:
     """Measure what is not there yet (all sections if none is named), then tell it on the terminal and as a page.
 
+    ``opening``: opens the model, once nothing is left to be refused.
     Raises ``ConfigError`` for an unknown section or a folder compared with itself, ``DataError`` for an ``against``
     that holds no measurement; both before anything is loaded.
     """
@@ -53,7 +54,7 @@ def evaluate_and_tell(
         if against.resolve() == out.resolve():
             raise ConfigError(f"--against {against} is the folder that is being filled: give that of another run.")
         circumstances(against)
-    omni = load(checkpoint)
+    omni = opening()
     numbers = measure(omni, plan, out=out, sections=wanted)
     pairs, notes = ([], []) if against is None else paired(out, against)
     if against is not None:

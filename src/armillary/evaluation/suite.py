@@ -343,6 +343,7 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
                str(plan.questions), "--episodes", str(plan.episodes), "--seed", str(plan.seed)]  # fmt: skip
     command += [] if plan.known == Plan().known else ["--known", str(plan.known)]
     command += [] if plan.steps is None else ["--steps", str(plan.steps)]
+    command += [] if omni.parts.told_adapter is None else ["--adapter", omni.parts.told_adapter]
     figures: dict[str, Any] = {}
     notes: dict[str, Any] = {}
     commands: dict[str, str] = {}

@@ -111,29 +111,39 @@ def evaluate_trust(
     seeds: int = 20,
     seed: int = HELD_OUT,
     policies: Sequence[str] = (),
+    adapter: str | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure how far a checkpoint's imagination can be trusted, into the folder ``out``; what ``trust.json`` holds.
 
-    ``policies``: of ``lives.SCRIPTED`` and ``model``, at least two; all if none. Raises ``ConfigError`` for fewer than
-    two seeds, a seed that training may have seen, or an unknown policy, ``CheckpointError`` if there is no checkpoint.
+    ``adapter``: as ``load`` takes it. ``policies``: of ``lives.SCRIPTED`` and ``model``, at least two; all if none.
+    Raises ``ConfigError`` for fewer than two seeds, a seed that training may have seen, or an unknown policy,
+    ``CheckpointError`` if there is no checkpoint.
     """
     plan = Plan(seeds=seeds, first=seed, doubted=(seeds + 1) // 2, policies=tuple(policies) or Plan.policies)
     HeldOut(out, seed=seed)
-    omni = load(checkpoint)
+    omni = load(checkpoint, adapter=adapter)
     made_from = {
         "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "world": world_fingerprint(),
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "rules": RULES,
+        **({} if adapter is None else {"adapter": adapter}),
     }  # fmt: skip
     return measure_trust(Dream(omni, told=report), plan, out=out, made_from=made_from, report=report)
 
 
 def evaluate_and_tell(
-    checkpoint: str | Path, *, out: Path, seeds: int, seed: int, policies: Sequence[str], as_json: bool
+    checkpoint: str | Path,
+    *,
+    out: Path,
+    seeds: int,
+    seed: int,
+    policies: Sequence[str],
+    adapter: str | None,
+    as_json: bool,
 ) -> None:
     """``evaluate_trust`` for the command line: progress on stderr, figures on stdout."""
     found = evaluate_trust(
-        checkpoint, out=out, seeds=seeds, seed=seed, policies=policies,
+        checkpoint, out=out, seeds=seeds, seed=seed, policies=policies, adapter=adapter,
         report=lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     print(json.dumps(found, indent=1) if as_json else f"{table_of(found)}\n{out / 'index.html'}: open it in a browser")
@@ -182,6 +192,7 @@ def measure_trust(
 def _command(plan: Plan, made_from: dict[str, Any]) -> str:
     line = ["armillary", "evaluate", str(made_from.get("checkpoint", "")), "--suite", "trust", "--seeds",
             str(plan.seeds), "--seed", str(plan.first)]  # fmt: skip
+    line += ["--adapter", made_from["adapter"]] if "adapter" in made_from else []
     return shlex.join([*line, *(() if plan.policies == Plan.policies else ("--policies", *plan.policies))])
 
 

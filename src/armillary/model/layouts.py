@@ -348,13 +348,16 @@ def fixed_steps(folder: Path) -> int:
 
 
 def read_json(path: Path) -> Json:
-    """A file of a checkpoint; ``CheckpointError`` if it is not there or is no JSON."""
+    """A file of a checkpoint; ``CheckpointError`` if it is not there or is no JSON object."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: a checkpoint folder has it; write the folder with save_model.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as broken:
         raise CheckpointError(f"{path} is no JSON ({broken}): copy the checkpoint again.") from broken
+    if not isinstance(told, dict):
+        raise CheckpointError(f"{path} holds {type(told).__name__}, not an object: copy the checkpoint again.")
+    return told
 
 
 def write_json(path: Path, content: Json) -> None:

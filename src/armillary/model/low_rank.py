@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model"
 ATTENTION = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")  # q, k, v, o of the generator, as Cosmos has it
 MATRICES = (*ATTENTION, "mlp_moe_gen.gate_proj", "mlp_moe_gen.up_proj", "mlp_moe_gen.down_proj")
 _BEFORE = "base_model.model."
+_CHANGES_THE_REST = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways of beginning that change W itself
 _NAME = re.compile(rf"{re.escape(_BEFORE)}(?:transformer\.)?(.+)\.lora_(A|B)(?:\.default)?\.weight")
 
 
@@ -38,12 +39,14 @@ _NAME = re.compile(rf"{re.escape(_BEFORE)}(?:transformer\.)?(.+)\.lora_(A|B)(?:\
 class LowRank:
     """Of each matrix that is changed (its name without ``.weight``) the two factors A r k and B n r, float32.
 
-    ``alpha``: by how much of the rank their product counts; ``targets``: the endings of the matrices' names.
+    ``alpha``: by how much of the rank their product counts; ``targets``: the endings of the matrices' names;
+    ``where``: whose it is, in sentences.
     """
 
     alpha: float
     targets: tuple[str, ...]
     pairs: Mapping[str, tuple[Tensor, Tensor]]
+    where: str = "this adapter"
 
     @property
     def rank(self) -> int:
@@ -75,18 +78,25 @@ class LowRank:
             u, values, v = torch.linalg.svd(rows @ columns.t())
             root = values[:rank].sqrt()
             pairs[name] = (root[:, None] * (v[:rank] @ right.t()), left @ u[:, :rank] * root)
-        return LowRank(alpha=self.alpha * rank / self.rank, targets=self.targets, pairs=pairs)
+        return replace(self, alpha=self.alpha * rank / self.rank, pairs=pairs)
 
-    def check(self, shapes: Mapping[str, tuple[int, ...]], where: str = "this adapter") -> None:
-        """``CheckpointError`` unless every matrix is one of a model with tensors of these ``shapes``."""
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """``CheckpointError`` unless every matrix is a generator's, of a model with tensors of these ``shapes``."""
         for name, (a, b) in self.pairs.items():
             wanted, shape = shapes.get(f"{name}.weight"), (b.shape[0], a.shape[1])
             if wanted is None:
-                raise CheckpointError(f"{where} changes {name}, which this model does not have: it is for another one.")
+                raise CheckpointError(
+                    f"{self.where} changes {name}, which this model does not have: it is for another one."
+                )
+            if tower_of(f"{name}.weight") != "generator":
+                raise CheckpointError(
+                    f"{self.where} changes {name}, which is not the generator's: the generator alone wears adapters, "
+                    f"so make one of its own matrices ({', '.join(MATRICES)})."
+                )
             if wanted != shape or a.shape[0] != b.shape[1]:
                 raise CheckpointError(
-                    f"{where} changes {name} by A {tuple(a.shape)} and B {tuple(b.shape)}, but that matrix has shape "
-                    f"{wanted}: it is for another model."
+                    f"{self.where} changes {name} by A {tuple(a.shape)} and B {tuple(b.shape)}, but that matrix has "
+                    f"shape {wanted}: it is for another model."
                 )
 
     def save(self, folder: Path, *, base: str = "") -> None:
@@ -129,7 +139,9 @@ class LowRank:
         pairs = {name: (own["A"], own["B"]) for name, own in sorted(factors.items())}
         if wrong := [name for name, (a, _) in pairs.items() if len(a) != told["r"]]:
             raise CheckpointError(f"{folder} says rank {told['r']}, but {wrong[0]} has {len(pairs[wrong[0]][0])}.")
-        return cls(alpha=float(told["lora_alpha"]), targets=tuple(told["target_modules"]), pairs=pairs)
+        return cls(
+            alpha=float(told["lora_alpha"]), targets=tuple(told["target_modules"]), pairs=pairs, where=str(folder)
+        )
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -144,6 +156,11 @@ def _settings(folder: Path) -> dict[str, Any]:
     for name in ("use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"):
         if told.get(name):
             raise CheckpointError(f"{path} says {name} {told[name]!r}: only plain LoRA, one rank for all, can be worn.")
+    if str(begun := told.get("init_lora_weights")).lower().startswith(_CHANGES_THE_REST):
+        raise CheckpointError(
+            f"{path} says init_lora_weights {begun!r}: that belongs to weights which were changed with it. Save it as "
+            "plain LoRA (PEFT's path_initial_model_for_weight_conversion)."
+        )
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float) or not math.isfinite(alpha):
         raise CheckpointError(f"{path} says r {rank!r} and lora_alpha {alpha!r}: give a rank from 1 on and a number.")
     targets = told.get("target_modules") or ()
@@ -176,24 +193,27 @@ def learning(
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Within it only A and B of the generator's matrices ``targets`` learn, begun so that nothing is changed yet.
 
-    Yields these parameters by name; ``learnt`` makes an adapter of what they are by then. Afterwards the model's
-    matrices are plain again, and as they were. ``ConfigError`` for a rank below 1 and for targets it does not have.
+    ``MATRICES`` are as many of them as it has: Edge's layers have no gate. Yields these parameters by name; ``learnt``
+    makes an adapter of what they are by then. Afterwards the model's matrices are plain again, and as they were.
+    ``ConfigError`` for a rank below 1 and for targets it does not have.
     """
     endings = tuple(targets)
     if rank < 1 or not alpha > 0:
         raise ConfigError(f"rank={rank}, alpha={alpha}: an adapter has a rank from 1 on, and an alpha above 0.")
     found = {
         name: module for name, module in model.transformer.named_modules()
-        if isinstance(module, nn.Linear) and name.endswith(endings) and tower_of(f"{name}.weight") == "generator"
+        if isinstance(module, nn.Linear) and module.bias is None and name.endswith(endings)
+        and tower_of(f"{name}.weight") == "generator"
     }  # fmt: skip
-    if missing := [ending for ending in endings if not any(name.endswith(ending) for name in found)]:
+    missing = [ending for ending in endings if not any(name.endswith(ending) for name in found)]
+    if missing and (endings != MATRICES or not found):
         raise ConfigError(f"targets names {missing[0]!r}, but no matrix of this generator ends so: take of {MATRICES}.")
     learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     model.requires_grad_(False)
     chance = torch.Generator().manual_seed(seed)
-    for name, module in found.items():
-        _put(model, name, Lowered(module, rank, alpha, chance))
     try:
+        for name, module in found.items():
+            _put(model, name, Lowered(module, rank, alpha, chance))
         yield {name: p for name, p in model.named_parameters() if name.rsplit(".", 1)[1] in ("lora_a", "lora_b")}
     finally:
         for name, module in found.items():
@@ -211,7 +231,8 @@ def learnt(model: TwoTowers, targets: Iterable[str] = MATRICES) -> LowRank:
             pairs[name], alpha = (a, b), module.scale * len(a)
     if not pairs:
         raise ConfigError("no factor learns in this model: make an adapter of it within learning(...).")
-    return LowRank(alpha=alpha, targets=tuple(targets), pairs=pairs)
+    changed = tuple(ending for ending in targets if any(name.endswith(ending) for name in pairs))
+    return LowRank(alpha=alpha, targets=changed, pairs=pairs)
 
 
 def _put(model: TwoTowers, name: str, module: nn.Module) -> None:

@@ -4,14 +4,15 @@
                -> (the tokenizer learns the pictures) -> windows -> the generator learns -> measured again
 
 ``out`` then holds ``checkpoint/``, which ``armillary.load`` opens, ``figures.json`` and ``sheet.png``. A run that was
-cut off goes on where it was. The reasoner stays as it is.
+cut off goes on where it was. The reasoner stays as it is. With a ``rank`` nothing of the checkpoint changes: ``out``
+holds ``adapter/`` in the place of ``checkpoint/``, which ``armillary.load(origin, adapter=...)`` wears.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,14 +20,12 @@ import numpy as np
 import torch
 import tyro
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from armillary.embodiments import Embodiment, fit_normaliser, load_embodiment, load_embodiments
 from armillary.errors import ConfigError
 from armillary.media import contact_sheet, write_image, write_whole
 from armillary.model import TwoTowers, load_model
 from armillary.model.arithmetic import usable_device
-from armillary.model.two_towers import tower_of
 from armillary.post_training.figures import Said, drive_figures, figures_of, measure
 from armillary.post_training.pictures import RATE, adapt_vae
 from armillary.post_training.recordings import (
@@ -40,25 +39,22 @@ from armillary.post_training.recordings import (
     spread,
     words_of,
 )  # fmt: skip
+from armillary.post_training.teaching import Teaching, teach, teach_adapter, write_json
 from armillary.prompts import action_prompt
-from armillary.sampling.omni import load
+from armillary.sampling.omni import Omni, load
 from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import SPACE, TIER, VideoVAE
-from armillary.training.compiling import compile_layers
 from armillary.training.generator import begin_like, sound_tokenizer_of, write_checkpoint
-from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import FRAMES, Windows, encode_windows
-from armillary.training.loop import Report, Stage, in_bf16, train_stage
+from armillary.training.loop import Report
 from armillary.training.vae import VAERun
 
-NO_LIMIT = 1e6  # minutes, where a run's length is given in steps
-TRIED_STEPS = 3  # that are timed to know how many fit
 MAY_CHANGE = ("origin", "threads", "device")  # settings with which a run may go on otherwise than it began
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneRun:
+class FinetuneRun(Teaching):
     """Everything that decides a post-training.
 
     ``origin`` (``--from``): a bundled name or a checkpoint folder. ``data``: a LeRobot folder or raw episodes.
@@ -66,37 +62,26 @@ class FinetuneRun:
     false) stay those with which the checkpoint has learnt it. ``like``: a body whose slot the new one begins with,
     for actions of the same meaning (empty: its own as it is). ``steps``: a length in steps instead of ``minutes``:
     repeatable. ``vae_minutes``: the tokenizer learns the pictures first (0: it does not). ``world``: drive the policy
-    there as well (empty: nowhere), ``lives`` times.
+    there as well (empty: nowhere), ``lives`` times. ``rank``: an adapter of so many rows learns, and nothing else (0:
+    every matrix of the generator does); the body and its statistics are then the checkpoint's. ``alpha``: over the
+    rank, how much it counts (0: twice the rank).
     """
 
     origin: Annotated[str, tyro.conf.arg(name="from")]
     data: Path
-    out: Path
     embodiment: str
     camera: str = ""
     size: tuple[int, int] | None = None  # height, width; else recordings.fitting_size
     refit: bool = True
     like: str = ""
     held_out: float = 0.2
-    minutes: float = 6.0
-    steps: int | None = None
     vae_minutes: float = 0.0
     vae_steps: int | None = None
     windows: int = 500  # about how many are learnt from
     clips: int = 32  # about how many are measured
     solver_steps: int | None = None  # None: as many as the checkpoint takes
-    batch: int = 16
-    rate: float = 1e-3
-    ema: float = 0.99
     world: str = ""
     lives: int = 8
-    seed: int = 0
-    threads: int = 1
-    device: str = "cpu"  # or cuda
-    compile: bool = False  # half as long a step, for half a minute at the beginning
-    flow: FlowConfig = field(
-        default_factory=lambda: FlowConfig(action_share=1.0, drop_task=0.0, full_noise=0.8, history=0.0)
-    )
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
@@ -109,6 +94,20 @@ class FinetuneRun:
             )
         if self.flow.action_share < 1:
             raise ConfigError("flow.action_share must be 1: recordings for post-training need no captions.")
+        if self.rank < 0 or self.alpha < 0 or (self.alpha and not self.rank):
+            raise ConfigError(
+                f"rank={self.rank}, alpha={self.alpha:g}: an adapter has a rank from 1 on, alpha above 0."
+            )
+        if self.rank and (self.vae_minutes > 0 or self.vae_steps is not None):
+            raise ConfigError(
+                f"vae_minutes={self.vae_minutes:g} with rank={self.rank}: an adapter changes the generator alone, and "
+                "the tokenizer stays the checkpoint's. Take vae_minutes 0 and no vae_steps, or leave rank out."
+            )
+        if self.rank and self.like:
+            raise ConfigError(
+                f"like={self.like!r} with rank={self.rank}: an adapter gives no body a slot of its own. Take a body "
+                "that the checkpoint knows as embodiment, or leave rank out."
+            )
 
     def start(self, report: Report = print) -> None:
         """Do it; what comes of it lies in ``out``."""
@@ -123,44 +122,83 @@ def finetune(run: FinetuneRun, report: Report = print) -> dict[str, Any]:
     body = load_embodiment(run.embodiment, base)
     episodes = open_recordings(run.data, body, camera=run.camera, size=run.size)
     parts = split(episodes, run.held_out)
-    body = fitted(body, parts, refit=run.refit)
+    body = as_known(base, body, parts) if run.rank else fitted(body, parts, refit=run.refit)
     report(f"{sum(len(one.actions) for one in parts.known)} actions to learn from; {parts.how}")
-    omni = load(base, device=run.device)
-    _begin(run, omni.parts.weights_sha256)
+    _begin(run, load(base, device=run.device).parts.weights_sha256)
 
-    words, bodies = base / "text_tokenizer", _bodies(base, body)
-    model = _begun(base, body, run)
-    before_folder, after_folder = run.out / "before", run.out / "checkpoint"
     clips = clips_of(parts.held, run.clips)
-    size = clips[0].video.shape[1:3]
-    own = {"size": list(size), "fps": body.rate_hz, "task": words_of(parts.known[0])}
-    whole: dict[str, Any] = {"words": words, "embodiments": bodies, "sound": sound_tokenizer_of(base)}
-    whole["defaults"] = _kept_defaults(base) | own
-    write_checkpoint(before_folder, model, vae=base / "vae", **whole)
-    before, driven_before = _measured(run, before_folder, clips, body, report)
-
-    vae = _tokenizer(run, base / "vae", parts, report)
-    windows = _windows(run, vae, parts, body)
-    seconds, whole_way = _learn(run, model, TextTokenizer.load(words), windows, report)
-    write_checkpoint(after_folder, model, vae=vae, **whole)
-    after, driven = _measured(run, after_folder, clips, body, report)
-    shutil.rmtree(before_folder)
+    found = (_adapter if run.rank else _checkpoint)(run, base, body, parts, clips, report)
+    before, after, size = found.before, found.after, clips[0].video.shape[1:3]
 
     mean_action = np.concatenate([one.actions for one in parts.known if acts(one)] or [parts.known[0].actions]).mean(0)
     figures = {name: one.told() for name, one in figures_of(clips, before, after, body, mean_action).items()}
-    figures |= {f"drive: before, {name}": one.told() for name, one in driven_before.items()}
-    figures |= {f"drive: after, {name}": one.told() for name, one in driven.items()}
+    figures |= {f"drive: before, {name}": one.told() for name, one in found.driven_before.items()}
+    figures |= {f"drive: after, {name}": one.told() for name, one in found.driven.items()}
     told = {
-        "run": json.loads((run.out / "run.json").read_text()), "held out": parts.how, "windows": len(windows),
-        "clips": len(clips), "size": list(size), "rate_hz": body.rate_hz, "seconds": seconds,
-        "all steps done": whole_way,
+        "run": json.loads((run.out / "run.json").read_text()), "held out": parts.how, "windows": found.windows,
+        "clips": len(clips), "size": list(size), "rate_hz": body.rate_hz, "seconds": found.seconds,
+        "all steps done": found.whole_way,
         "interval": "95 %, bootstrap over episodes (of one episode: over stretches of 17 frames)", "figures": figures,
     }  # fmt: skip
-    _write_json(run.out / "figures.json", told)
+    write_json(run.out / "figures.json", told)
     write_image(run.out / "sheet.png", sheet(clips, before, after))
     for name, one in figures.items():
         report(f"{name}: {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
     return told
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What was said of the clips and done in the world, before and after, and how long learning took, in seconds."""
+
+    before: Said
+    driven_before: dict[str, Any]
+    after: Said
+    driven: dict[str, Any]
+    windows: int
+    seconds: float
+    whole_way: bool
+
+
+def _checkpoint(
+    run: FinetuneRun, base: Path, body: Embodiment, parts: Parts, clips: Sequence[HeldClip], report: Report
+) -> _Found:
+    """A checkpoint of its own learns, whole but for the reasoner, and is written."""
+    words, model = base / "text_tokenizer", _begun(base, body, run)
+    before_folder, after_folder = run.out / "before", run.out / "checkpoint"
+    own = {"size": list(clips[0].video.shape[1:3]), "fps": body.rate_hz, "task": words_of(parts.known[0])}
+    whole: dict[str, Any] = {"words": words, "embodiments": _bodies(base, body), "sound": sound_tokenizer_of(base)}
+    whole["defaults"] = _kept_defaults(base) | own
+    write_checkpoint(before_folder, model, vae=base / "vae", **whole)
+    before, driven_before = _measured(run, load(before_folder, device=run.device), clips, body, report)
+
+    vae = _tokenizer(run, base / "vae", parts, report)
+    windows = _windows(run, vae, parts, body)
+    seconds, whole_way = teach(run, model, TextTokenizer.load(words), windows, report)
+    write_checkpoint(after_folder, model, vae=vae, **whole)
+    after, driven = _measured(run, load(after_folder, device=run.device), clips, body, report)
+    shutil.rmtree(before_folder)
+    return _Found(
+        before=before, driven_before=driven_before, after=after, driven=driven, windows=len(windows), seconds=seconds,
+        whole_way=whole_way,
+    )  # fmt: skip
+
+
+def _adapter(
+    run: FinetuneRun, base: Path, body: Embodiment, parts: Parts, clips: Sequence[HeldClip], report: Report
+) -> _Found:
+    """An adapter learns, and is worn by the checkpoint, which stays as it is."""
+    report(f"an adapter of rank {run.rank} learns: the body's statistics and the tokenizer stay those of {base.name}")
+    before, driven_before = _measured(run, load(base, device=run.device), clips, body, report)
+    windows = _windows(run, base / "vae", parts, body)
+    began = time.monotonic()
+    whole_way = teach_adapter(run, base, windows, report)
+    seconds = time.monotonic() - began
+    after, driven = _measured(run, load(base, device=run.device, adapter=run.out / "adapter"), clips, body, report)
+    return _Found(
+        before=before, driven_before=driven_before, after=after, driven=driven, windows=len(windows), seconds=seconds,
+        whole_way=whole_way,
+    )  # fmt: skip
 
 
 def fitted(body: Embodiment, parts: Parts, *, refit: bool = True) -> Embodiment:
@@ -169,13 +207,32 @@ def fitted(body: Embodiment, parts: Parts, *, refit: bool = True) -> Embodiment:
     return replace(known, rate_hz=float(parts.known[0].fps))
 
 
+def as_known(base: Path, body: Embodiment, parts: Parts) -> Embodiment:
+    """The body as the checkpoint ``base`` knows it, all of which an adapter leaves as it is.
+
+    ``ConfigError`` for a body that it does not know, and for recordings of another rate than it knows it at.
+    """
+    known, rate = load_embodiments(base), float(parts.known[0].fps)
+    if body.name not in known:
+        raise ConfigError(
+            f"embodiment {body.name!r} is not known to {base.name}, and an adapter gives no body a slot: take one of "
+            f"{', '.join(known) or 'another checkpoint'}, or leave rank out."
+        )
+    if rate != known[body.name].rate_hz:
+        raise ConfigError(
+            f"the recordings have {rate:g} frames a second, but {base.name} knows {body.name} at "
+            f"{known[body.name].rate_hz:g}, and an adapter changes no body: take such recordings, or leave rank out."
+        )
+    return known[body.name]
+
+
 def _begin(run: FinetuneRun, weights: str) -> None:
     """Keep the settings in ``out``; ``ConfigError`` if it was begun with others, or from other weights."""
     run.out.mkdir(parents=True, exist_ok=True)
     wanted = json.loads(json.dumps(asdict(run) | {"weights": weights}, default=str))
     kept = run.out / "run.json"
     if kept.exists():
-        before = json.loads(kept.read_text(encoding="utf-8"))
+        before = {"rank": 0, "alpha": 0.0} | json.loads(kept.read_text(encoding="utf-8"))  # older ones had none
         changed = [name for name in wanted if before.get(name) != wanted[name] and name not in MAY_CHANGE]
         if changed:
             name = changed[0]
@@ -183,7 +240,7 @@ def _begin(run: FinetuneRun, weights: str) -> None:
                 f"{run.out} was begun with {name} {before.get(name)!r}, now it is {wanted[name]!r}: go on with that "
                 f"or take another folder."
             )
-    _write_json(kept, wanted)
+    write_json(kept, wanted)
 
 
 def sheet(clips: Sequence[HeldClip], before: Said, after: Said, *, shown: int = 3) -> Any:
@@ -222,11 +279,11 @@ def _begun(base: Path, body: Embodiment, run: FinetuneRun) -> TwoTowers:
 
 
 def _measured(
-    run: FinetuneRun, folder: Path, clips: Sequence[HeldClip], body: Embodiment, report: Report
+    run: FinetuneRun, omni: Omni, clips: Sequence[HeldClip], body: Embodiment, report: Report
 ) -> tuple[Said, dict[str, Any]]:
-    """What the checkpoint says of the held-out clips, and how it does in the world if one is named."""
-    report(f"measuring {folder.name} on {len(clips)} clips")
-    omni = load(folder, device=run.device)
+    """What the model says of the held-out clips, and how it does in the world if one is named."""
+    worn = "" if omni.parts.told_adapter is None else ", which wears what was learnt,"
+    report(f"measuring {omni.parts.folder.name}{worn} on {len(clips)} clips")
     said = measure(omni, clips, body, steps=run.solver_steps, seed=run.seed)
     if not run.world:
         return said, {}
@@ -275,62 +332,3 @@ def _windows(run: FinetuneRun, vae: Path, parts: Parts, body: Embodiment) -> Win
         acts=np.array(may_act), tells=np.zeros(count, bool), size=((FRAMES + 3) // 4, height // SPACE, width // SPACE),
         opening=np.array(opening),
     )  # fmt: skip
-
-
-def _learn(
-    run: FinetuneRun, model: TwoTowers, tokenizer: TextTokenizer, windows: Windows, report: Report
-) -> tuple[float, bool]:
-    """Train the generator on the windows; returns how long it took, in seconds, and whether all steps were done."""
-    flow = run.flow
-    if not windows.acts.any():
-        flow = replace(flow, modes={name: share for name, share in flow.modes.items() if name != "policy"})
-    source = FlowSource(model.to(run.device), tokenizer, windows, flow)
-    parameters = [(name, p) for name, p in model.named_parameters() if tower_of(name) == "generator"]
-
-    if run.compile:
-        compile_layers(model, "generate")
-
-    def losses(step: int) -> Mapping[str, Tensor]:
-        return source.losses(np.random.default_rng([run.seed, step]), run.batch)
-
-    steps = _planned(run, [p for _, p in parameters], losses)
-    report(f"{len(windows)} windows, {steps} steps of {run.batch}")
-    stage = Stage(
-        name="finetune", steps=steps, batch=run.batch, rate=run.rate, warmup=max(1, steps // 20), decay=0.6,
-        ema=run.ema, seed=run.seed, threads=run.threads, device=run.device, muon=True,
-        minutes=1.5 * run.minutes if run.steps is None else NO_LIMIT,
-    )  # fmt: skip
-    began = time.monotonic()
-    done = train_stage(stage, run.out, parameters, losses, report)
-    if not done:
-        report(
-            f"{1.5 * run.minutes:g} minutes are over and not all {steps} steps are done: what follows is of the "
-            "weights so far. The same command goes on from there."
-        )
-    return time.monotonic() - began, done
-
-
-def _planned(run: FinetuneRun, parameters: list[nn.Parameter], losses: Callable[[int], Mapping[str, Tensor]]) -> int:
-    """How many steps the run has: as asked, as planned before it was cut off, or as many as fit its minutes."""
-    if run.steps is not None:
-        return run.steps
-    plan = run.out / "steps.json"
-    if plan.exists():
-        return int(json.loads(plan.read_text())["steps"])
-    for trial in range(TRIED_STEPS + 1):
-        if trial == 1:
-            began = time.monotonic()  # the first step also reads the prompts
-        with in_bf16(True, parameters[0].device):
-            loss = losses(trial)["loss"]
-        loss.backward()
-        float(loss)  # a GPU is waited for here
-        for parameter in parameters:
-            parameter.grad = None
-    each = 1.1 * (time.monotonic() - began) / TRIED_STEPS  # the optimizer's share on top
-    steps = max(10, int(run.minutes * 60 / each))
-    _write_json(plan, {"steps": steps, "seconds_a_step": each})
-    return steps
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_whole(path, lambda draft: draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8"))

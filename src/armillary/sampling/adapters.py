@@ -6,12 +6,14 @@
 ``adapter.json``: {"modes": ["image-to-video"], "steps": 4, "guidance": 1.0}. In these modes the adapter is worn where a
 request names none, and asks for no other steps and no other guidance than these, if any are said here; ``onwards`` is a
 mode here, though no request has it (``onwards.py``). A request may name an adapter, or ``none``. An adapter of
-somebody's own, given to ``armillary.load``, is worn in every mode it names, without ``adapter.json`` in every mode.
+somebody's own, given to ``armillary.load``, is worn before these, in every mode it names, without ``adapter.json`` in
+every mode; where films go on, one that names ``onwards`` is worn rather than one that names nothing.
 """
 
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,17 +31,21 @@ ONWARDS = "onwards"
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """One adapter: where it lies, in which modes it is worn unasked (None: in all), and how these are then walked."""
+    """One adapter: where it lies, in which modes it is worn (None: in all), and how these are then walked.
+
+    ``unasked``: whether it is worn there where a request names none.
+    """
 
     name: str
     folder: Path
     modes: tuple[str, ...] | None = None
     steps: int | None = None
     guidance: float | None = None
+    unasked: bool = True
 
     def worn_in(self, mode: str) -> bool:
         """Whether it is worn in that mode where nobody asks."""
-        return self.modes is None or mode in self.modes
+        return self.unasked and (self.modes is None or mode in self.modes)
 
     def taken(self, mode: Mode) -> Mode:
         """The mode as it is walked where the adapter is worn and nobody asks otherwise."""
@@ -61,7 +67,7 @@ class Adapter:
             raise CheckpointError(f"{str(folder)!r} is no adapter: give a folder with {SETTINGS}, as PEFT writes it.")
         path = folder / WHERE
         if not path.is_file():
-            return cls(name=folder.resolve().name, folder=folder)
+            return cls(name=name_of(folder), folder=folder)
         try:
             told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             modes = tuple(str(name) for name in told["modes"])
@@ -77,22 +83,38 @@ class Adapter:
                 f"{path} cannot be read ({broken!r}): it must say modes, a list of names of modes, and may say steps, "
                 "from 1 on, and guidance, from 0 to 100."
             ) from broken
-        return cls(name=folder.resolve().name, folder=folder, modes=modes, steps=steps,
-                   guidance=None if guidance is None else float(guidance))  # fmt: skip
+        usual = None if guidance is None else float(guidance)
+        return cls(name=name_of(folder), folder=folder, modes=modes, steps=steps, guidance=usual)
 
 
-def adapters_of(checkpoint: Path, own: Path | None = None) -> dict[str, Adapter]:
-    """By name the adapters of a checkpoint folder, and before them ``own``, which is no part of it.
+def name_of(own: str | Path) -> str:
+    """What a request calls an adapter that is given by its folder, or already by its name."""
+    return os.path.basename(os.path.abspath(own))
 
-    ``CheckpointError`` for one that is none, or that says what cannot be, and for an ``own`` named as one is already.
+
+def adapters_of(checkpoint: Path, own: str | Path | None = None) -> dict[str, Adapter]:
+    """By name the adapters of a checkpoint folder, and before them ``own``, a folder that is no part of it.
+
+    ``own`` may also name one of the checkpoint's, which alone is then worn unasked, or be ``none``: none is.
+    ``CheckpointError`` for what is no adapter, or says what cannot be, and for an ``own`` named as one is already.
     """
-    found = {} if own is None else {(one := Adapter.of(own)).name: one}
-    for folder in sorted((checkpoint / ADAPTERS).glob("*/")):
-        one = Adapter.of(folder)
-        if one.name in found or one.name == NONE:
-            raise CheckpointError(f"{checkpoint} has an adapter {one.name!r} already: give yours another name.")
-        found[one.name] = one
-    return found
+    found = {one.name: one for one in map(Adapter.of, sorted((checkpoint / ADAPTERS).glob("*/")))}
+    if NONE in found:
+        raise CheckpointError(f"{checkpoint} has an adapter {NONE!r}, which means that none is worn: rename it.")
+    if own is None:
+        return found
+    if str(own) == NONE or str(own) in found:
+        return {name: replace(one, unasked=name == str(own)) for name, one in found.items()}
+    folder = Path(own)
+    if not (folder / SETTINGS).is_file():
+        raise CheckpointError(
+            f"{str(own)!r} is no adapter: give a folder with {SETTINGS}, as PEFT writes it, or one of "
+            f"{', '.join([*found, NONE])}, by name."
+        )
+    one = Adapter.of(folder)
+    if one.name in found or one.name == NONE:
+        raise CheckpointError(f"{checkpoint} has an adapter {one.name!r} already: give yours another name.")
+    return {one.name: one, **found}
 
 
 def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, Adapter]) -> Adapter | None:
@@ -101,10 +123,10 @@ def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, A
     None in another dialect than the weights' own, where another implementation is repeated, unless it is named.
     """
     asked = given.get("adapter")
-    if asked == NONE:
+    if asked == NONE or mode == "reason":  # in which no generator is at work
         return None
     if asked is not None:
-        if asked not in adapters:
+        if not isinstance(asked, str) or asked not in adapters:
             near = difflib.get_close_matches(str(asked), [*adapters, NONE], n=1, cutoff=0.0)[0]
             raise RequestError(
                 f"adapter={asked!r} is none of this checkpoint, which has {', '.join(adapters) or 'none at all'}: name "
@@ -113,7 +135,8 @@ def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, A
         return adapters[asked]
     if given.get("dialect", "native") != "native":
         return None
-    for one in adapters.values():
+    told_first = sorted(adapters.values(), key=lambda one: mode == ONWARDS and one.modes is None)
+    for one in told_first:
         fits = all(given.get(name, usual) == usual or usual is None
                    for name, usual in (("steps", one.steps), ("guidance", one.guidance)))  # fmt: skip
         if one.worn_in(mode) and fits:

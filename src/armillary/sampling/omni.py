@@ -51,7 +51,8 @@ def load(
     a processor is faster and smaller, and not exact. ``offload``: towers or layers, whichever alone is then in memory
     while it works; slower, and exact. ``compiled``: words are said by compiled layers, which the first of them waits
     for, a few seconds or a quarter of a minute (``model/compiled.py``). ``adapter``: the folder of a LoRA adapter, as
-    ``armillary train finetune --rank`` or PEFT writes it, which the generator wears (``adapters.py``). Raises
+    ``armillary train finetune --rank`` or PEFT writes it, which the generator wears (``adapters.py``); or the name of
+    the checkpoint's only one that is worn where a request names none; or ``none``. Raises
     ``CheckpointError`` if there is no such checkpoint or adapter, ``ConfigError`` for a device, dtype, weights, offload
     or compiled that cannot be used.
     """
@@ -61,9 +62,8 @@ def load(
         near = difflib.get_close_matches(dtype, _DTYPES, n=1, cutoff=0.0)[0]
         raise ConfigError(f"dtype={dtype!r} is not computed in: take {' or '.join(_DTYPES)}; nearest is {near!r}.")
     kind = best_dtype(place) if dtype is None else _DTYPES[dtype]
-    own = None if adapter is None else Path(adapter)
     return Omni(
-        Parts(folder, device=place, dtype=kind, weights=weights, offload=offload, compiled=compiled, adapter=own)
+        Parts(folder, device=place, dtype=kind, weights=weights, offload=offload, compiled=compiled, adapter=adapter)
     )
 
 

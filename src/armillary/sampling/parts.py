@@ -8,6 +8,7 @@ sound_vae     the sound tokenizer         only where sound comes out
 """
 
 import hashlib
+import json
 import platform
 from functools import cached_property
 from importlib.metadata import version
@@ -68,8 +69,8 @@ class Parts:
     at work is in memory, the reasoner no longer than it takes to read a new prompt; with ``layers`` only the layer at
     work; both read weights from the files again and again. ``compiled``: words are said by compiled layers
     (``model/compiled.py``). ``adapter``: the folder of one that is no part of the checkpoint, worn wherever nothing
-    else is asked. Raises ``ConfigError`` for words that mean nothing here, or do not go together, and
-    ``CheckpointError`` for an adapter that is none.
+    else is asked, or the name of the only one of its own that is, or ``none``. Raises ``ConfigError`` for words that
+    mean nothing here, or do not go together, and ``CheckpointError`` for an adapter that is none.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Parts:
         weights: str = "plain",
         offload: str = "none",
         compiled: bool = False,
-        adapter: Path | None = None,
+        adapter: str | Path | None = None,
     ) -> None:
         self.folder, self.device, self.dtype = folder, device, dtype
         self.int8 = check_weights(weights, device)
@@ -90,6 +91,7 @@ class Parts:
         if compiled:
             check_compiled(weights=weights, offload=offload, device=device)
         self.defaults = Defaults.load(folder)
+        self.told_adapter = None if adapter is None else str(adapter)  # as it was asked for
         self.adapters: dict[str, Adapter] = adapters_of(folder, adapter)
         self._low_ranks: dict[str, LowRank | None] = {"": None}
         self._wears = ""
@@ -136,14 +138,17 @@ class Parts:
 
     @property
     def made_from(self) -> dict[str, str]:
-        """What a folder was made from that this checkpoint fills: its weights and what it says of itself."""
-        return {"weights": self.weights_sha256, "settings": self.settings_sha256}
+        """What a folder was made from that this checkpoint fills: its weights, what it says of itself, what is worn."""
+        told = {"weights": self.weights_sha256, "settings": self.settings_sha256}
+        if worn := self.adapters_told:
+            told["adapters"] = hashlib.sha256(json.dumps(worn).encode()).hexdigest()
+        return told
 
     @property
     def adapters_told(self) -> dict[str, dict[str, Any]]:
-        """Of every adapter that may be worn, by name, a hash and in which modes, as plain data."""
+        """Of every adapter that may be worn unasked, by name, a hash and in which modes, as plain data."""
         return {name: {"sha256": one.sha256, "modes": one.modes and list(one.modes)}
-                for name, one in self.adapters.items()}  # fmt: skip
+                for name, one in self.adapters.items() if one.unasked}  # fmt: skip
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -159,15 +164,16 @@ class Parts:
     @property
     def goes_on(self) -> bool:
         """Whether its makers say that a film may go on from its middle (``onwards.py``), or an adapter's do."""
-        told = any(ONWARDS in (one.modes or ()) for one in self.adapters.values())
+        told = any(one.modes is not None and one.worn_in(ONWARDS) for one in self.adapters.values())
         return told or ONWARDS in self.defaults.learnt
 
     def model(self, *towers: str) -> TwoTowers:
-        """The model with at least these towers, without adapters; those it lacks are loaded now, the others stay.
+        """The model with at least these towers; those it lacks are loaded now, the others stay as they are.
 
-        Under ``offload`` it has these towers and no others, and what it was made for before must be over.
+        A generator among them wears no adapter. Under ``offload`` it has these towers and no others, and what it was
+        made for before must be over.
         """
-        return self._worn("", *towers)
+        return self._worn("", *towers) if "generator" in towers else self._having(*towers)
 
     def generator(self, adapter: str = "") -> TwoTowers:
         """The model with its generator, which wears the adapter of that name until the model is asked for otherwise."""
@@ -175,7 +181,7 @@ class Parts:
 
     def _worn(self, adapter: str, *towers: str) -> TwoTowers:
         """The model with these towers, wearing this adapter; what lay side by side is laid again where it changed."""
-        model = self._only(*towers) if self.offload != "none" else self._at_least(towers)
+        model = self._having(*towers)
         if self._stock is not None and adapter != self._wears:
             self._stock.wear(self._low_rank(adapter))
             self._wears = adapter
@@ -185,6 +191,10 @@ class Parts:
         elif adapter and self._stock is None:
             raise CheckpointError(f"this model was never written, so it cannot wear {adapter!r}: save it first.")
         return model
+
+    def _having(self, *towers: str) -> TwoTowers:
+        """The model with these towers, whatever its generator wears."""
+        return self._only(*towers) if self.offload != "none" else self._at_least(towers)
 
     def _at_least(self, towers: tuple[str, ...]) -> TwoTowers:
         have = self._model.towers if self._model is not None else frozenset()
@@ -216,7 +226,7 @@ class Parts:
     def expect(self, tower: str) -> None:
         """This tower will be asked for. Loaded now, it brings along what reads; offloaded, it waits for its turn."""
         if self.offload == "none":
-            self.model(tower)
+            self._having(tower)
 
     def _reader(self) -> TwoTowers:
         """The model with what reads a prompt."""

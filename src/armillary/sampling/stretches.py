@@ -312,8 +312,9 @@ def _listened(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
 
 
 def _worn_for(request: Request, mode: str) -> Adapter | None:
-    """The request's adapter in those of its walks that are of another mode: only where it is meant for that one."""
-    return request.adapter if request.adapter is not None and request.adapter.worn_in(mode) else None
+    """The request's adapter in its walks of a mode: in those of another one only where it is meant for that."""
+    worn = request.adapter
+    return worn if worn is not None and (request.mode.name == mode or worn.worn_in(mode)) else None
 
 
 def _window_starts(request: Request) -> range:

@@ -21,6 +21,7 @@ from armillary.embodiments import Embodiment, load_embodiments
 from armillary.errors import ArmillaryError, CheckpointError, RequestError
 from armillary.modes import MODES, Mode, mode_named
 from armillary.sampling.abilities import makes_sound
+from armillary.sampling.adapters import Adapter, adapters_of, settle_adapter
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.parts import find_checkpoint
 from armillary.sampling.requests import Request, check_request
@@ -61,6 +62,7 @@ class Desk:
         self.settings, self.limits = settings, settings.limits
         self.checkpoint = _served(settings)
         self.defaults = Defaults.load(self.checkpoint)
+        self.adapters = adapters_of(self.checkpoint, settings.adapter or None)  # as the workers have them
         self.bodies: dict[str, Embodiment] = load_embodiments(self.checkpoint)
         self.modes = {name: m for name, m in MODES.items() if not m.apart or name in self.defaults.learnt}
         self.heard = makes_sound(self.checkpoint)
@@ -99,7 +101,17 @@ class Desk:
 
     def steps(self, mode: Mode, body: str = "") -> int:
         """In how many steps this checkpoint does a mode best, with the actions of ``body`` where there are any."""
-        return self.defaults.steps_of(mode, body)
+        worn = self.worn(mode)
+        return self.defaults.steps_of(mode, body) if worn is None or worn.steps is None else worn.steps
+
+    def guidance(self, mode: Mode) -> float:
+        """How strongly prompts pull in a mode where nobody says."""
+        worn = self.worn(mode)
+        return mode.guidance if worn is None or worn.guidance is None else worn.guidance
+
+    def worn(self, mode: Mode) -> Adapter | None:
+        """What the generator wears in a mode where nobody asks."""
+        return settle_adapter(mode.name, {}, self.adapters)
 
     def upsampling(self, mode: Mode) -> bool | None:
         """Whether a mode's prompts are usually written out first; None where the checkpoint does not say how."""
@@ -151,7 +163,7 @@ class Desk:
         self._measure(mode, asked, wanted.called)
         stand_in = {name: self._stand_in(one, asked, mode) for name, one in wanted.inputs.items()}
         try:
-            return check_request(mode.name, stood_in({**asked, **stand_in}), self.checkpoint)
+            return check_request(mode.name, stood_in({**asked, **stand_in}), self.checkpoint, self.adapters)
         except ArmillaryError as wrong:
             raise problem_of(wrong, dict(wanted.called)) from wrong
 
@@ -372,5 +384,6 @@ def batch_key(kind: str, requests: Sequence[Request]) -> str:
         return new_id()
     request = requests[0]
     steps = len(request.schedule.stops) if request.schedule is not None else 0
-    words = (request.mode.name, kind, request.size, request.frames, steps, request.guidance != 1.0, request.outputs)
+    words = (request.mode.name, kind, request.size, request.frames, steps, request.guidance != 1.0, request.outputs,
+             "" if request.adapter is None else request.adapter.name)  # fmt: skip
     return "|".join(str(word) for word in words)[:128]

@@ -154,8 +154,9 @@ def model_told(desk: Desk) -> dict[str, Any]:
         for body in desk.bodies.values()
     }
     every = {
-        mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode), "guidance": mode.guidance,
+        mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode), "guidance": desk.guidance(mode),
                     "frames": mode.frames, "sound": mode.may_sound and desk.heard, "history": mode.history,
+                    "adapter": None if (worn := desk.worn(mode)) is None else worn.name,
                     "upsampled": {None: "never", True: "usually", False: "if asked"}[desk.upsampling(mode)]}
         for mode in MODES.values()
     }  # fmt: skip
@@ -172,6 +173,7 @@ def model_told(desk: Desk) -> dict[str, Any]:
             "/v1/images/generations": "text-to-image" in modes, "/v1/images/edits": "image-edit" in modes,
             "/v1/audio/generate": desk.heard}.items() if able],
         "embodiments": bodies,
+        "adapters": sorted(desk.adapters),
         "size": f"{desk.defaults.size[1]}x{desk.defaults.size[0]}",
         "fps": desk.defaults.fps,
         "notice": desk.defaults.untrained or None,

@@ -68,6 +68,8 @@ class ServeSettings:
     """Where to listen. Only this machine, unless told."""
     port: int = 8000
     """Which port."""
+    adapter: str = ""
+    """A LoRA adapter that the generator wears: a folder, the checkpoint's only one worn unasked, by name, or none."""
     folder: Path = Path("runs/serve")
     """Where the job table, files and the audit log lie."""
     database: str = ""

@@ -307,6 +307,7 @@ def opened(settings: ServeSettings) -> Omni:
         dtype=settings.dtype,
         weights=settings.weights,
         compiled=settings.compiled,
+        adapter=settings.adapter or None,
     )
 
 
@@ -341,6 +342,8 @@ def warm(omni: Omni) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntrainedWarning)
         omni.imagine("text-to-image", prompt="a table", size=(32, 32), steps=1, guidance=1.0)
+    for name in omni.parts.adapters:  # one that is another model's is told now
+        omni.parts.generator(name)
     omni.parts.warm_words()
     try:
         omni.ask("?", longest=1)
