@@ -161,7 +161,6 @@ def measure(omni: Omni, plan: Plan, *, out: Path, sections: Sequence[str] = SECT
     check_sections(sections)
     out.mkdir(parents=True, exist_ok=True)
     known = omni.parts.made_from | {"plan": asdict(plan), "dtype": str(omni.parts.dtype)}
-    known |= {"adapters": worn} if (worn := omni.parts.adapters_told) else {}
     asked = omni if plan.steps is None else Stepping(omni, plan.steps)
     console = Console(stderr=True)
     for section in sections:

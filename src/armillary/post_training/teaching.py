@@ -47,8 +47,8 @@ class Teaching:
     batch: int = 16
     rate: float = 1e-3
     ema: float = 0.99
-    rank: int = 0
-    alpha: float = 0.0
+    rank: int = 0  # of an adapter, which alone then learns
+    alpha: float = 0.0  # else twice the rank
     seed: int = 0
     threads: int = 1
     device: str = "cpu"  # or cuda
