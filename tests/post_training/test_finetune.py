@@ -30,6 +30,7 @@ from armillary.post_training.recordings import (
     words_of,
 )  # fmt: skip
 from armillary.sampling.defaults import EXECUTE
+from armillary.training.generator import write_checkpoint
 from armillary.training.latents import ANY_TASK, FRAMES
 
 BODY = load_embodiment("pusht")
@@ -60,8 +61,20 @@ def run(raw, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(run):
-    return finetune(run, lambda _: None)
+def written():
+    """What every checkpoint that was written says of itself, by its folder's name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def told(run, written):
+    def watched(folder, model, **parts):
+        written[folder.name] = parts["defaults"]
+        write_checkpoint(folder, model, **parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("armillary.post_training.finetune.write_checkpoint", watched)
+        return finetune(run, lambda _: None)
 
 
 @pytest.mark.parametrize(("shape", "size"), [
@@ -167,6 +180,15 @@ def test_what_the_checkpoint_said_of_itself_is_kept_but_for_what_recordings_deci
     assert kept.control_scale == SAID["control_scale"] and kept.painting.steps == 4
     assert kept.upsampling["text-to-image"].ask == SAID["upsampling"]["text-to-image"]["ask"]
     assert kept.filmless == () and kept.execute == EXECUTE
+
+
+def test_before_it_is_measured_as_it_says_itself(told, written):
+    """Its policy plans without a film where the checkpoint does, and does as much of a plan."""
+    before, after = written["before"], written["checkpoint"]
+    assert before["filmless"] == ["policy"] and "filmless" not in after and "execute" not in after
+    assert {name for name in before if before[name] != after.get(name)} <= {"filmless", "execute"}
+    others = SAID.keys() - {"size", "fps", "task"}  # these the recordings decide
+    assert {name: before[name] for name in others} == {name: SAID[name] for name in others}
 
 
 def test_every_figure_comes_with_its_interval_and_its_base_line(run, told):

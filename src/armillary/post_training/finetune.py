@@ -11,7 +11,7 @@ holds ``adapter/`` in the place of ``checkpoint/``, which ``armillary.load(origi
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,14 +168,14 @@ def _checkpoint(
     before_folder, after_folder = run.out / "before", run.out / "checkpoint"
     own = {"size": list(clips[0].video.shape[1:3]), "fps": body.rate_hz, "task": words_of(parts.known[0])}
     whole: dict[str, Any] = {"words": words, "embodiments": _bodies(base, body), "sound": sound_tokenizer_of(base)}
-    whole["defaults"] = _kept_defaults(base) | own
-    write_checkpoint(before_folder, model, vae=base / "vae", **whole)
+    said = _said(base)
+    write_checkpoint(before_folder, model, vae=base / "vae", defaults=said | own, **whole)
     before, driven_before = _measured(run, load(before_folder, device=run.device), clips, body, report)
 
     vae = _tokenizer(run, base / "vae", parts, report)
     windows = _windows(run, vae, parts, body)
     seconds, whole_way = teach(run, model, TextTokenizer.load(words), windows, report)
-    write_checkpoint(after_folder, model, vae=vae, **whole)
+    write_checkpoint(after_folder, model, vae=vae, defaults=_kept(said) | own, **whole)
     after, driven = _measured(run, load(after_folder, device=run.device), clips, body, report)
     shutil.rmtree(before_folder)
     return _Found(
@@ -257,14 +257,18 @@ def _bodies(base: Path, body: Embodiment) -> list[Embodiment]:
     return list((load_embodiments(base) | {body.name: body}).values())
 
 
-def _kept_defaults(base: Path) -> dict[str, Any]:
-    """What the checkpoint takes where nobody asks for more, as it says; but how its policy acts is learnt anew.
+def _said(base: Path) -> dict[str, Any]:
+    """What the checkpoint takes where nobody asks for more, as it says."""
+    path = base / "defaults.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _kept(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The same after post-training: but how its policy acts is learnt anew.
 
     Recordings teach actions beside a film, never without one, so ``filmless`` goes, and with it how much of a plan is
     done before the next look.
     """
-    path = base / "defaults.json"
-    said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {name: value for name, value in said.items() if name not in ("filmless", "execute")}
 
 
