@@ -151,6 +151,19 @@ def test_a_run_that_was_cut_off_learns_the_same_and_the_checkpoint_stays(origin,
     assert _hash(origin) == before
 
 
+def test_a_run_does_not_go_on_with_other_settings(origin, films, onwards):
+    for other, words in (
+        ({"alpha": 3.0}, "alpha '8.0', now it is '3.0'"), ({"rank": 3}, "rank '2', now it is '3'"),
+        ({"living": LivingConfig(latents=LATENTS)}, "living.through '2', now it is '0'"),
+        ({"stage": replace(SHORT, rate=1e-3)}, "rate 0.01, now it is 0.001"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=words):
+            replace(onwards, **other).start(lambda line: None)
+    before = (onwards.out / "adapter/adapter_model.safetensors").read_bytes()
+    onwards.start(lambda line: None)  # done already
+    assert (onwards.out / "adapter/adapter_model.safetensors").read_bytes() == before
+
+
 def test_a_run_may_keep_less_than_it_has_learnt(origin, onwards, tmp_path):
     """Of a product of rank 2 the larger half stays, and nothing of rank 1 is nearer to it."""
     whole = LowRank.load(onwards.out / "adapter")

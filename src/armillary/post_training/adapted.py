@@ -8,7 +8,7 @@ The checkpoint stays to the bit what it was. ``out/adapter`` is worn as its ``ad
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,10 +21,12 @@ from armillary.model import TwoTowers, low_rank
 from armillary.model.arithmetic import usable_device
 from armillary.model.weights import load_model
 from armillary.sampling.adapters import WHERE
+from armillary.sampling.omni import load
 from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
 from armillary.training.loop import Report, Stage, train_stage
+from armillary.training.made_from import begin
 
 
 class Source(Protocol):
@@ -60,6 +62,8 @@ def train_adapter(
     for settings that cannot be, or others than those with which ``out`` was begun.
     """
     folder, stage = find_checkpoint(run.origin), run.stage
+    run.out.mkdir(parents=True, exist_ok=True)
+    begin(run.out, _told(run) | {"weights": load(folder, device="cpu").parts.weights_sha256}, "metrics.jsonl")
     torch.manual_seed(stage.seed)
     model = load_model(folder, dtype=torch.float32).to(usable_device(stage.device))
     with low_rank.learning(model, rank=run.rank, alpha=run.alpha, targets=run.targets, seed=stage.seed) as parameters:
@@ -74,6 +78,15 @@ def train_adapter(
         found = low_rank.learnt(model, run.targets)
         write_adapter(run.out / "adapter", found.cut(run.keep or run.rank), where, base=folder.name)
     return finished
+
+
+def _told(run: AdapterRun) -> dict[str, str]:
+    """The settings that decide what is learnt, beside the stage's, which knows its own."""
+    settings = {name: one for name, one in asdict(run).items() if name not in ("out", "stage", "origin", "keep")}
+    flat = {name: one for name, one in settings.items() if not isinstance(one, dict)}
+    for name, one in settings.items():
+        flat |= {f"{name}.{inner}": value for inner, value in one.items()} if isinstance(one, dict) else {}
+    return {name: str(one) for name, one in flat.items()}
 
 
 def write_adapter(folder: Path, adapter: low_rank.LowRank, where: Mapping[str, Any], *, base: str) -> None:

@@ -258,7 +258,7 @@ def _optimizers(stage: Stage, named: Mapping[str, nn.Parameter]) -> list[torch.o
     if own[False]:
         optimizers.append(torch.optim.AdamW(own[False], lr=stage.rate, betas=stage.betas, fused=True))
     if own[True]:
-        optimizers.append(Muon(own[True], lr=stage.rate))
+        optimizers.append(Muon(own[True], lr=stage.rate, bf16=stage.bf16))
     return optimizers
 
 

@@ -22,7 +22,11 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Updates parameters (two axes or more, the first is the output) from their ``grad``."""
+    """Updates parameters (two axes or more, the first is the output) from their ``grad``.
+
+    ``bf16``: directions are found in bfloat16 where that is faster; else in float32, so that differences in the last
+    places of a gradient stay as small.
+    """
 
     def __init__(
         self,
@@ -31,8 +35,10 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 0.01,
+        bf16: bool = True,
     ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._bf16 = bf16
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -54,7 +60,7 @@ class Muon(torch.optim.Optimizer):
             assert part.grad is not None
             own_part(average).lerp_(own_part(part.grad), 1.0 - group["momentum"])
             directions.append(gathered(part.grad.lerp(average, group["momentum"])).flatten(1))
-        updates = orthogonal(torch.stack(directions))
+        updates = orthogonal(torch.stack(directions), bf16=self._bf16)
         size = group["lr"] * 0.2 * max(updates.shape[1:]) ** 0.5
         for part, update in zip(parts, updates, strict=True):
             here = own_part(part)
@@ -62,12 +68,15 @@ class Muon(torch.optim.Optimizer):
             here.sub_(own_part(part_like(update.view(part.shape), part)), alpha=size)
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
-    """Float32 matrices (... m n) with about the same directions, singular values near one (0.7 to 1.2)."""
+def orthogonal(matrices: Tensor, *, bf16: bool = True) -> Tensor:
+    """Float32 matrices (... m n) with about the same directions, singular values near one (0.7 to 1.2).
+
+    ``bf16``: worked out in bfloat16 where that is faster.
+    """
     one, three, five = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).to(fast_dtype(x.device))
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).to(fast_dtype(x.device) if bf16 else x.dtype)
     for _ in range(_ROUNDS):
         square = x @ x.mT
         x = one * x + (three * square + five * square @ square) @ x
