@@ -60,7 +60,7 @@ TOP = {
     "runs_worlds": {"training", "run_kinds", "runs_pico"},
     "runs_after": {"post_training", "run_kinds", "runs_worlds"},
     "runs_pushing": {"post_training", "run_kinds", "runs_after"},
-    "runs_adapters": {"post_training", "training", "runs_after"},
+    "runs_adapters": {"post_training", "training", "run_kinds", "runs_after"},
     "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,

@@ -130,6 +130,9 @@ def _worn(checkpoint: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for path in sorted((checkpoint / "adapters").glob("*/adapter.json")):
         told = read_json(path)
-        taken = {name: told[name] for name in ("steps", "guidance") if told.get(name) is not None}
-        found = dict.fromkeys(told.get("modes", ()), taken) | found
+        modes = told.get("modes")
+        taken = {str(name): told[name] for name in ("steps", "guidance") if told.get(name) is not None}
+        if not isinstance(modes, list) or not all(isinstance(one, int | float) for one in taken.values()):
+            raise ConfigError(f"{path} cannot be read: it must say modes, a list, and may say steps and guidance.")
+        found = dict.fromkeys(map(str, modes), taken) | found
     return found

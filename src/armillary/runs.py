@@ -18,7 +18,7 @@
     pico-after-names, -shown-on -> pico-after-whole        the last parts as one checkpoint
     pico-after-boards -> pico-after-windows -> pico-after-steps    and its generator goes on in PushT
     pico-pushing-replans, -moments, -first, -own, -amends, -moved, -both, -last, -bundle    and learns to push
-    pico-onwards-lives, -films, -pushed -> pico-onwards, and pico-few-steps    adapters of the bundled checkpoint
+    pico-onwards-lives, -films, -pushed -> pico-onwards; pico-few-lives, -windows -> -steps    the bundled adapters
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -42,7 +42,9 @@ from armillary.run_kinds import Data as Data
 from armillary.run_kinds import Run as Run
 from armillary.run_kinds import WholeWay as WholeWay
 from armillary.runs_adapters import (
+    pico_few_lives,
     pico_few_steps,
+    pico_few_windows,
     pico_onwards,
     pico_onwards_films,
     pico_onwards_lives,
@@ -170,7 +172,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, pico_after_boards,
         pico_after_windows, pico_after_steps, pico_pushing_replans, pico_pushing_moments, pico_pushing_first,
         pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_both, pico_pushing_last,
-        pico_pushing_bundle, pico_onwards_lives, pico_onwards_films, pico_onwards_pushed, pico_onwards, pico_few_steps,
+        pico_pushing_bundle, pico_onwards_lives, pico_onwards_films, pico_onwards_pushed, pico_onwards, pico_few_lives,
+        pico_few_windows, pico_few_steps,
         tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip

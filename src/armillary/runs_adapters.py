@@ -4,22 +4,25 @@
     pico-onwards-films    their latents, whole lives at a time
     pico-onwards-pushed   and those of PushT's boards that last so long
     pico-onwards          the adapter with which films go on: bundled
-    pico-few-steps        one for films from a picture in four steps: brought little (docs/log.md), not bundled
+    pico-few-lives        lives of the tabletop with all that is said of them
+    pico-few-windows      windows of these
+    pico-few-steps        the adapter for films from a picture in four steps without guidance: bundled
 
-Everything lies under ``runs/pico/adapters``. The boards are those of ``pico-after-boards``, the windows those of
-``pico-cache``.
+Everything lies under ``runs/pico/adapters``. The boards are those of ``pico-after-boards``.
 """
 
 from pathlib import Path
 
+import armillary
 from armillary.post_training.few_steps import FewStepsRun
 from armillary.post_training.going_on import LongFilmsRun, OnwardsRun
 from armillary.post_training.lasting import LastingRun
+from armillary.run_kinds import Cache, Data
 from armillary.runs_after import AFTER
 from armillary.training.living import LivingConfig
 from armillary.training.loop import Stage
 
-ADAPTERS = Path("runs/pico/adapters")
+ADAPTERS, PICO = Path("runs/pico/adapters"), Path(armillary.__file__).parent / "checkpoints/pico"
 _STAGE = Stage(
     name="adapter", steps=700, batch=8, rate=2e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, threads=2,
     compile=True,
@@ -51,9 +54,19 @@ def pico_onwards() -> OnwardsRun:
     )  # fmt: skip
 
 
+def pico_few_lives() -> Data:
+    """350 lives that nobody has learnt from: some minutes."""
+    return Data(out=ADAPTERS / "told", episodes=350, seed=790_000)
+
+
+def pico_few_windows() -> Cache:
+    """At most four windows of each: four minutes of one core."""
+    return Cache(data=ADAPTERS / "told", vae=PICO / "vae", out=ADAPTERS / "windows", most=4)
+
+
 def pico_few_steps() -> FewStepsRun:
     """Films of the tabletop that begin with a picture, and what is said of them: five minutes of one core."""
     stage = Stage(
         name="adapter", steps=600, batch=16, rate=1e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, compile=True
     )
-    return FewStepsRun(cache=Path("runs/pico/cache"), out=ADAPTERS / "few_steps", stage=stage)
+    return FewStepsRun(cache=ADAPTERS / "windows", out=ADAPTERS / "few_steps", stage=stage, rank=4, keep=1)

@@ -55,7 +55,6 @@ from armillary.media import write_whole
 from armillary.records import Episode, Rollout
 from armillary.sampling.abilities import makes_sound
 from armillary.sampling.omni import Omni, load
-from armillary.sampling.onwards import Onwards
 from armillary.sampling.requests import Defaults
 from armillary.worlds.tabletop import Tabletop
 
@@ -192,10 +191,6 @@ class Stepping(Omni):
     def imagine_many(self, requests: Sequence[Mapping[str, Any]], **how: Any) -> list[Rollout]:
         """As ``Omni.imagine_many``."""
         return super().imagine_many([{"steps": self._steps, **request} for request in requests], **how)
-
-    def onwards(self, **asked: Any) -> Onwards:
-        """As ``Omni.onwards``."""
-        return super().onwards(**{"steps": self._steps, **asked})
 
 
 def forget(out: Path, sections: Sequence[str] = SECTIONS) -> None:

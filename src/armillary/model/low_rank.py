@@ -131,9 +131,10 @@ class LowRank:
                     f"{folder} holds {stored} ({where.kind}, shape {where.shape}), which is no factor of a matrix: "
                     "only plain LoRA of matrices can be worn."
                 )
-            factors.setdefault(canonical(f"{found[1]}.weight").removesuffix(".weight"), {})[found[2]] = shards.read(
-                stored
-            ).float()
+            factor = shards.read(stored).float()
+            if not bool(factor.isfinite().all()):
+                raise CheckpointError(f"{folder} holds a number in {stored} that is not finite: learn or copy it anew.")
+            factors.setdefault(canonical(f"{found[1]}.weight").removesuffix(".weight"), {})[found[2]] = factor
         if lone := [name for name, own in factors.items() if len(own) != 2] or ([] if factors else ["no matrix"]):
             raise CheckpointError(f"{folder} lacks a factor of {lone[0]}: an adapter has A and B of each.")
         pairs = {name: (own["A"], own["B"]) for name, own in sorted(factors.items())}

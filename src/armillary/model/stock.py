@@ -82,8 +82,7 @@ class Stock:
         """The model with the weights of these kinds in memory, and no others; what is there already stays."""
         self._kinds = frozenset(kinds)
         self.model.towers = frozenset(kinds) & frozenset(TOWERS)
-        passing = {name for names in self._passing for name in names}
-        wanted = [name for name in self._slots if needed(name, kinds) and name not in passing]
+        wanted = self._held()
         self._release(self._full.difference(wanted))
         self._fill(wanted)
         return self.model
@@ -93,15 +92,18 @@ class Stock:
 
         Those in memory that another one changes are read anew. ``CheckpointError`` for an adapter of another model.
         """
-        if adapter is self._worn:
-            return
-        if adapter is not None:
+        if adapter is not self._worn and adapter is not None:
             adapter.check({name: tuple(empty.shape) for name, empty in self._empty.items()})
         changed = {name for one in (adapter, self._worn) if one is not None for name in one.tensors}
+        if adapter is not self._worn:
+            self._release(self._full & changed)
         self._worn = adapter
-        again = [name for name in self._slots if name in changed and name in self._full]
-        self._release(again)
-        self._fill(again)
+        self._fill(self._held())  # and what an earlier change, which failed half-way, has left without weights
+
+    def _held(self) -> list[str]:
+        """The tensors of the kinds that are held, but those that only pass through memory."""
+        passing = {name for names in self._passing for name in names}
+        return [name for name in self._slots if needed(name, self._kinds) and name not in passing]
 
     def stream(self) -> None:
         """From now on a layer's weights are in memory only while it is its turn."""

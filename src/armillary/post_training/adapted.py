@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from armillary.errors import ConfigError
 from armillary.media import write_whole
 from armillary.model import TwoTowers, low_rank
 from armillary.model.arithmetic import usable_device
@@ -52,6 +53,13 @@ class AdapterRun:
     keep: int | None = None
     targets: tuple[str, ...] = low_rank.MATRICES
 
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0 or (self.keep is not None and self.keep < 1):
+            raise ConfigError(
+                f"rank={self.rank}, alpha={self.alpha}, keep={self.keep}: an adapter has, and keeps, a rank from 1 on, "
+                "and an alpha above 0."
+            )
+
 
 def train_adapter(
     run: AdapterRun, source: Callable[[TwoTowers, TextTokenizer], Source], where: Mapping[str, Any], report: Report
@@ -76,7 +84,9 @@ def train_adapter(
 
         finished = train_stage(stage, run.out, parameters.items(), losses, report)
         found = low_rank.learnt(model, run.targets)
-        write_adapter(run.out / "adapter", found.cut(run.keep or run.rank), where, base=folder.name)
+        write_adapter(
+            run.out / "adapter", found.cut(run.rank if run.keep is None else run.keep), where, base=folder.name
+        )
     return finished
 
 

@@ -34,6 +34,7 @@ class FewStepsRun(AdapterRun):
     flow: FlowConfig = field(default_factory=FlowConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.modes or set(self.modes) - set(FILMS) or self.steps < 1:
             raise ConfigError(
                 f"modes={sorted(self.modes)}, steps={self.steps}: films of {', '.join(FILMS)} are learnt, in one step "
@@ -53,6 +54,5 @@ class FewStepsRun(AdapterRun):
         def source(model: TwoTowers, words: TextTokenizer) -> FlowSource:
             return FlowSource(model, words, windows, flow)
 
-        # a film from words alone begins with a picture that is painted, and goes on from it
-        modes = [name for name in MODES if name in self.modes or name == "text-to-video"]
+        modes = [name for name in MODES if name in self.modes]
         train_adapter(self, source, {"modes": modes, "steps": self.steps, "guidance": 1.0}, report)

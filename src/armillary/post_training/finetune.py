@@ -41,6 +41,7 @@ from armillary.post_training.recordings import (
 )  # fmt: skip
 from armillary.post_training.teaching import Teaching, teach, teach_adapter, write_json
 from armillary.prompts import action_prompt
+from armillary.sampling.adapters import adapters_of
 from armillary.sampling.omni import Omni, load
 from armillary.sampling.parts import find_checkpoint
 from armillary.tokenizers.text import TextTokenizer
@@ -188,6 +189,11 @@ def _adapter(
     run: FinetuneRun, base: Path, body: Embodiment, parts: Parts, clips: Sequence[HeldClip], report: Report
 ) -> _Found:
     """An adapter learns, and is worn by the checkpoint, which stays as it is."""
+    if (name := "adapter") in adapters_of(base):
+        raise ConfigError(
+            f"{run.origin} has an adapter that is called {name!r}, as the one that is to be learnt: rename that folder "
+            "in its adapters/, or go on from a checkpoint without it."
+        )
     report(f"an adapter of rank {run.rank} learns: the body's statistics and the tokenizer stay those of {base.name}")
     before, driven_before = _measured(run, load(base, device=run.device), clips, body, report)
     windows = _windows(run, base / "vae", parts, body)

@@ -4,10 +4,11 @@
                                 adapter.json                                      where it is worn
 
 ``adapter.json``: {"modes": ["image-to-video"], "steps": 4, "guidance": 1.0}. In these modes the adapter is worn where a
-request names none, and asks for no other steps and no other guidance than these, if any are said here; ``onwards`` is a
-mode here, though no request has it (``onwards.py``). A request may name an adapter, or ``none``. An adapter of
-somebody's own, given to ``armillary.load``, is worn before these, in every mode it names, without ``adapter.json`` in
-every mode; where films go on, one that names ``onwards`` is worn rather than one that names nothing.
+request names none, and asks for no other steps and no other guidance than these, if any are said here, nor for what
+goes with others (another shift; a negative prompt, where guidance is 1); ``onwards`` is a mode here, though no request
+has it (``onwards.py``). A request may name an adapter, or ``none``. An adapter of somebody's own, given to
+``armillary.load``, is worn before these, in every mode it names, without ``adapter.json`` in every mode; where films go
+on, one that names ``onwards`` is worn rather than one that names nothing.
 """
 
 import difflib
@@ -48,7 +49,9 @@ class Adapter:
         return self.unasked and (self.modes is None or mode in self.modes)
 
     def taken(self, mode: Mode) -> Mode:
-        """The mode as it is walked where the adapter is worn and nobody asks otherwise."""
+        """The mode as it is walked where the adapter is worn and nobody asks otherwise; one it is not for stays."""
+        if self.modes is not None and mode.name not in self.modes:
+            return mode
         steps = mode.steps if self.steps is None else self.steps
         return replace(mode, steps=steps, guidance=mode.guidance if self.guidance is None else self.guidance)
 
@@ -92,13 +95,18 @@ def name_of(own: str | Path) -> str:
     return os.path.basename(os.path.abspath(own))
 
 
+def _folders(adapters: Path) -> list[Path]:
+    """The folders in there but drafts, whose names begin with a dot."""
+    return sorted(folder for folder in adapters.glob("*/") if not folder.name.startswith("."))
+
+
 def adapters_of(checkpoint: Path, own: str | Path | None = None) -> dict[str, Adapter]:
     """By name the adapters of a checkpoint folder, and before them ``own``, a folder that is no part of it.
 
     ``own`` may also name one of the checkpoint's, which alone is then worn unasked, or be ``none``: none is.
     ``CheckpointError`` for what is no adapter, or says what cannot be, and for an ``own`` named as one is already.
     """
-    found = {one.name: one for one in map(Adapter.of, sorted((checkpoint / ADAPTERS).glob("*/")))}
+    found = {one.name: one for one in map(Adapter.of, _folders(checkpoint / ADAPTERS))}
     if NONE in found:
         raise CheckpointError(f"{checkpoint} has an adapter {NONE!r}, which means that none is worn: rename it.")
     if own is None:
@@ -137,8 +145,17 @@ def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, A
         return None
     told_first = sorted(adapters.values(), key=lambda one: mode == ONWARDS and one.modes is None)
     for one in told_first:
-        fits = all(given.get(name, usual) == usual or usual is None
-                   for name, usual in (("steps", one.steps), ("guidance", one.guidance)))  # fmt: skip
-        if one.worn_in(mode) and fits:
+        if one.worn_in(mode) and _fits(one, mode, given):
             return one
     return None
+
+
+def _fits(one: Adapter, mode: str, given: Mapping[str, Any]) -> bool:
+    """Whether a request asks for nothing that an adapter has not learnt: its steps, their levels, its guidance."""
+    usual = {"steps": one.steps, "guidance": one.guidance}
+    if one.steps is not None and mode in MODES:
+        usual["shift"] = MODES[mode].shift
+    if any(taken is not None and given.get(name) not in (None, taken) for name, taken in usual.items()):
+        return False
+    pulls = bool(given.get("negative_prompt")) or given.get("guidance_between") is not None
+    return not (pulls and one.guidance == 1.0)  # these have no use without guidance

@@ -45,6 +45,7 @@ class Onwards:
     """
 
     def __init__(self, parts: Parts, asked: dict[str, Any]) -> None:
+        asked = {name: value for name, value in asked.items() if value is not None}
         if unfit := sorted(set(asked) & _USELESS):
             raise RequestError(
                 f"{unfit[0]} has no use where a film goes on: actions are given as they come, and four frames at a "

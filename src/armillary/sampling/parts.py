@@ -94,7 +94,7 @@ class Parts:
         self.told_adapter = None if adapter is None else str(adapter)  # as it was asked for
         self.adapters: dict[str, Adapter] = adapters_of(folder, adapter)
         self._low_ranks: dict[str, LowRank | None] = {"": None}
-        self._wears = ""
+        self._wears: str | None = ""
         self._model: TwoTowers | None = None
         self._stock: Stock | None = None
         self.shelf = Shelf(self._reader)
@@ -183,11 +183,12 @@ class Parts:
         """The model with these towers, wearing this adapter; what lay side by side is laid again where it changed."""
         model = self._having(*towers)
         if self._stock is not None and adapter != self._wears:
-            self._stock.wear(self._low_rank(adapter))
-            self._wears = adapter
+            factors, self._wears = self._low_rank(adapter), None  # until it is worn: a change may fail half-way
+            self._stock.wear(factors)
             if self.offload == "none":
                 with torch.inference_mode(False):
                     model.lay_side_by_side()
+            self._wears = adapter
         elif adapter and self._stock is None:
             raise CheckpointError(f"this model was never written, so it cannot wear {adapter!r}: save it first.")
         return model
