@@ -43,10 +43,13 @@ TITLES = {
 }
 _TOLD = {row.key for row in ROWS}
 HEAD = "| figure | value | 95 % | n |\n|---|---|---|---|\n"
-FILMS = {"text-to-video", "image-to-video"}
-WEARS = {  # in which modes a section asks, where adapters may be worn that change its figures
-    "drift": {"onwards"}, "drift-pusht": {"onwards"}, "picture-films": FILMS, "text-to-video": FILMS, "sound": FILMS,
-    "transfer": FILMS | {"transfer"},
+FORWARD, INVERSE, POLICY = "forward-dynamics", "inverse-dynamics", "policy"
+WEARS = {  # in which modes a section asks the generator, and so may be measured wearing an adapter
+    FORWARD: {FORWARD}, f"{FORWARD}-pusht": {FORWARD}, INVERSE: {INVERSE}, f"{INVERSE}-pusht": {INVERSE},
+    POLICY: {POLICY}, f"{POLICY}-pusht": {POLICY}, "looks": {FORWARD, POLICY}, "drift": {FORWARD, "onwards"},
+    "drift-pusht": {FORWARD, "onwards"}, "picture-films": {"image-to-video"}, "text-to-video": {"text-to-video"},
+    "sound": {"image-to-video", "text-to-video", "video-to-sound"},
+    "transfer": {"image-to-video", "text-to-video", "transfer"},
 }  # fmt: skip
 SAME = ("checkpoint", "weights", "settings", "device", "dtype", "seed")  # what figures that stand together must share
 

@@ -59,11 +59,17 @@ def test_what_may_wear_adapters_is_of_the_same_ones():
     for now, kept in (
         (wearing("a", plans__whole=3.0), {"policy/success", "drift/psnr", "transfer/led"}),
         (wearing("b", plans__whole=3.0), {"policy/success", "transfer/led"}),
-        (wearing("b", modes=None, plans__whole=3.0), {"policy/success"}),
+        (wearing("b", modes=None, plans__whole=3.0), set()),
         (numbers(plans__whole=3.0), {"policy/success", "transfer/led"}),
     ):
         whole = make_card.joined(before, [now])
         assert set(whole["figures"]) == kept | {"plans/whole"} and whole.get("adapters") == now.get("adapters")
+
+
+def test_every_section_that_asks_the_generator_says_in_which_modes():
+    """Of the others the reasoner alone is asked, or, in twins, a generator that wears nothing."""
+    bare = {name for name in make_card.TITLES if name.startswith("questions")} | {"plans", "twins"}
+    assert set(make_card.WEARS) == set(make_card.TITLES) - bare
 
 
 def test_a_section_that_was_measured_again_replaces_the_old_and_the_others_stay():

@@ -183,9 +183,8 @@ def test_few_steps_are_learnt_at_their_own_levels_from_films_that_begin_with_som
     run = FewStepsRun(cache=tmp_path / "cache", out=tmp_path / "run", origin=str(origin), stage=SHORT, rank=2)
     run.start(lambda line: None)
     told = json.loads((run.out / "adapter/adapter.json").read_text())
-    assert told["steps"] == 4 and told["guidance"] == 1.0 and set(told["modes"]) == {
-        "text-to-video", "image-to-video", "video-to-video", "first-last-frame",
-    }  # fmt: skip
+    assert told["steps"] == 4 and told["guidance"] == 1.0  # of films that begin with something alone
+    assert set(told["modes"]) == {"image-to-video", "video-to-video", "first-last-frame"}
     worn = armillary.load(origin, adapter=run.out / "adapter")
     asked = {"image": load_raw(raw_files(lives)[0]).frames["front"][0], "prompt": "the arm moves", "seed": 2}
     record = worn.imagine("image-to-video", **asked).provenance["request"]
@@ -218,6 +217,8 @@ def test_what_cannot_be_is_one_sentence(origin, films, tmp_path):
         Films([films], [], LivingConfig(latents=9))
     with pytest.raises(ConfigError, match="films of image-to-video"):
         FewStepsRun(cache=films, out=tmp_path, stage=SHORT, modes={"policy": 1.0})
+    with pytest.raises(ConfigError, match="keep=0: an adapter has, and keeps, a rank from 1 on"):
+        FewStepsRun(cache=films, out=tmp_path, stage=SHORT, keep=0)
     with pytest.raises(ConfigError, match="at least two latent frames"):
         LongFilmsRun(data=films, out=tmp_path, most=0)
     with pytest.raises(ConfigError, match="a rank from 1 on"):

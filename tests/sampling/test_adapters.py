@@ -286,3 +286,56 @@ def test_a_film_goes_on_with_the_adapter_for_that(dressed, wearer, picture, acti
         wanted = merged(dressed, "going", tmp_path).onwards(**asked, steps=1)
     films = [film.push(actions[:4]).astype(int) for film in (worn, wanted, plain)]
     assert np.abs(films[0] - films[1]).max() <= 1 and not np.array_equal(films[0], films[2])
+
+
+def test_a_change_that_fails_half_way_is_made_good_by_the_next_request(wearer, monkeypatch):
+    """With or without an adapter the next film is what it would have been; no matrix stays without its weights."""
+    omni, calm = (armillary.load(wearer, dtype="float32") for _ in range(2))
+    for one in (omni, calm):
+        one.parts.model("reasoner", "generator", "vision")
+    added, asked = LowRank.added, []
+
+    def fails(self, name, weight):
+        asked.append(name)
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("no room")
+        return added(self, name, weight)
+
+    for film in (FILM, {**FILM, "adapter": NONE}):
+        asked.clear()
+        monkeypatch.setattr(LowRank, "added", fails)
+        with pytest.raises(torch.OutOfMemoryError):
+            omni.imagine("text-to-video", **FILM)
+        monkeypatch.setattr(LowRank, "added", added)
+        assert np.array_equal(omni.imagine("text-to-video", **film).video, calm.imagine("text-to-video", **film).video)
+        omni.imagine("text-to-video", **{**FILM, "adapter": NONE})
+
+
+@pytest.mark.parametrize("asked", [{"shift": 10.0}, {"negative_prompt": "fog"}, {"guidance_between": (0.2, 0.9)}])
+def test_what_goes_with_other_steps_or_with_guidance_is_walked_without_it(wearer, asked):
+    request = check_request("text-to-video", {**FILM, **asked}, wearer)
+    assert request.adapter is None and request.guidance == MODES["text-to-video"].guidance
+    named = check_request("text-to-video", {**FILM, "shift": 10.0, "adapter": "quick"}, wearer)
+    assert named.adapter.name == "quick" and len(named.schedule.stops) == 2
+
+
+def test_named_where_it_was_not_learnt_it_leaves_steps_and_guidance_to_the_mode(wearer):
+    request = check_request("text-to-image", {"prompt": "a cube", "adapter": "quick", "upsample": False}, wearer)
+    usual = MODES["text-to-image"]
+    assert request.adapter.name == "quick" and len(request.schedule.stops) == usual.steps
+    assert request.guidance == usual.guidance
+
+
+def test_a_draft_beside_adapters_is_none_of_them_and_numbers_must_be_finite(wearer, tmp_path):
+    folder = shutil.copytree(wearer, tmp_path / "copy")
+    (folder / "adapters/.quick.123").mkdir()
+    assert set(adapters_of(folder)) == {"quick", "going"}
+    pair = (torch.full((2, 48), torch.nan), torch.ones(32, 2))
+    LowRank(alpha=4.0, targets=("add_v_proj",), pairs={MATRIX: pair}).save(tmp_path / "broken")
+    with pytest.raises(CheckpointError, match="that is not finite"):
+        LowRank.load(tmp_path / "broken")
+
+
+def test_a_film_that_goes_on_wears_it_where_nothing_is_said_of_steps(dressed, picture):
+    film = dressed.onwards(image=picture, embodiment="tabletop", size=(64, 64), steps=None)
+    assert film._worn == "going"

@@ -31,6 +31,7 @@ from armillary.steps import in_steps
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER, VideoVAE
 from armillary.training.latents import ANY_TASK, LATENT, encode_windows, load_cache
+from armillary.training.parallel import rows_of
 
 KNOWN = 3  # latent frames that a step looks back on
 ACTIONS = 4  # of a latent frame
@@ -148,8 +149,9 @@ class LivingSource:
         ]  # fmt: skip
         prompts = [self._prompt(windows.task[row], windows.fps[row], count) for row in rows]
         memory = self._shelf.batch([self._ids(prompt) for prompt in prompts])
-        velocity = self._model.velocity(memory, segments, fps=fps)[1]
-        return noise - velocity[:, count * CELLS :].float()
+        shown = [rows_of(part, slice(None), self._model.device) for part in segments]
+        velocity = self._model.velocity(memory, shown, fps=fps.to(self._model.device))[1]
+        return noise - velocity[:, count * CELLS :].float().to(noise.device)
 
     def _prompt(self, view: str, fps: float, count: int) -> str:
         return action_prompt(
