@@ -219,6 +219,9 @@ def test_what_cannot_be_is_one_sentence(origin, films, tmp_path):
         FewStepsRun(cache=films, out=tmp_path, stage=SHORT, modes={"policy": 1.0})
     with pytest.raises(ConfigError, match="keep=0: an adapter has, and keeps, a rank from 1 on"):
         FewStepsRun(cache=films, out=tmp_path, stage=SHORT, keep=0)
+    other = LongFilmsRun(data=films, out=films, origin=str(origin), latents=LATENTS, most=1)
+    with pytest.raises(ConfigError, match="begun with most '2', now it is '1'"):
+        other.start(lambda line: None)
     with pytest.raises(ConfigError, match="at least two latent frames"):
         LongFilmsRun(data=films, out=tmp_path, most=0)
     with pytest.raises(ConfigError, match="a rank from 1 on"):

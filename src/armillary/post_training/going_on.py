@@ -58,7 +58,10 @@ class LongFilmsRun:
         def cut(episodes: Sequence[Episode]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
             return long_film_of(episodes[0], vae, body, latents=self.latents, camera=self.camera, most=self.most)
 
-        made_from = {"tokenizer": vae.latents_sha256, "windows": f"{self.latents} latent frames"}
+        made_from = {
+            "tokenizer": vae.latents_sha256, "windows": f"{self.latents} latent frames", "body": self.embodiment,
+            "camera": self.camera, "most": str(self.most),
+        }  # fmt: skip
         for count, name in enumerate(
             make_cache(self.data, self.out, cut, share=self.share, made_from=made_from), start=1
         ):
