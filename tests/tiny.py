@@ -1,5 +1,6 @@
 """A whole checkpoint with random weights and few numbers, for tests that need one of the right layout."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from armillary.datasets.raw import save_raw
 from armillary.embodiments import load_embodiment, save_embodiments
 from armillary.model import ModelConfig, TowerConfig, TwoTowers, VisionConfig, save_model, write_model_index
 from armillary.records import Episode, Moment, WorldSpec
@@ -59,6 +61,13 @@ def small_checkpoint(folder: Path, *, sound: bool = False) -> Path:
     VideoVAE(SMALL_VAE).save(folder / "vae")
     save_embodiments(folder, [load_embodiment(name) for name in ("tabletop", "pusht", "droid")])
     write_model_index(folder)
+    return folder
+
+
+def kept_raw(folder: Path, episodes: Iterable[Episode]) -> Path:
+    """The folder with these episodes in it, raw, numbered in their order."""
+    for number, episode in enumerate(episodes):
+        save_raw(folder / f"episode_{number:06d}.npz", episode)
     return folder
 
 

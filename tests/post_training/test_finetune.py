@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import moving_square, small_checkpoint
+from tiny import kept_raw, moving_square, small_checkpoint
 
 import armillary
 from armillary.datasets.lerobot import LeRobotReader
-from armillary.datasets.raw import save_raw
 from armillary.datasets.store import EpisodeWriter
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
@@ -43,10 +42,7 @@ SAID = {
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("raw")
-    for number in range(5):
-        save_raw(folder / f"episode_{number:06d}.npz", moving_square(number, frames=24))
-    return folder
+    return kept_raw(tmp_path_factory.mktemp("raw"), (moving_square(number, frames=24) for number in range(5)))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import moving_square, small_checkpoint
+from tiny import kept_raw, moving_square, small_checkpoint
 
 import armillary
 from armillary.datasets.raw import save_raw
@@ -23,10 +23,7 @@ from armillary.training import loop
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("raw")
-    for number in range(4):
-        save_raw(folder / f"episode_{number:06d}.npz", moving_square(number, frames=24))
-    return folder
+    return kept_raw(tmp_path_factory.mktemp("raw"), (moving_square(number, frames=24) for number in range(4)))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import SMALL_VAE, small_checkpoint
+from tiny import SMALL_VAE, kept_raw, small_checkpoint
 
 import armillary
 from armillary.datasets.byte_clips import ByteClips
@@ -27,11 +27,9 @@ def origin(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lives")
-    for seed in range(26):  # one more than a file takes
-        life = record_tabletop(seed, "random", views=("front",), extras=(), max_steps=20)
-        save_raw(folder / f"episode_{seed:06d}.npz", life)
-    return folder
+    seeds = range(26)  # one more than a file takes
+    lived = (record_tabletop(i, "random", views=("front",), extras=(), max_steps=20) for i in seeds)
+    return kept_raw(tmp_path_factory.mktemp("lives"), lived)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from exercises import Watched
-from tiny import small_checkpoint
+from tiny import kept_raw, small_checkpoint
 
 import armillary
-from armillary.datasets.raw import load_raw, raw_files, save_raw
+from armillary.datasets.raw import load_raw, raw_files
 from armillary.embodiments import load_embodiment
 from armillary.errors import ConfigError, DataError
 from armillary.model.low_rank import LowRank
@@ -39,11 +39,9 @@ def origin(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lives")
-    for seed, steps in enumerate((20, 18, 9)):  # the last one is too short
-        life = record_tabletop(seed, "random", views=("front",), extras=(), max_steps=steps)
-        save_raw(folder / f"episode_{seed:06d}.npz", life)
-    return folder
+    lengths = enumerate((20, 18, 9))  # the last one is too short
+    lived = (record_tabletop(i, "random", views=("front",), extras=(), max_steps=steps) for i, steps in lengths)
+    return kept_raw(tmp_path_factory.mktemp("lives"), lived)
 
 
 @pytest.fixture(scope="module")

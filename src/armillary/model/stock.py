@@ -92,12 +92,12 @@ class Stock:
 
         Those in memory that another one changes are read anew. ``CheckpointError`` for an adapter of another model.
         """
-        if adapter is not self._worn and adapter is not None:
-            adapter.check({name: tuple(empty.shape) for name, empty in self._empty.items()})
-        changed = {name for one in (adapter, self._worn) if one is not None for name in one.tensors}
         if adapter is not self._worn:
-            self._release(self._full & changed)
-        self._worn = adapter
+            if adapter is not None:
+                adapter.check({name: tuple(empty.shape) for name, empty in self._empty.items()})
+            for one in (adapter, self._worn):
+                self._release(self._full & (one.tensors if one is not None else frozenset()))
+            self._worn = adapter
         self._fill(self._held())  # and what an earlier change, which failed half-way, has left without weights
 
     def _held(self) -> list[str]:

@@ -92,11 +92,12 @@ def train_adapter(
 
 def _told(run: AdapterRun) -> dict[str, str]:
     """The settings that decide what is learnt, beside the stage's, which knows its own."""
-    settings = {name: one for name, one in asdict(run).items() if name not in ("out", "stage", "origin", "keep")}
-    flat = {name: one for name, one in settings.items() if not isinstance(one, dict)}
-    for name, one in settings.items():
-        flat |= {f"{name}.{inner}": value for inner, value in one.items()} if isinstance(one, dict) else {}
-    return {name: str(one) for name, one in flat.items()}
+    told: dict[str, str] = {}
+    for name, one in asdict(run).items():
+        if name not in ("out", "stage", "origin", "keep"):
+            inner = {f"{name}.{key}": value for key, value in one.items()} if isinstance(one, dict) else {name: one}
+            told |= {key: str(value) for key, value in inner.items()}
+    return told
 
 
 def write_adapter(folder: Path, adapter: low_rank.LowRank, where: Mapping[str, Any], *, base: str) -> None:

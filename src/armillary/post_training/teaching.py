@@ -29,6 +29,7 @@ from armillary.training.latents import Windows
 from armillary.training.loop import Report, Stage, in_bf16, train_stage
 
 NO_LIMIT = 1e6  # minutes, where a run's length is given in steps
+PLAN = "steps.json"
 TRIED_STEPS = 3  # that are timed to know how many fit
 
 
@@ -82,7 +83,7 @@ def teach_adapter(run: Teaching, base: Path, windows: Windows, report: Report) -
     """Train an adapter on the windows and write it; whether all steps were done."""
     flow = _flow(run, windows)
     alpha = run.alpha or 2.0 * run.rank
-    steps = run.steps
+    steps = _known_steps(run)
     if steps is None:
         model = load_model(base, dtype=torch.float32).to(run.device)
         with low_rank.learning(model, rank=run.rank, alpha=alpha, seed=run.seed) as parameters:
@@ -129,11 +130,8 @@ def _told(run: Teaching, done: bool, steps: int, report: Report) -> bool:
 
 def _planned(run: Teaching, parameters: list[nn.Parameter], losses: Callable[[int], Mapping[str, Tensor]]) -> int:
     """How many steps the run has: as asked, as planned before it was cut off, or as many as fit its minutes."""
-    if run.steps is not None:
-        return run.steps
-    plan = run.out / "steps.json"
-    if plan.exists():
-        return int(json.loads(plan.read_text())["steps"])
+    if (known := _known_steps(run)) is not None:
+        return known
     for trial in range(TRIED_STEPS + 1):
         if trial == 1:
             began = time.monotonic()  # the first step also reads the prompts
@@ -145,8 +143,14 @@ def _planned(run: Teaching, parameters: list[nn.Parameter], losses: Callable[[in
             parameter.grad = None
     each = 1.1 * (time.monotonic() - began) / TRIED_STEPS  # the optimizer's share on top
     steps = max(10, int(run.minutes * 60 / each))
-    write_json(plan, {"steps": steps, "seconds_a_step": each})
+    write_json(run.out / PLAN, {"steps": steps, "seconds_a_step": each})
     return steps
+
+
+def _known_steps(run: Teaching) -> int | None:
+    """As many as were asked for, or planned before the run was cut off; None where nothing says."""
+    plan = run.out / PLAN
+    return int(json.loads(plan.read_text())["steps"]) if run.steps is None and plan.exists() else run.steps
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from armillary.errors import CheckpointError
 from armillary.modes import Mode, mode_named
+from armillary.sampling.adapters import Adapter
 from armillary.sampling.painting import Painting
 from armillary.sampling.templates import Template
 
@@ -50,6 +51,11 @@ class Defaults:
     def steps_of(self, mode: Mode, body: str = "") -> int:
         """In how many steps this checkpoint is best asked in a mode, with actions of ``body`` where there are any."""
         return self.steps.get(f"{mode.name}/{body}", self.steps.get(mode.name, mode.steps))
+
+    def walked(self, mode: Mode, body: str, adapter: Adapter | None) -> Mode:
+        """A mode with the steps and the guidance that this checkpoint takes, or the adapter that it wears there."""
+        own = replace(mode, steps=self.steps_of(mode, body))
+        return own if adapter is None else adapter.taken(own)
 
     def execute_of(self, body: str) -> int:
         """How many actions of a chunk that is planned for a body are done before the next look."""

@@ -57,7 +57,7 @@ class Onwards:
         worn = settle_adapter(ONWARDS, asked, parts.adapters)
         usual = {} if worn is None or worn.steps is None else {"steps": worn.steps}
         still = {"actions": np.zeros((FRAMES_A_LATENT, body.width)), "adapter": NONE}
-        request = check_request("forward-dynamics", {**usual, **asked, **still}, parts.folder)
+        request = check_request("forward-dynamics", {**usual, **asked, **still}, parts.folder, parts.adapters)
         request = upsampled(parts, [request])[0]
         assert request.film is not None and request.schedule is not None
         self._parts, self._body, self._words = parts, body, request.prompt

@@ -140,8 +140,7 @@ def check_request(
         mode = replace(mode, given_latent_frames=_history(mode, len(film)))
     frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
     adapter = settle_adapter(mode.name, given, adapters_of(folder) if adapters is None else adapters)
-    mode = replace(mode, steps=defaults.steps_of(mode, embodiment.name if embodiment else ""))
-    mode = mode if adapter is None else adapter.taken(mode)
+    mode = defaults.walked(mode, embodiment.name if embodiment else "", adapter)
     walking = _walking(mode, given, folder, picture=frames == 1)
     request = Request(
         mode=mode,

@@ -101,13 +101,15 @@ class Desk:
 
     def steps(self, mode: Mode, body: str = "") -> int:
         """In how many steps this checkpoint does a mode best, with the actions of ``body`` where there are any."""
-        worn = self.worn(mode)
-        return self.defaults.steps_of(mode, body) if worn is None or worn.steps is None else worn.steps
+        return self.walked(mode, body).steps
 
     def guidance(self, mode: Mode) -> float:
         """How strongly prompts pull in a mode where nobody says."""
-        worn = self.worn(mode)
-        return mode.guidance if worn is None or worn.guidance is None else worn.guidance
+        return self.walked(mode).guidance
+
+    def walked(self, mode: Mode, body: str = "") -> Mode:
+        """A mode as this checkpoint walks it where nobody says anything."""
+        return self.defaults.walked(mode, body, self.worn(mode))
 
     def worn(self, mode: Mode) -> Adapter | None:
         """What the generator wears in a mode where nobody asks."""

@@ -62,6 +62,13 @@ def flow_loss(
     return (error.sum(dim=(1, 2)) / size).mean()
 
 
+def more_where_moving(video: Float[Tensor, "n m d"], cells: int, by: float) -> Float[Tensor, "n m"]:
+    """How much each token of films counts: up to 1 + ``by`` for those that differ from the first frame's ``cells``."""
+    still = video[:, :cells].float().repeat(1, video.shape[1] // cells, 1)
+    change = (video.float() - still).abs().mean(dim=-1)
+    return 1 + by * (change / 0.5).clamp(max=1)
+
+
 def stretch(whole: Tensor, begins: Tensor, length: int) -> Tensor:
     """Of every sample ``length`` of its numbers b n ..., each from its own beginning on."""
     if not begins.any():

@@ -24,7 +24,7 @@ from armillary.prompts import action_prompt
 from armillary.records import Segment
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER
-from armillary.training.flow import flow_loss, mix, sample_levels, stretch
+from armillary.training.flow import flow_loss, mix, more_where_moving, sample_levels, stretch
 from armillary.training.heard import GIVEN, TO_FILM, Heard, HeardConfig
 from armillary.training.held import HELD, Held, HeldConfig
 from armillary.training.latents import ANY_TASK, FRAMES, Windows
@@ -107,9 +107,7 @@ class Pool:
         self._may = {"policy": self.acting, "inverse-dynamics": np.flatnonzero(windows.moves)}  # of others: any
         self.frames, self.plane = windows.size[0], windows.size[1:]
         self.cells = windows.video.shape[1] // self.frames  # tokens of one latent frame
-        still = windows.video[:, : self.cells].float().repeat(1, self.frames, 1)
-        change = (windows.video.float() - still).abs().mean(dim=-1)
-        self.weight = 1 + config.moving_weight * (change / 0.5).clamp(max=1)
+        self.weight = more_where_moving(windows.video, self.cells, config.moving_weight)
         self.weight += config.things_weight * (windows.things / 0.25).clamp(max=1)
 
     def draw(self, mode: str, rng: np.random.Generator) -> int:

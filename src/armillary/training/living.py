@@ -30,10 +30,11 @@ from armillary.records import Episode, Segment
 from armillary.steps import in_steps
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import TIER, VideoVAE
+from armillary.training.flow import more_where_moving
+from armillary.training.imagination import ONWARDS
 from armillary.training.latents import ANY_TASK, LATENT, encode_windows, load_cache
 from armillary.training.parallel import rows_of
 
-KNOWN = 3  # latent frames that a step looks back on
 ACTIONS = 4  # of a latent frame
 CELLS = LATENT[1] * LATENT[2] // 4  # tokens of one
 
@@ -88,9 +89,7 @@ class Films:
         have = self.windows.video.shape[1] // CELLS
         if have < config.latents:
             raise ConfigError(f"latents={config.latents}, but these films have {have}: ask for fewer or make longer.")
-        first = self.windows.video[:, :CELLS].float().repeat(1, have, 1)
-        change = (self.windows.video.float() - first).abs().mean(dim=-1)
-        self.weight = 1 + config.moving * (change / 0.5).clamp(max=1)
+        self.weight = more_where_moving(self.windows.video, CELLS, config.moving)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -113,7 +112,8 @@ class LivingSource:
         said = [truth[:, 0]]
         marks: list[Tensor] = []
         for number in range(1, config.latents):
-            known = [one if number - 1 - i < config.through else one.detach() for i, one in enumerate(said)][-KNOWN:]
+            ages = range(min(number, ONWARDS) - 1, -1, -1)  # of the frames that a step looks back on; 0: the last one
+            known = [said[-1 - age] if age < config.through else said[-1 - age].detach() for age in ages]
             latest = self.step(rows, truth[:, 0], known, number, torch.randn(truth[:, 0].shape, generator=chance))
             marks.append((((latest - truth[:, number]) ** 2).mean(-1) * weight[:, number]).mean())
             said.append(latest)
