@@ -3,8 +3,8 @@
     python docs/make_card.py CHECKPOINT RESULTS...     RESULTS: folders that ``evaluate --out`` wrote, each with numbers
 
 Sections that were evaluated again replace those of before; the other sections must be of the same weights, and where
-adapters may be worn of the same adapters, or they are left out. A test compares the bundled card with the figures
-beside it, and these with the weights.
+adapters may be worn, or words acted out, of the same adapters and deeds, or they are left out. A test compares the
+bundled card with the figures beside it, and these with the weights.
 """
 
 import json
@@ -86,7 +86,7 @@ def joined(before: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dic
             )
         again = {section_of(name) for name in one["figures"]}
         if whole:
-            again |= _worn_otherwise(whole.get("adapters", {}), one.get("adapters", {}))
+            again |= _otherwise(_ways(whole), _ways(one))
         kept = {name: figure for name, figure in whole.get("figures", {}).items() if section_of(name) not in again}
         said = {name: whole.get(name, {}) | one.get(name, {}) for name in ("commands", "notes")}
         whole = {**one, **said, "figures": kept | one["figures"]}
@@ -117,8 +117,14 @@ def section_of(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _worn_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
-    """The sections in whose modes another adapter was worn before than is now, or none, or one now."""
+def _ways(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What is worn, and how words are acted out, each with the modes in which that happens unasked."""
+    acted = numbers.get("acting")
+    return {**numbers.get("adapters", {}), **({"and acted": acted} if acted else {})}
+
+
+def _otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The sections in whose modes another adapter was worn, or words were acted out otherwise, before than now."""
     changed = [
         one[name] for one, other in ((before, now), (now, before)) for name in one if one[name] != other.get(name)
     ]

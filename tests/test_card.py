@@ -47,6 +47,7 @@ def test_the_bundled_numbers_are_of_the_bundled_weights():
     assert measured["weights"] == parts.weights_sha256, "evaluate the weights that are bundled"
     assert measured["settings"] == parts.settings_sha256, "evaluate them with the settings that are bundled"
     assert measured.get("adapters", {}) == parts.adapters_told, "evaluate what wears the adapters that are bundled"
+    assert measured.get("acting", {}) == parts.acts_told, "evaluate what is acted out as it is bundled"
 
 
 def test_what_may_wear_adapters_is_of_the_same_ones():
@@ -64,6 +65,20 @@ def test_what_may_wear_adapters_is_of_the_same_ones():
     ):
         whole = make_card.joined(before, [now])
         assert set(whole["figures"]) == kept | {"plans/whole"} and whole.get("adapters") == now.get("adapters")
+
+
+def test_what_may_be_acted_out_is_of_the_same_deeds():
+    def acting(sha256, **values):
+        return numbers(**values) | {"acting": {"sha256": sha256, "modes": ["image-to-video"]}}
+
+    before = acting("a", policy__success=1.0, sound__heard=2.0)
+    for now, kept in (
+        (acting("a", plans__whole=3.0), {"policy/success", "sound/heard"}),
+        (acting("b", plans__whole=3.0), {"policy/success"}),
+        (numbers(plans__whole=3.0), {"policy/success"}),
+    ):
+        whole = make_card.joined(before, [now])
+        assert set(whole["figures"]) == kept | {"plans/whole"} and whole.get("acting") == now.get("acting")
 
 
 def test_every_section_that_asks_the_generator_says_in_which_modes():

@@ -101,6 +101,7 @@ def imagine(
     solver: Literal["unipc", "euler"] | None = None,
     dialect: Literal["native", "diffusers"] | None = None,
     seed: int = 0,
+    acting: str | None = None,
     adapter: str | None = None,
     outputs: tuple[str, ...] | None = None,
     device: str | None = None,
@@ -148,6 +149,7 @@ def imagine(
         solver: Which one.
         dialect: Whose prompts and levels, where the public implementations differ; native is how weights were trained.
         seed: Of the noise: the same seed gives the same film.
+        acting: Who does what the prompt tells, planned and then foreseen: a body, or none (docs/acting.md).
         adapter: What the generator wears: one of the checkpoint's by name, none, or the folder of a LoRA of your own
             (docs/adapters.md). Where it is left out, what the checkpoint wears in that mode.
         outputs: What to return, of video, sound and actions; the rest is not computed.

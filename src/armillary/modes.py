@@ -61,11 +61,11 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="text-to-video", video="hidden", action="none", needs=("prompt",), steps=20, guidance=3.0, shift=3.0,
-            takes=("steady",),
+            takes=("steady", "acting"),
         ),
         Mode(
             name="image-to-video", video="first", action="none", needs=("image",), steps=20, guidance=3.0, shift=3.0,
-            takes=("steady",),
+            takes=("steady", "acting"),
         ),
         Mode(
             name="video-to-video", video="first", action="none", needs=("video",), steps=20, guidance=3.0, shift=3.0,
@@ -144,6 +144,7 @@ class Asked(TypedDict, total=False):
     shift: float
     solver: Literal["unipc", "euler"]
     seed: int
+    acting: str  # who does what the words tell, a body: planned first, then foreseen; or "none"
     adapter: str  # which of the checkpoint's adapters its generator wears, or "none"
     dialect: Literal["native", "diffusers"]  # where public implementations differ; native is how weights were trained
     outputs: tuple[str, ...]  # what to return: "video", "sound", "actions"

@@ -47,19 +47,24 @@ def life(seed: int, frames: int = 20) -> Episode:
 
 
 class Model:
-    """Imagines ``film_of`` a request; wears an adapter where nobody says otherwise, if ``wears``."""
+    """Imagines ``film_of`` a request; acts out its words if ``acts``, wears an adapter if ``wears`` and does not act,
+    where nobody says otherwise."""
 
-    def __init__(self, film_of, *, wears=False):
-        self.film_of, self.wears, self.asked = film_of, wears, []
+    def __init__(self, film_of, *, wears=False, acts=False):
+        self.film_of, self.wears, self.acts, self.asked = film_of, wears, acts, []
         self.parts = SimpleNamespace(vae=Identity(), device=torch.device("cpu"))
 
     def imagine_many(self, requests):
         self.asked += requests
         return [
-            Rollout(mode="image-to-video", fps=10.0, video=self.film_of(request),
-                    provenance={"adapter": {}} if self.wears and request.get("adapter") != "none" else {})
+            Rollout(mode="image-to-video", fps=10.0, video=self.film_of(request), provenance=self._told(request))
             for request in requests
-        ]  # fmt: skip
+        ]
+
+    def _told(self, request):
+        if self.acts and not {"acting", "steps"} & set(request):
+            return {"request": {"acted": {}}}
+        return {"adapter": {}} if self.wears and request.get("adapter") != "none" else {}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +151,20 @@ def test_the_slow_way_is_asked_where_an_adapter_is_worn_and_nowhere_else(lives, 
     assert figures["db_over_repeat_first_frame_slow"].value == figures["moved_slow"].value == 0
 
 
+def test_the_plain_way_is_asked_where_words_are_acted_out_and_the_slow_way_is_without_both(lives, judge, deaf):
+    def by_way(request):
+        return deaf(request) if "acting" not in request and "steps" not in request else still(request)
+
+    for wears in (False, True):
+        model = Model(by_way, wears=wears, acts=True)
+        figures = picture_figures(measure_picture_films(model, lives, judge))
+        how = [tuple(name for name in ("acting", "adapter", "steps") if name in request) for request in model.asked]
+        assert how == [()] * 4 + [("acting",)] * 4 + [("adapter", "steps")] * 4 * wears + [()] * 4
+        assert {request.get("acting", "none") for request in model.asked} == {"none"}
+        assert figures["db_more_than_plain"] == figures["db_over_repeat_first_frame"]  # in pairs: plain is repeating
+        assert figures["moved_plain"].value == 0 and ("db_more_than_slow" in figures) == wears
+
+
 def test_a_pixel_has_moved_if_any_channel_differs_by_more_than_thirty():
     film = np.full((3, 4, 4, 3), 100, np.uint8)
     film[1] = 0  # what is between counts for nothing
@@ -200,4 +219,4 @@ def test_the_section_measures_a_checkpoint_with_and_without_its_adapter_and_show
     assert len(shown.table) == 1 + len(figures) and len(shown.films) == 2
     for film in shown.films:
         assert [len(one) for one in film.films] == [17] * 3
-        assert list(film.labels) == ["physics", "imagined", "without adapter"] and "The robot" in film.words
+        assert list(film.labels) == ["physics", "imagined", "slow"] and "The robot" in film.words

@@ -18,11 +18,12 @@ from armillary.records import Segment
 from armillary.sampling import imagine as imagining
 from armillary.sampling import solver
 from armillary.sampling.controlled import reflected
+from armillary.sampling.counts import count_stretches
 from armillary.sampling.guidance import Field, Hold, Part
 from armillary.sampling.imagine import make
 from armillary.sampling.omni import UntrainedWarning
 from armillary.sampling.requests import check_request
-from armillary.sampling.stretches import count_stretches, unfold
+from armillary.sampling.stretches import unfold
 
 pytestmark = pytest.mark.filterwarnings("ignore:this checkpoint does not say")
 SMALL = {"size": (32, 32), "steps": 2}

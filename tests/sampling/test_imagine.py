@@ -12,9 +12,10 @@ from armillary.embodiments import load_embodiment
 from armillary.model import patchify
 from armillary.sampling import imagine as imagining
 from armillary.sampling import solver
+from armillary.sampling.counts import count_stretches
 from armillary.sampling.imagine import CancelledError, encode_given
 from armillary.sampling.requests import check_request
-from armillary.sampling.stretches import Made, count_stretches, unfold
+from armillary.sampling.stretches import Made, unfold
 
 SMALL = {"size": (32, 32), "steps": 2}
 

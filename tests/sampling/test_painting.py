@@ -14,9 +14,9 @@ from armillary.model.positions import tokens_near
 from armillary.prompts import Placed, places_in
 from armillary.sampling import imagine as imagining
 from armillary.sampling import upsampling
+from armillary.sampling.counts import count_evaluations, count_stretches
 from armillary.sampling.painting import Painting
 from armillary.sampling.requests import check_request
-from armillary.sampling.stretches import count_evaluations, count_stretches
 
 WORDS = "The robot waits. On the table: a red cube at 80 90, a blue ball at 20 30."  # the ball is further away
 SMALL = {"size": (128, 128)}

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tiny import small_checkpoint
@@ -12,7 +13,7 @@ from armillary.model.low_rank import LowRank
 from armillary.modes import MODES
 from armillary.sampling.requests import check_request
 from armillary.serving.app import make_app
-from armillary.serving.desk import Desk, Wanted, batch_key
+from armillary.serving.desk import Desk, Wanted, batch_key, cost_of
 from armillary.serving.forms import VideoBody, asked_of, parsed
 from armillary.serving.problems import Problem
 from armillary.serving.routes_service import model_told
@@ -65,6 +66,28 @@ def test_a_path_is_no_name(desk_with, folder, asked):
         with pytest.raises(Problem, match="is none of this checkpoint, which has quick") as wrong:
             of(desk_with(), adapter=told)
         assert (wrong.value.status, wrong.value.param) == (400, "adapter")
+
+
+def test_deeds_are_acted_as_the_checkpoint_says_and_by_themselves_in_a_batch(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "actor")
+    acts = {"modes": ["image-to-video"], "bodies": {"tabletop": {"who": [], "deeds": {"lift": "Lift"}}}}
+    (whole / "defaults.json").write_text(json.dumps({"size": [64, 64], "fps": 10.0, "acting": acts}))
+    desk = Desk(ServeSettings(checkpoint=str(whole), folder=tmp_path / "serve"))
+    told = model_told(desk)["modes"]
+    assert {mode for mode, one in told.items() if one["acted"]} == {"image-to-video"}
+    picture = np.zeros((64, 64, 3), np.uint8)
+    one, other = (check_request("image-to-video", {"prompt": words, "image": picture}, whole)
+                  for words in ("Lift the cube.", "A cube."))  # fmt: skip
+    assert one.acted is not None and other.acted is None
+    assert batch_key("jobs", [one]) != batch_key("jobs", [other]) and cost_of(one) < cost_of(other)
+    assert cost_of(one) == 17 * 64 * 64 * 20 / 1e6  # ten steps of the plan, ten of what comes of it
+
+
+@pytest.mark.parametrize("asked", ["/etc/passwd", "tabletop.toml", "cow", ""])
+def test_who_acts_is_named_and_never_a_path(desk_with, asked):
+    with pytest.raises(Problem, match="is nobody who could act") as wrong:
+        of(desk_with(), acting=asked, mode="text-to-video")
+    assert (wrong.value.status, wrong.value.param) == (400, "acting")
 
 
 def test_the_field_is_a_word(desk_with):

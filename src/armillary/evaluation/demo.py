@@ -172,8 +172,8 @@ def image_to_video(stage: Stage, title: str) -> Section:
     return Section(
         key="image-to-video", title=title, films=shown,
         lead=(
-            "The first picture and the words are given. What really happened is one of many ways to do it: the "
-            "film need not be the same, but the things should be, and the words should come true."
+            "The first picture and the words are given; a checkpoint that acts plans what they tell, and foresees it. "
+            "What really happened is one of many ways to do it: the words should come true, and the things stay."
         ),
         call='omni.imagine("image-to-video", image=picture, prompt=words, seed=0)',
     )  # fmt: skip

@@ -86,8 +86,8 @@ ABOUT = {
     "picture-films": About(
         title="What the words tell, from a picture: image to video",
         lead="A first picture and the words of what happens are given, no actions. Left physics, then what the model "
-        "imagines as it usually does and, if it wears an adapter for that, slowly without it; in dB over a film in "
-        "which nothing moves.",
+        "imagines as it usually does; if it acts out the words for that, also where it does not; and if it wears an "
+        "adapter then, slowly without it. In dB over a film in which nothing moves.",
     ),
     "sound": About(
         title="Contacts, seen and heard",
@@ -316,7 +316,7 @@ def _picture_films(bench: Bench, scores: Sequence[PictureScore]) -> Parts:
         films.append(_beside(
             [beginning(life), *(own[0] for own in made.values())], f"{place.capitalize()} of {len(scores)}: "
             f"{gains[i]:+.1f} dB over repeat. Seed {life.seed}: {words_told(life)}",
-            labels=["physics", "imagined", "without adapter"][: 1 + len(made)],
+            labels=["physics", "imagined", *list(made)[1:]],
         ))  # fmt: skip
     return {"films": films}
 

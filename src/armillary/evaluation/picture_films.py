@@ -2,9 +2,10 @@
 
     a life's first frame, and the words of what happens   ->   a film, beside the first 17 frames of that life
 
-It is imagined as the checkpoint usually does it; where that wears an adapter also ``slow``, without one, in the mode's
-own steps with guidance; and with the words of another life (``exchanged``). Beside these stand repeating the first
-frame and the video tokenizer's reconstruction of the truth. The first frame is given and therefore not marked.
+It is imagined as the checkpoint usually does it; where somebody acts out the words also ``plain``, by a walk of the
+film's own; where that wears an adapter also ``slow``, without one, in the mode's own steps with guidance; and with the
+words of another life (``exchanged``). Beside these stand repeating the first frame and the video tokenizer's
+reconstruction of the truth. The first frame is given and therefore not marked.
 
 Words do not say when the arm will be where, so no film can be expected to come near the tokenizer's. What does not hang
 on that: how much of the picture has changed by the last frame (``moved``), and whether the things that the first frame
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 MODE = MODES["image-to-video"]
 KIND = "expert"  # whose lives these are
-USUAL, SLOW, EXCHANGED = "usual", "slow", "exchanged"  # imagined
+USUAL, PLAIN, SLOW, EXCHANGED = "usual", "plain", "slow", "exchanged"  # imagined
 STILL, CODEC, TRUE = "still", "codec", "true"  # not imagined
 CHANGED = 30  # of 255: a pixel that differs by more than that in any channel has changed
 
@@ -62,8 +63,9 @@ def picture_films(bench: "Bench") -> "Result":
     return scores, picture_figures(scores), [
         f"The first {FRAMES} frames of the expert's lives that last so long; given are the first frame and the caption "
         "of the life, which names what lies there and the deed. Nothing was chosen by whether something moves.",
-        f"slow: without an adapter, {MODE.steps} steps with guidance {MODE.guidance:g}; only told where the checkpoint "
-        "usually wears an adapter. exchanged words: another life's caption, beside the same picture and noise.",
+        "plain: nobody acts out the words (docs/acting.md); only told where the checkpoint does. slow: nor is an "
+        f"adapter worn, {MODE.steps} steps with guidance {MODE.guidance:g}; only told where one is. exchanged words: "
+        "another life's caption, beside the same picture and seed.",
         f"moved: the share of pixels that differ by more than {CHANGED} of 255 in any channel between a film's first "
         "and last frame. things kept: the share of the things seen in the first frame whose colour and shape are "
         "judged to be there in the last, by a linear judge fitted on true pictures of training seeds; an arm may hide "
@@ -115,10 +117,13 @@ def measure_picture_films(
 
 def imagined_ways(omni: "Omni", lives: Sequence[Episode], words: Sequence[str], *, seed: int) -> dict[str, list[Array]]:
     """What the model sees happen after each life's first frame, uint8 t h w 3: ``usual``, as the checkpoint does it
-    where nobody says how, and ``slow`` if it wore an adapter for that. Both begin with the same noise."""
-    usual = _filmed(omni, lives, words, seed=seed)
-    films = {USUAL: _pictures(usual)}
-    if any("adapter" in rollout.provenance for rollout in usual):
+    where nobody says how, ``plain`` if it acted in any, and ``slow`` if it then wears an adapter. All of one seed."""
+    found = _filmed(omni, lives, words, seed=seed)
+    films = {USUAL: _pictures(found)}
+    if any("acted" in rollout.provenance.get("request", {}) for rollout in found):
+        found = _filmed(omni, lives, words, seed=seed, how={"acting": NONE})
+        films[PLAIN] = _pictures(found)
+    if any("adapter" in rollout.provenance for rollout in found):
         how = {"adapter": NONE, "steps": MODE.steps, "guidance": MODE.guidance}
         films[SLOW] = _pictures(_filmed(omni, lives, words, seed=seed, how=how))
     return films
@@ -131,11 +136,12 @@ def moved(film: Array) -> float:
 
 
 def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[str, Figure]:
-    """The figures of films from a picture, by name; those of the slow way where every life has a slow film."""
+    """The figures of films from a picture, by name; those of the plain and the slow way where every life has such."""
     if not scores:
         return {}
     groups = [score.seed for score in scores]
-    ways = {"": USUAL} | ({"_slow": SLOW} if all(SLOW in score.psnr for score in scores) else {})
+    others = [way for way in (PLAIN, SLOW) if all(way in score.psnr for score in scores)]
+    ways = {"": USUAL} | {f"_{way}": way for way in others}
 
     def db(film: str) -> Floats:
         return np.array([score.psnr[film] for score in scores])
@@ -146,8 +152,8 @@ def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[st
         columns[f"db_over_repeat_first_frame{end}"] = db(film) - db(STILL)
         columns[f"db_below_codec{end}"] = db(CODEC) - db(film)
     columns["db_lost_with_exchanged_words"] = db(USUAL) - db(EXCHANGED)
-    if SLOW in ways.values():
-        columns["db_more_than_slow"] = db(USUAL) - db(SLOW)
+    for way in others:
+        columns[f"db_more_than_{way}"] = db(USUAL) - db(way)
     figures = {name: mean(values, groups, seed=seed) for name, values in columns.items()}
     for end, film in {**ways, "_true": TRUE, "_codec": CODEC}.items():
         figures[f"moved{end}"] = mean([score.moved[film] for score in scores], groups, seed=seed)

@@ -350,6 +350,7 @@ def _joined(omni: Omni, plan: Plan, out: Path, sections: Sequence[str]) -> dict[
             figures[f"{section}/{name}"] = figure
     return {
         "checkpoint": omni.parts.folder.name, **omni.parts.made_from, "adapters": omni.parts.adapters_told,
+        **({"acting": acts} if (acts := omni.parts.acts_told) else {}),
         "device": omni.parts.device.type,
         "dtype": str(omni.parts.dtype).removeprefix("torch."), "versions": omni.parts.versions,
         "seed": plan.seed, "interval": "95 %, 2000 draws of whole episodes", "commands": commands, "figures": figures,

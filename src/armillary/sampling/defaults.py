@@ -7,6 +7,7 @@ from pathlib import Path
 
 from armillary.errors import CheckpointError
 from armillary.modes import Mode, mode_named
+from armillary.sampling.acting import Acts
 from armillary.sampling.adapters import Adapter
 from armillary.sampling.painting import Painting
 from armillary.sampling.templates import Template
@@ -29,7 +30,8 @@ class Defaults:
     ``steady``: how unlike what stands still a film may be and is yet shown as its first picture has it (``steady.py``).
     ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it
-    paints pictures from words that say where things are, None where it has not learnt to. ``told``: whether the folder
+    paints pictures from words that say where things are, None where it has not learnt to. ``acting``: which words of
+    films it acts out, and in which modes, None in none (``acting.py``). ``told``: whether the folder
     says all this at all, in ``defaults.json``; else these values hold.
     """
 
@@ -46,6 +48,7 @@ class Defaults:
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
     painting: Painting | None = None
+    acting: Acts | None = None
     told: bool = False
 
     def steps_of(self, mode: Mode, body: str = "") -> int:
@@ -91,6 +94,7 @@ class Defaults:
                        upsampling={mode_named(mode).name: Template.of(how)
                                    for mode, how in found.get("upsampling", {}).items()},
                        painting=Painting.of(found["painting"]) if "painting" in found else None,
+                       acting=Acts.of(found["acting"]) if "acting" in found else None,
                        steps={str(mode): int(steps) for mode, steps in found.get("steps", {}).items()},
                        learnt=tuple(str(mode) for mode in found.get("learnt", ())),
                        filmless=tuple(str(mode) for mode in found.get("filmless", ())))  # fmt: skip

@@ -18,6 +18,7 @@ from armillary.errors import ArmillaryError, RequestError
 from armillary.model import ModelConfig
 from armillary.model.ports import action_positions, patchify, unpatchify, video_positions
 from armillary.records import Array, Rollout
+from armillary.sampling.counts import count_evaluations, count_stretches
 from armillary.sampling.guidance import Field, Hold, Part
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
@@ -26,7 +27,7 @@ from armillary.sampling.solver import walk
 from armillary.sampling.sounds import heard, sound_part
 from armillary.sampling.speak import Manner, speak_many
 from armillary.sampling.steady import held_steady
-from armillary.sampling.stretches import Layout, Made, Stretch, count_evaluations, count_stretches, unfold
+from armillary.sampling.stretches import Layout, Made, Stretch, unfold
 from armillary.tokenizers.streaming import decode_film, encode_in_pieces
 from armillary.tokenizers.video import SPACE, on_canvas
 
@@ -341,15 +342,16 @@ def _decoded(
 
 
 def _rollout(parts: Parts, request: Request, made: Made) -> Rollout:
+    body = request.embodiment if request.acted is None else request.acted[0].embodiment
     actions = None
-    if made.actions is not None and request.embodiment is not None and "actions" in request.outputs:
-        actions = request.embodiment.decode(made.actions)
+    if made.actions is not None and body is not None and "actions" in request.outputs:
+        actions = body.decode(made.actions)
     return Rollout(
         mode=request.mode.name,
         fps=request.fps,
         video=made.video,
         sound=made.sound,
         actions=actions,
-        body=request.embodiment,
+        body=body,
         provenance=parts.provenance(request.record, request.adapter),
     )

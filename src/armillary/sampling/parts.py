@@ -130,19 +130,33 @@ class Parts:
 
     @cached_property
     def settings_sha256(self) -> str:
-        """One hash over what the folder says of itself beside its weights: its defaults and its embodiments."""
+        """One hash over what the folder says of itself beside its weights: its defaults, but for which words it acts
+        out (``acts_told``), and its embodiments."""
         whole = hashlib.sha256()
         for path in (self.folder / "defaults.json", self.folder / "embodiments.json"):
-            whole.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
+            said = path.read_bytes() if path.is_file() else b""
+            if path.stem == "defaults" and self.defaults.acting is not None:
+                said = _told({name: one for name, one in json.loads(said).items() if name != "acting"})
+            whole.update(path.name.encode() + said)
         return whole.hexdigest()
 
     @property
     def made_from(self) -> dict[str, str]:
-        """What a folder was made from that this checkpoint fills: its weights, what it says of itself, what is worn."""
+        """What a folder was made from that this checkpoint fills: its weights, what it says of itself, what is worn,
+        and which words it acts out."""
         told = {"weights": self.weights_sha256, "settings": self.settings_sha256}
         if worn := self.adapters_told:
             told["adapters"] = hashlib.sha256(json.dumps(worn).encode()).hexdigest()
+        if acts := self.acts_told:
+            told["acting"] = acts["sha256"]
         return told
+
+    @property
+    def acts_told(self) -> dict[str, Any]:
+        """In which modes words are acted out unasked, and a hash of which, as plain data; empty if in none."""
+        if (acts := self.defaults.acting) is None:
+            return {}
+        return {"sha256": hashlib.sha256(_told(acts.bodies)).hexdigest(), "modes": list(acts.modes)}
 
     @property
     def adapters_told(self) -> dict[str, dict[str, Any]]:
@@ -264,3 +278,7 @@ class Parts:
             **({"matrices": "int8"} if self.int8 else {}),
             **({"adapter": {"name": adapter.name, "sha256": adapter.sha256}} if adapter is not None else {}),
         }
+
+
+def _told(what: Any) -> bytes:
+    return (json.dumps(what, indent=1) + "\n").encode()

@@ -20,21 +20,23 @@ from armillary.modes import MODES, Asked, Mode, check_asked, mode_named
 from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
+from armillary.sampling.acting import OWN_WALK, settle_acting
 from armillary.sampling.adapters import NONE, Adapter, adapters_of, settle_adapter
 from armillary.sampling.bodies import actions_of, embodiment_of
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.dialects import Walking, settle
+from armillary.sampling.lengths import FRAMES_A_LATENT, frames_of, history_of
 from armillary.sampling.painting import Painting, check_painted, settle_painting
-from armillary.sampling.pictures import film_from, fingerprint, fit_film, fit_picture, picture_from
+from armillary.sampling.pictures import film_from, fit_film, fit_picture, picture_from
+from armillary.sampling.recorded import recorded
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
 from armillary.sampling.templates import Upsampling, settle_upsampling
-from armillary.sampling.values import MOST_FRAMES, noise_of, number, whole, words
+from armillary.sampling.values import noise_of, number, whole, words
 from armillary.tokenizers.video import canvas_for
 
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
-FRAMES_A_LATENT = 4
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
 _ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse", "adapter"}
 _ALWAYS |= {"upsample", "upsample_model"}
@@ -53,7 +55,8 @@ class Request:
     actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
     ``painting``: how things that the prompt places are painted. ``steady``: how unlike what stands still a film may be
     and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``adapter``: what the generator wears.
-    ``record``: all of it as plain data.
+    ``acted``: the requests by which a film's words are planned and foreseen (``acting.py``), None where it walks by
+    itself; pictures, seeds and actions are still to come. ``record``: all of it as plain data.
     """
 
     mode: Mode
@@ -82,6 +85,7 @@ class Request:
     painting: Painting | None = None
     steady: float = 0.0
     adapter: Adapter | None = None
+    acted: tuple["Request", "Request"] | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -99,6 +103,11 @@ class Request:
     def may_paint(self) -> bool:
         """Whether it has things to paint, or may have once its prompt is written out."""
         return bool(self.things) or (self.painting is not None and self.upsampling is not None)
+
+    @property
+    def may_act(self) -> bool:
+        """Whether its film begins with a picture, before which actions can be planned, or may once it is painted."""
+        return self.mode.video == "first" or (self.frames > 1 and self.may_paint)
 
     @property
     def may_hold_still(self) -> bool:
@@ -137,9 +146,10 @@ def check_request(
         mode = replace(mode, frames=controlled.stretch, guidance=controlled.words)
     film, last_image = _pictures(mode, given, size, fps)
     if mode.history and film is not None and len(film) > 1:
-        mode = replace(mode, given_latent_frames=_history(mode, len(film)))
-    frames = _frames(mode, given, actions, film) if controlled is None else controlled.frames
-    adapter = settle_adapter(mode.name, given, adapters_of(folder) if adapters is None else adapters)
+        mode = replace(mode, given_latent_frames=history_of(mode, len(film)))
+    frames = frames_of(mode, given, actions, film) if controlled is None else controlled.frames
+    adapters = adapters_of(folder) if adapters is None else adapters
+    adapter = settle_adapter(mode.name, given, adapters)
     mode = defaults.walked(mode, embodiment.name if embodiment else "", adapter)
     walking = _walking(mode, given, folder, picture=frames == 1)
     request = Request(
@@ -155,7 +165,7 @@ def check_request(
         system=walking.system if walking else None,
         shortcuts=walking.shortcuts if walking else EXACT,
         seed=whole(given, "seed", 0, 0, 2**63 - 1),
-        outputs=_outputs(mode, given, sound),
+        outputs=(),
         film=controlled.begins if controlled else None if mode.source else film,
         source=film[0] if mode.source and film is not None else None,
         sound=sound,
@@ -169,7 +179,40 @@ def check_request(
         steady=number(given, "steady", _usually_steady(mode, given, defaults), least=0.0, most=1.0),
         adapter=adapter,
     )
-    return _finished(request, given, defaults, _record(request, actions, walking))
+    acted = _acted(request, given, defaults, folder, adapters)
+    request = replace(request, acted=acted, outputs=_outputs(mode, given, sound, acted is not None))
+    return _finished(request, given, defaults, recorded(request, actions, walking))
+
+
+def _acted(
+    request: Request, given: Mapping[str, Any], defaults: Defaults, folder: Path, adapters: Mapping[str, Adapter]
+) -> tuple[Request, Request] | None:
+    """The requests for a plan and for what comes of it by which this film is made; None where it walks by itself.
+
+    An adapter that is no part of the checkpoint was brought to be worn: then nobody acts unasked, nor in films of
+    another size than the checkpoint's own.
+    """
+    own = request.adapter is not None and folder not in request.adapter.folder.parents
+    mute = request.sound and _listening(request, defaults) is None
+    usual = not (own or mute) and request.size == defaults.size
+    found = settle_acting(request.mode, given, defaults.acting, folder, usual=usual)
+    if found is None:
+        return None
+    if mute:
+        raise RequestError(
+            f"sound has no use where {found[0].name} acts out the film's words, since this checkpoint cannot hear a "
+            f"film that is made: leave it out, or say acting={NONE!r}."
+        )
+    body, told = found
+    done = min(defaults.execute_of(body.name), defaults.frames - 1)
+    one: dict[str, Any] = {
+        "embodiment": body.name,
+        "size": request.size,
+        "image": np.zeros((*request.size, 3), np.uint8),
+    }
+    plan = check_request("policy", {**one, "prompt": told, "outputs": ("actions",)}, folder, adapters)
+    ahead = {"actions": np.zeros((done, body.width)), "steady": request.steady}
+    return plan, check_request("forward-dynamics", {**one, **ahead}, folder, adapters)
 
 
 def _walking(mode: Mode, given: Mapping[str, Any], folder: Path, *, picture: bool) -> Walking | None:
@@ -188,6 +231,8 @@ def _finished(request: Request, given: Mapping[str, Any], defaults: Defaults, re
         check_painted(request.mode, given)
     if given.get("upsample") is False:
         record["upsample"] = False
+    if "acting" in given:
+        record["acting"] = NONE if request.acted is None else request.acted[0].record["embodiment"]
     if request.adapter is not None or "adapter" in given:
         record["adapter"] = NONE if request.adapter is None else request.adapter.name
     alone, listening = _alone(request, defaults), _listening(request, defaults)
@@ -212,7 +257,25 @@ def retold(request: Request) -> Request:
             record.pop("negative_prompt", None)
     if request.may_hold_still:
         record["steady"] = request.steady
-    return replace(request, record=record)
+    if request.acted is None or not request.may_act:
+        if request.acted is not None and "acting" in record:
+            raise RequestError(
+                f"acting={record['acting']!r} has no use in a film that begins with no picture, since its words place "
+                "nothing that could be painted. Leave it out, or say which things there are."
+            )
+        outputs = tuple(name for name in request.outputs if name != "actions" or request.has_actions)
+        return replace(request, acted=None, outputs=outputs, record=record | {"outputs": list(outputs)})
+    plan, ahead = request.acted
+    record = {name: one for name, one in record.items() if name not in OWN_WALK}
+    record |= {
+        "acting": ahead.record["embodiment"],
+        "acted": {
+            "prompt": plan.prompt,
+            "steps": {one.mode.name: one.record["steps"] for one in request.acted},
+            "actions_a_plan": ahead.frames - 1,
+        },
+    }
+    return replace(request, adapter=ahead.adapter, record=record)
 
 
 def _unwanted(given: Mapping[str, Any], walking: Walking | None) -> str | None:
@@ -253,11 +316,16 @@ def _unguided(controlled: Controlled | None) -> Controlled | None:
     return None if controlled is None else replace(controlled, guidance=1.0)
 
 
-def offers(mode: Mode, *, sound: bool = False) -> tuple[str, ...]:
-    """What the mode can return, in the order of a rollout's fields; ``sound``: whether it was asked for."""
+def offers(mode: Mode, *, sound: bool = False, acted: bool = False) -> tuple[str, ...]:
+    """What the mode can return, in the order of a rollout's fields; ``sound``: whether it was asked for, ``acted``:
+    whether somebody acts out its words, whose actions there are then, too."""
     if mode.name == "reason":
         return ("text",)
-    roles = (("video", mode.video), ("actions", mode.action), ("sound", "hidden" if sound else "none"))
+    roles = (
+        ("video", mode.video),
+        ("actions", "hidden" if acted else mode.action),
+        ("sound", "hidden" if sound else "none"),
+    )
     return tuple(name for name, role in roles if role in ("hidden", "first"))
 
 
@@ -290,52 +358,6 @@ def _pictures(
     return film, last
 
 
-def _history(mode: Mode, count: int) -> int:
-    """How many latent frames so many frames of what came before are, which every stretch then begins with."""
-    most = mode.frames - FRAMES_A_LATENT
-    if count % FRAMES_A_LATENT != 1 or count > most:
-        near = min(most, FRAMES_A_LATENT * ((count - 1) // FRAMES_A_LATENT) + 1)
-        raise RequestError(
-            f"video has {count} frames: of what came before {mode.name} takes 4k+1, at most {most}. Give the last "
-            f"{near}."
-        )
-    return 1 + (count - 1) // FRAMES_A_LATENT
-
-
-def _frames(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: Array | None) -> int:
-    """How many frames the film has: told by actions or film where these are given, else asked for."""
-    frames = whole(given, "frames", mode.frames, 0, MOST_FRAMES)
-    if mode.name == "reason":
-        return 0
-    told = (
-        len(actions) + 1 if actions is not None else len(film) if mode.video == "given" and film is not None else None
-    )
-    if told is not None:
-        if "frames" in given and frames != told:
-            raise RequestError(f"frames={frames} does not fit what is given, which makes {told}: leave frames out.")
-        if actions is not None and film is not None and told <= len(film):
-            raise RequestError(
-                f"actions has {len(actions)} rows, which lead no further than the {len(film)} frames of video: its own "
-                f"{len(film) - 1} come first, and more must follow."
-            )
-        if told > MOST_FRAMES:
-            raise RequestError(f"{told} frames are more than {MOST_FRAMES}: give fewer.")
-        frames = told
-    if mode.frames == 1 and frames != 1:
-        raise RequestError(f"frames={frames}, but {mode.name} makes one picture: leave frames out.")
-    if actions is None and (frames % FRAMES_A_LATENT != 1 or (frames == 1 and mode.frames != 1)):
-        near = max(FRAMES_A_LATENT + 1, FRAMES_A_LATENT * round((frames - 1) / FRAMES_A_LATENT) + 1)
-        what = f"frames={frames}" if told is None else f"video has {frames} frames, which"
-        raise RequestError(f"{what} cannot be cut into latents: a film must have 4k+1, {near} would do.")
-    if mode.also_last and frames > mode.frames:
-        raise RequestError(f"frames={frames}: {mode.name} makes one stretch of at most {mode.frames} frames.")
-    told_latents = mode.given_latent_frames + int(mode.also_last)
-    least = 1 + FRAMES_A_LATENT * told_latents
-    if mode.video == "first" and actions is None and frames < least:
-        raise RequestError(f"frames={frames} leaves {mode.name} nothing to find: ask for at least {least}.")
-    return frames
-
-
 def _size(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> tuple[int, int]:
     value = given.get("size", defaults.size)
     try:
@@ -355,40 +377,10 @@ def _size(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> tuple[int
     return height, width
 
 
-def _outputs(mode: Mode, given: Mapping[str, Any], sound: bool) -> tuple[str, ...]:
-    known = offers(mode, sound=sound)
+def _outputs(mode: Mode, given: Mapping[str, Any], sound: bool, acted: bool) -> tuple[str, ...]:
+    known = offers(mode, sound=sound, acted=acted)
     outputs = given.get("outputs", known)
     outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     if not outputs or any(name not in known for name in outputs):
         raise RequestError(f"outputs={outputs}: {mode.name} returns {' and '.join(known)}; ask for at least one.")
     return outputs
-
-
-def _record(request: Request, actions: Array | None, walking: Walking | None) -> dict[str, Any]:
-    """The request as plain data, with which it can be made again if the pictures are at hand."""
-    record: dict[str, Any] = {"mode": request.mode.name, "seed": request.seed, "outputs": list(request.outputs)}
-    record["prompt"] = request.prompt
-    if request.negative_prompt is not None:
-        record["negative_prompt"] = request.negative_prompt
-    if walking is not None:
-        record |= {"frames": request.frames, "size": list(request.size), "fps": request.fps}
-        record |= {"steps": len(walking.schedule.stops), "guidance": request.guidance, "shift": walking.shift}
-        record |= {"solver": walking.schedule.solver, "dialect": walking.dialect, **walking.shortcuts.record()}
-    if request.embodiment is not None:
-        record["embodiment"] = request.embodiment.name
-    if actions is not None:
-        record["actions"] = actions.tolist()
-    if request.sound:
-        record["sound"] = True
-    if request.upsampling is not None:
-        record |= request.upsampling.record()
-    if (held := request.controlled) is not None:
-        record["controls"] = {kind: fingerprint(film) for kind, film in held.films.items()}
-        record["control_weights"] = dict(zip(held.films, held.weights, strict=True))
-        record |= {"control_guidance": held.guidance, "stretch": held.stretch, "overlap": held.overlap}
-    for name, array in (("film", request.film), ("source", request.source), ("last_image", request.last_image)):
-        if array is not None:
-            record[name] = fingerprint(array)
-    for name, noise in request.latents.items():
-        record[f"latents.{name}"] = fingerprint(noise)
-    return record

@@ -23,6 +23,7 @@ from armillary.prompts import Placed, action_prompt, control_prompt, negative_pr
 from armillary.records import SOUND_HZ, Array
 from armillary.sampling.adapters import Adapter
 from armillary.sampling.controlled import Controlled, reflected
+from armillary.sampling.counts import count_stretches, lead_of, window_starts
 from armillary.sampling.painting import agreed
 from armillary.sampling.requests import FRAMES_A_LATENT, UNIT, Request
 from armillary.sampling.shortcuts import EXACT, Shortcuts
@@ -182,42 +183,11 @@ def _unfolded(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
         whole = yield from _held(request, request.controlled, noise)
     elif things := request.things:
         whole = yield from _painted(request, things, noise)
+    elif request.acted is not None:
+        whole = yield from _acted(request, request.acted)
     else:
         whole = yield from (_windows if request.mode.video == "given" else _onwards)(request, noise)
     return whole
-
-
-def count_stretches(request: Request) -> int:
-    """How many walks a request takes."""
-    return len(_steps(request))
-
-
-def count_evaluations(request: Request) -> int:
-    """How often the model is asked for a request at most: once a step of each walk, in each try of a painted thing."""
-    return sum(_steps(request))
-
-
-def _steps(request: Request) -> list[int]:
-    """The steps of every walk that a request takes."""
-    how, things = request.painting, request.things
-    steps = 0 if request.schedule is None else len(request.schedule.stops)
-    painted: list[int] = []
-    if how is not None and things:
-        tries = [how.tries if how.questions(things[: i + 1]) else 1 for i in range(len(things))]
-        painted = [how.bare_steps, *[how.steps] * sum(tries)]
-    longest, lead = request.mode.frames, _lead(request)
-    if request.controlled is not None:
-        lead = request.controlled.overlap
-    left = request.frames - longest
-    walks = 1 if left <= 0 else 1 + -(-left // (longest - lead))
-    film = [] if painted and request.frames == 1 else [steps] * walks
-    heard = [] if request.listening is None else [len(request.listening.stops)] * len(_window_starts(request))
-    return [*painted, *film, *heard]
-
-
-def _lead(request: Request) -> int:
-    """How many frames a stretch shares with the one before."""
-    return 1 + FRAMES_A_LATENT * (request.mode.given_latent_frames - 1)
 
 
 def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
@@ -225,7 +195,7 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
 
     Its sound goes on where that one's ended: it is joined there, not blended.
     """
-    mode, lead = request.mode, _lead(request)
+    mode, lead = request.mode, lead_of(request)
     film, start = request.film, 0
     frames: list[Array] = []
     found: list[NDArray[np.float32]] = []
@@ -296,7 +266,34 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
     if request.frames == 1:
         return Made(video=made.video)
     moving = replace(mode_named("image-to-video"), frames=request.mode.frames)
-    return (yield from _onwards(replace(request, mode=moving, film=made.video), noise))
+    begun = replace(request, mode=moving, film=made.video)
+    if request.acted is not None:
+        return (yield from _acted(begun, request.acted))
+    return (yield from _onwards(begun, noise))
+
+
+def _acted(request: Request, acted: tuple[Request, Request]) -> Generator[Stretch, Made, Made]:
+    """Again and again a plan for the last picture, and what comes of it: as two requests of their own would say.
+
+    The first two have the request's seed, those after them the numbers after it.
+    """
+    plan, ahead = acted
+    assert request.film is not None and plan.embodiment is not None
+    frames, film = 1, [request.film]
+    found: list[NDArray[np.float32]] = []
+    while frames < request.frames:
+        last, seed = film[-1][-1:], (request.seed + len(film) - 1) % 2**63
+        planned = yield from unfold(replace(plan, film=last, seed=seed))
+        assert planned.actions is not None
+        done = min(ahead.frames - 1, request.frames - frames)
+        actions = plan.embodiment.encode(plan.embodiment.decode(planned.actions)[:done])
+        made = yield from unfold(replace(ahead, film=last, seed=seed, actions=actions, frames=done + 1))
+        assert made.video is not None
+        film.append(made.video[1:])
+        found.append(actions)
+        frames += done
+    video = np.concatenate(film) if "video" in request.outputs else None
+    return Made(video=video, actions=np.concatenate(found))
 
 
 def _listened(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
@@ -317,16 +314,12 @@ def _worn_for(request: Request, mode: str) -> Adapter | None:
     return worn if worn is not None and (request.mode.name == mode or worn.worn_in(mode)) else None
 
 
-def _window_starts(request: Request) -> range:
-    return range(0, request.frames - 1, request.mode.frames - 1)
-
-
 def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
     """A film that is given as a whole, window by window; neighbours share a frame."""
     assert request.film is not None
     found: list[NDArray[np.float32]] = []
     heard: list[NDArray[np.float32]] = []
-    for start in _window_starts(request):
+    for start in window_starts(request):
         film = request.film[start : start + request.mode.frames]
         made = yield Stretch(
             request=request,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,10 @@ class Desk:
     def worn(self, mode: Mode) -> Adapter | None:
         """What the generator wears in a mode where nobody asks."""
         return settle_adapter(mode.name, {}, self.adapters)
+
+    def acted(self, mode: Mode) -> bool:
+        """Whether deeds that the words of a film tell are usually acted out."""
+        return (acts := self.defaults.acting) is not None and mode.name in acts.modes
 
     def upsampling(self, mode: Mode) -> bool | None:
         """Whether a mode's prompts are usually written out first; None where the checkpoint does not say how."""
@@ -373,6 +377,8 @@ def _served(settings: ServeSettings) -> Path:
 
 def cost_of(request: Request) -> float:
     """Work of a request: millions of pixels times evaluations of the model."""
+    if request.acted is not None:  # every frame is planned, and then foreseen
+        return sum(cost_of(replace(one, frames=request.frames)) for one in request.acted)
     steps = len(request.schedule.stops) if request.schedule is not None else 1
     branches = 2 if request.guidance != 1.0 else 1
     if request.controlled is not None:  # as many films more in each branch, and one by itself
@@ -387,5 +393,5 @@ def batch_key(kind: str, requests: Sequence[Request]) -> str:
     request = requests[0]
     steps = len(request.schedule.stops) if request.schedule is not None else 0
     words = (request.mode.name, kind, request.size, request.frames, steps, request.guidance != 1.0, request.outputs,
-             "" if request.adapter is None else request.adapter.name)  # fmt: skip
+             "" if request.adapter is None else request.adapter.name, request.acted is not None)  # fmt: skip
     return "|".join(str(word) for word in words)[:128]
