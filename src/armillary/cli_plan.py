@@ -77,6 +77,8 @@ def plan(
         beside += f"; painted: the bare place in {how.bare_steps} steps, {how.things} things, {how.tries} tries at most"
     print(f"asked    {job.mode.name}, {job.frames} frames of {job.size[0]}x{job.size[1]}, {job.steps} steps, guidance "
           f"{job.guidance:g}: {job.tokens} tokens{beside}")  # fmt: skip
+    if job.acted:
+        print("acted    words that tell a deed are acted out here, which is not counted: see docs/acting.md")
     print(f"memory   {told.peak / gib:.2f} GiB at most, of which weights {work.weights / gib:.2f}; "
           f"there are {machine.room / gib:.2f}: it {'fits' if told.fits else 'does not fit'}")  # fmt: skip
     stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in told.seconds.items())

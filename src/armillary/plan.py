@@ -46,6 +46,7 @@ class Job:
     ``guided_steps``: of those steps so many run both branches (None: all). ``int8``, ``offload``: how it is loaded.
     ``sound``: what the film is made heard with (None: it is silent), ``fps``: its frames a second. ``painted``: how the
     picture, or the one that the film begins with, is painted; ``steps`` and ``guidance`` are then those of the film.
+    ``acted``: whether words that tell a deed are acted out in this mode, which costs otherwise.
     """
 
     config: ModelConfig
@@ -66,6 +67,7 @@ class Job:
     sound: SoundVAEConfig | None = None
     fps: float = 24.0
     painted: Painted | None = None
+    acted: bool = False
 
     def __post_init__(self) -> None:
         side = SPACE * self.config.latent_patch
@@ -216,6 +218,7 @@ def request_of(
         sound=usual.ears if more.get("sound") else None,
         fps=usual.fps if more.get("fps") is None else more["fps"],
         painted=painted,
+        acted=task.name in usual.acts,
     )
 
 

@@ -42,7 +42,7 @@ class Usual:
     heard with, None for nothing. ``fixed``: the steps of a distilled checkpoint, 0 for others. ``steps``: of a mode,
     where it takes others than the mode does. ``worn``: of a mode in which it wears an adapter where nobody asks for
     other steps or guidance, these (``sampling/adapters.py``). ``paints``: its ``painting``, None where it has not
-    learnt to."""
+    learnt to. ``acts``: in which modes words that tell a deed are acted out."""
 
     config: ModelConfig
     vae: VideoVAEConfig
@@ -55,6 +55,7 @@ class Usual:
     steps: Mapping[str, int] = field(default_factory=dict)
     worn: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     paints: Mapping[str, float] | None = None
+    acts: tuple[str, ...] = ()
 
     def painted(self, mode: Mode, things: int | None) -> Painted | None:
         """How a request's ``things`` are painted, one of them where nobody says; None where they are not.
@@ -114,6 +115,7 @@ def usual_of(checkpoint: str | Path) -> Usual:
                 steps=said.get("steps", {}),
                 worn=_worn(folder),
                 paints=said.get("painting"),
+                acts=tuple(said.get("acting", {}).get("modes", ())),
             )
     try:
         one = member(str(checkpoint))

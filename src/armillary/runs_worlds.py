@@ -64,7 +64,7 @@ READ: Mapping[str, tuple[int, tuple[str, ...]]] = {  # lives, and who acts in th
     "physics": (1240, ("still", "conjurer", "orbit", "conjurer")), "spatial": (500, ()), "drawer": (240, ()),
     "humans": (240, ()), "driving": (160, ()), "warehouse": (130, ()),
 }  # fmt: skip
-LEARNT = ("pusht",)  # by the generator: of physics the tokenizer keeps too little (28 dB once taught, its gate is 30: log)
+LEARNT = ("pusht",)  # by the generator: of physics the tokenizer keeps too little (28 dB once taught; its gate: 30)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,6 +165,15 @@ def test_the_plain_way_is_asked_where_words_are_acted_out_and_the_slow_way_is_wi
         assert figures["moved_plain"].value == 0 and ("db_more_than_slow" in figures) == wears
 
 
+def test_lives_without_a_deed_count_as_they_are_usually_made_where_others_are_acted(lives, judge, deaf):
+    scores = measure_picture_films(Model(deaf, acts=True), lives, judge)
+    some = [replace(scores[0], psnr={**scores[0].psnr, "plain": 20.0}), *(
+        replace(one, **{what: {way: own for way, own in getattr(one, what).items() if way != "plain"}
+                        for what in ("psnr", "moved", "kept")}) for one in scores[1:])]  # fmt: skip
+    figures = picture_figures(some)
+    assert figures["psnr_plain"].n == 4 and figures["psnr_plain"].value == pytest.approx(80)
+
+
 def test_a_pixel_has_moved_if_any_channel_differs_by_more_than_thirty():
     film = np.full((3, 4, 4, 3), 100, np.uint8)
     film[1] = 0  # what is between counts for nothing

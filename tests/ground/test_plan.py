@@ -189,6 +189,7 @@ def test_a_checkpoint_walks_its_own_steps_where_it_says_them(folder, tmp_path):
     assert plan.request_of("pico", "policy").steps == 1
     few, many = (plan.request_of("pico", "image-to-video", **more) for more in ({}, {"steps": 20}))
     assert (few.steps, few.guidance) == (4, 1.0) and (many.steps, many.guidance) == (20, 3.0)  # it wears an adapter
+    assert few.acted and not plan.request_of("pico", "policy").acted  # and may be acted out instead
 
 
 def test_what_is_painted_is_counted_as_it_is_walked(folder, tmp_path):

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import armillary
+from armillary.embodiments import load_embodiment, save_embodiments
 from armillary.errors import CheckpointError, RequestError
 from armillary.model.low_rank import LowRank
 from armillary.sampling import imagine as imagining
+from armillary.sampling import requests
 from armillary.sampling.acting import NONE, Acts
 from armillary.sampling.counts import count_evaluations, count_stretches
 from armillary.sampling.requests import check_request
@@ -18,10 +20,15 @@ from armillary.sampling.requests import check_request
 ACTS = {
     "modes": ["image-to-video", "text-to-video"],
     "bodies": {
-        "tabletop": {"who": ["The robot", "An arm"], "deeds": {"lifts": "Lift", "picks up": "Lift"}},
+        "tabletop": {
+            "who": ["The robot", "An arm"],
+            "deeds": {"lifts": "Lift", "picks up": "Lift"},
+            "orders": {"lift": "Lift"},
+        },
         "pusht": {
             "who": ["The disc"],
-            "deeds": {"lifts the T": "Push the T home.", "pushes the T": "Push the T home."},
+            "deeds": {"pushes the T": "Push the T home."},
+            "orders": {"lift the T": "Push the T home."},
         },
     },
 }
@@ -52,7 +59,8 @@ def worn(folder, modes):
     """An adapter for these modes."""
     pair = (torch.full((2, 48), 0.1), torch.full((32, 2), 0.1))
     LowRank(alpha=4.0, targets=("add_v_proj",), pairs={"layers.1.self_attn.add_v_proj": pair}).save(folder)
-    (folder / "adapter.json").write_text(json.dumps({"modes": modes}))
+    if modes is not None:
+        (folder / "adapter.json").write_text(json.dumps({"modes": modes}))
     return folder
 
 
@@ -65,16 +73,22 @@ def settled(folder, mode="image-to-video", **asked):
     ("words", "heard"),
     [
         (DEED, ("tabletop", "Lift the red cube.")),
-        ("A table.  An arm  picks up the  cube", ("tabletop", "Lift the cube.")),
+        ("A table.  An arm  picks up a  cube", ("tabletop", "Lift the cube.")),
         ("lift the cube", ("tabletop", "Lift the cube.")),
-        ("LIFTS it high", ("tabletop", "Lift it high.")),
+        ("LIFT An apple 0.5 cm high! On the table", ("tabletop", "Lift the apple 0.5 cm high.")),
+        ("Lift a red cube at 34 56", ("tabletop", "Lift the red cube.")),
+        ("A table\nThe robot lifts the cube\nAnd waits", ("tabletop", "Lift the cube.")),
+        ("Lifts the cube.", None),
+        ("Lift it.", None),
+        ("Lift the", None),
+        ("Lift", None),
         ("The robot lifts", None),
         ("The robot lifted the cube.", None),
         ("A ball lifts the cube.", None),
         ("The robot waits.", None),
         ("", None),
         ("The disc pushes the T about.", ("pusht", "Push the T home.")),
-        ("Lifts the T.", ("pusht", "Push the T home.")),  # the longer beginning, whoever comes first
+        ("Lift the T.", ("pusht", "Push the T home.")),  # the longer beginning, whoever comes first
         ("The robot waits. The disc pushes the T. The robot lifts it.", ("pusht", "Push the T home.")),
     ],
 )
@@ -141,8 +155,9 @@ def test_where_nothing_can_be_painted_nobody_acts(folder):
     request = settled(folder, "text-to-video", prompt=bare)
     assert request.acted is None and request.outputs == ("video",) == tuple(request.record["outputs"])
     assert "steps" in request.record and "acting" not in request.record
-    with pytest.raises(RequestError, match="acting='tabletop' has no use in a film that begins with no picture"):
-        settled(folder, "text-to-video", prompt=bare, acting="tabletop")
+    for asked in ({"acting": "tabletop"}, {"outputs": ("actions",)}, {"outputs": ("video", "actions")}):
+        with pytest.raises(RequestError, match="acting='tabletop' has no use in a film that begins with no picture"):
+            settled(folder, "text-to-video", prompt=bare, **asked)
 
 
 OTHERS = [
@@ -166,14 +181,61 @@ def test_an_adapter_of_ones_own_is_worn_and_the_checkpoint_s_is_not_where_it_act
     asked = {"prompt": DEED, "image": PICTURE}
     request = check_request("image-to-video", asked, folder, omni.parts.adapters)
     assert request.acted is None and request.adapter is not None and request.adapter.name == "mine"
-    forced = check_request("image-to-video", {**asked, "acting": "tabletop"}, folder, omni.parts.adapters)
-    assert forced.acted is not None and forced.adapter is None
+    with pytest.raises(RequestError, match="acting='tabletop' would pass over the adapter 'mine', which is worn in"):
+        check_request("image-to-video", {**asked, "acting": "tabletop"}, folder, omni.parts.adapters)
+    everywhere = armillary.load(folder, adapter=worn(tmp_path / "all", None))
+    named = check_request("image-to-video", {**asked, "acting": "tabletop"}, folder, everywhere.parts.adapters)
+    assert named.acted is not None and [half.adapter.name for half in named.acted] == ["all", "all"]
+    assert check_request("image-to-video", asked, folder, everywhere.parts.adapters).acted is None
     whole = shutil.copytree(folder, tmp_path / "whole")
     worn(whole / "adapters/quick", ["image-to-video"])
-    worn(whole / "adapters/ahead", ["forward-dynamics"])
-    request = check_request("image-to-video", asked, whole)
-    assert request.acted is not None and request.adapter is not None and request.adapter.name == "ahead"
-    assert "adapter" in armillary.load(whole, dtype="float32").imagine("image-to-video", frames=5, **asked).provenance
+    worn(whole / "adapters/ahead", ["policy"])
+    told = armillary.load(whole, dtype="float32").imagine("image-to-video", frames=5, **asked).provenance
+    assert "adapter" not in told and told["request"]["acted"]["adapters"]["policy"]["name"] == "ahead"
+    named = armillary.load(whole, adapter="quick")  # whoever opens it wants to see it
+    assert check_request("image-to-video", asked, whole, named.parts.adapters).acted is None
+    worn(whole / "adapters/painter", ["text-to-image", "text-to-video"])
+    painter = armillary.load(whole, dtype="float32")
+    first, still = (painter.imagine(mode, prompt=DEED, **more) for mode, more in
+                    (("text-to-video", {"frames": 5}), ("text-to-image", {})))  # fmt: skip
+    assert np.array_equal(first.video[0], still.video[0])
+    assert first.provenance["adapter"]["name"] == still.provenance["adapter"]["name"] == "painter"
+
+
+def test_a_film_that_is_acted_is_as_fast_as_who_acts_in_it(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    save_embodiments(whole, [load_embodiment(name) for name in ("tabletop", "droid")])
+    request = settled(whole, acting="droid")
+    assert request.fps == request.record["fps"] == 15.0 == request.acted[1].fps
+    assert settled(whole, acting="droid", fps=15.0).acted is not None
+    said = json.loads((whole / "defaults.json").read_text())
+    (whole / "defaults.json").write_text(json.dumps({**said, "fps": 24.0}))
+    assert settled(whole).acted is None and settled(whole, fps=10.0).acted is not None
+
+
+def test_a_checkpoint_that_cannot_act_walks_by_itself_and_says_so_if_asked(folder, monkeypatch):
+    check = requests.check_request
+
+    def distilled(name, *given):
+        if name == "policy":
+            raise RequestError("it reads no actions")
+        return check(name, *given)
+
+    monkeypatch.setattr(requests, "check_request", distilled)
+    assert settled(folder).acted is None
+    with pytest.raises(RequestError, match="acting='tabletop' cannot be here: it reads no actions"):
+        settled(folder, acting="tabletop")
+
+
+def test_latents_of_a_film_that_is_acted_are_refused_with_what_would_do(actor):
+    with pytest.raises(RequestError, match="with acting='none'"):
+        actor.latents([{"mode": "image-to-video", "prompt": DEED, "image": PICTURE}])
+
+
+def test_how_still_things_are_held_is_taken_by_every_plan_and_told(actor):
+    asked = {"prompt": DEED, "image": PICTURE, "outputs": ("actions",), "frames": 13, "seed": 1}
+    held, free = (actor.imagine("image-to-video", steady=steady, **asked) for steady in (1.0, 0.0))
+    assert not np.array_equal(held.actions, free.actions) and held.provenance["request"]["steady"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -186,6 +248,7 @@ def test_an_adapter_of_ones_own_is_worn_and_the_checkpoint_s_is_not_where_it_act
         ({"fps": 24.0}, "fps=24, but tabletop acts 10 times a second"),
         ({"acting": "cow"}, "acting='cow' is nobody who could act"),
         ({"acting": "umi"}, "acting='umi' is nobody who could act: this checkpoint knows pusht, tabletop"),
+        ({"size": (32, 8000)}, "acting='tabletop' cannot be here: "),
         ({"acting": "src/armillary/embodiment_files/pusht.toml"}, "is nobody who could act"),
         ({"acting": ["tabletop"]}, "is nobody who could act"),
     ],
@@ -195,10 +258,13 @@ def test_acting_that_cannot_be_is_one_sentence(folder, asked, words):
         settled(folder, **{"acting": "tabletop", **asked})
 
 
-def test_who_is_named_acts_in_words_of_any_kind_and_where_the_checkpoint_says_nothing(folder, checkpoint):
+def test_who_is_named_acts_in_words_of_any_kind_and_where_the_checkpoint_says_nothing(folder, checkpoint, tmp_path):
     for words, told in ((DEED, "Lift the red cube."), ("Wave!", "Wave!"), ("The disc pushes the T.",) * 2):
         request = settled(folder, prompt=words, acting="tabletop")
         assert request.acted is not None and request.acted[0].prompt == told
+    bare = shutil.copytree(checkpoint, tmp_path / "bare")
+    (bare / "embodiments.json").unlink()
+    assert settled(bare, acting="droid", size=(64, 64)).record["acting"] == "droid"
     request = settled(checkpoint, acting="pusht", size=(64, 64))
     assert request.acted is not None and request.acted[0].prompt == DEED and request.record["acting"] == "pusht"
     assert settled(checkpoint).acted is None
@@ -213,7 +279,7 @@ def test_acting_has_no_use_in_modes_that_do_not_take_it(folder):
 def test_other_deeds_are_another_checkpoint_and_no_deeds_none(folder, checkpoint, tmp_path):
     plain, acts = armillary.load(checkpoint).parts, armillary.load(folder).parts
     assert plain.acts_told == {} and "acting" not in plain.made_from
-    assert acts.acts_told["modes"] == ACTS["modes"] and acts.made_from["acting"] == acts.acts_told["sha256"]
+    assert acts.acts_told["modes"] == ACTS["modes"] and {*acts.made_from} == {*plain.made_from, "acting"}
     other = shutil.copytree(folder, tmp_path / "other")
     said = json.loads((other / "defaults.json").read_text())
     fewer = {**ACTS, "bodies": {"tabletop": ACTS["bodies"]["tabletop"]}}
@@ -221,6 +287,8 @@ def test_other_deeds_are_another_checkpoint_and_no_deeds_none(folder, checkpoint
     parts = armillary.load(other).parts
     assert parts.made_from["acting"] != acts.made_from["acting"]
     assert {**parts.made_from, "acting": ""} == {**acts.made_from, "acting": ""}
+    (other / "defaults.json").write_text(json.dumps({**said, "acting": {**ACTS, "modes": []}}))
+    assert armillary.load(other).parts.made_from["acting"] != acts.made_from["acting"]
     (other / "defaults.json").write_text(json.dumps({**said, "steady": 0.2}))
     assert armillary.load(other).parts.made_from["settings"] != acts.made_from["settings"]
 
@@ -229,7 +297,9 @@ def test_other_deeds_are_another_checkpoint_and_no_deeds_none(folder, checkpoint
     "broken",
     [[], {"modes": []}, {"modes": ["policy"], "bodies": {}}, {"modes": [], "bodies": {"a": {"who": []}}},
      {"modes": [], "bodies": {"a": {"who": "me", "deeds": {"b": "B"}}}},
-     {"modes": [], "bodies": {"a": {"who": [], "deeds": {" ": "B"}}}}],
+     {"modes": [], "bodies": {"a": {"who": [], "deeds": {}}}},
+     {"modes": [], "bodies": {"a": {"who": ["me"], "deeds": {"b": " "}}}},
+     {"modes": [], "bodies": {"a": {"who": [], "deeds": {}, "orders": {" ": "B"}}}}],
 )  # fmt: skip
 def test_deeds_that_cannot_be_are_told(checkpoint, tmp_path, broken):
     folder = shutil.copytree(checkpoint, tmp_path / "broken")

@@ -30,6 +30,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "steps": {"policy": 3, "policy/pusht": 5},
         "learnt": ["image-edit", "transfer"],
     }
+    lifts = {"who": ["The robot"], "deeds": {"lifts": "Lift"}, "orders": {"lift": "Lift"}}
+    told["acting"] = {"modes": ["image-to-video"], "bodies": {"tabletop": lifts}}
     told["upsampling"] = {"text-to-image": {"ask": "{prompt}, at length", "longest": 4}}
     save_embodiments(folder, [load_embodiment(name) for name in ("tabletop", "pusht", "droid", "av")])
     (folder / "defaults.json").write_text(json.dumps(told))

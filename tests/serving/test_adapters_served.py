@@ -70,14 +70,17 @@ def test_a_path_is_no_name(desk_with, folder, asked):
 
 def test_deeds_are_acted_as_the_checkpoint_says_and_by_themselves_in_a_batch(folder, tmp_path):
     whole = shutil.copytree(folder, tmp_path / "actor")
-    acts = {"modes": ["image-to-video"], "bodies": {"tabletop": {"who": [], "deeds": {"lift": "Lift"}}}}
+    acts = {"modes": ["image-to-video"], "bodies": {"tabletop": {"who": [], "deeds": {}, "orders": {"lift": "Lift"}}}}
     (whole / "defaults.json").write_text(json.dumps({"size": [64, 64], "fps": 10.0, "acting": acts}))
     desk = Desk(ServeSettings(checkpoint=str(whole), folder=tmp_path / "serve"))
     told = model_told(desk)["modes"]
     assert {mode for mode, one in told.items() if one["acted"]} == {"image-to-video"}
+    mine = written(tmp_path / "mine", {"modes": ["image-to-video"]})
+    brought = Desk(ServeSettings(checkpoint=str(whole), adapter=str(mine), folder=tmp_path / "other"))
+    assert not any(one["acted"] for one in model_told(brought)["modes"].values())
     picture = np.zeros((64, 64, 3), np.uint8)
     one, other = (check_request("image-to-video", {"prompt": words, "image": picture}, whole)
-                  for words in ("Lift the cube.", "A cube."))  # fmt: skip
+                  for words in ("Lift a cube.", "A cube."))  # fmt: skip
     assert one.acted is not None and other.acted is None
     assert batch_key("jobs", [one]) != batch_key("jobs", [other]) and cost_of(one) < cost_of(other)
     assert cost_of(one) == 17 * 64 * 64 * 20 / 1e6  # ten steps of the plan, ten of what comes of it

@@ -66,6 +66,26 @@ def test_actions_are_planned_and_drawn_as_curves(page, picture):
     shoot(page, "policy")
 
 
+def test_a_deed_is_acted_out_where_nobody_says_how_the_film_walks(page, picture):
+    choose_mode(page, "image-to-video")
+    assert page.input_value("#steps") == page.input_value("#guidance") == ""
+    assert page.get_attribute("#steps", "placeholder") == "20, or as acted"
+    write(page, "#prompt", "The robot lifts the red cube.")
+    tab_to(page, "#image")
+    page.set_input_files("#image", picture)
+    write(page, "#frames", "5")
+    tab_to(page, "#imagine-form button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#job-list li')?.innerText.startsWith('image-to-video') && "
+                           "document.querySelector('#job-list li').dataset.status === 'completed'")  # fmt: skip
+    tab_to(page, "#job-list input[type=checkbox]")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".curves svg")
+    assert page.locator(".curves svg").count() == 10  # the actions that the film came with
+    choose_mode(page, "text-to-video")
+    assert page.input_value("#steps") == "20" and page.get_attribute("#steps", "placeholder") == ""
+
+
 def test_a_picture_is_changed(page, picture):
     choose_mode(page, "image-edit")
     assert page.inner_text("label[for=image]") == "Picture to change"

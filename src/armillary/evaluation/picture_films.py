@@ -136,15 +136,16 @@ def moved(film: Array) -> float:
 
 
 def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[str, Figure]:
-    """The figures of films from a picture, by name; those of the plain and the slow way where every life has such."""
+    """The figures of films from a picture, by name; those of the plain and the slow way where any life has such: the
+    others', whose words tell no deed or which wear no adapter, are what the usual way is."""
     if not scores:
         return {}
     groups = [score.seed for score in scores]
-    others = [way for way in (PLAIN, SLOW) if all(way in score.psnr for score in scores)]
+    others = [way for way in (PLAIN, SLOW) if any(way in score.psnr for score in scores)]
     ways = {"": USUAL} | {f"_{way}": way for way in others}
 
     def db(film: str) -> Floats:
-        return np.array([score.psnr[film] for score in scores])
+        return np.array([score.psnr.get(film, score.psnr[USUAL]) for score in scores])
 
     columns = {"psnr_repeat_first_frame": db(STILL), "psnr_codec": db(CODEC), "psnr_exchanged_words": db(EXCHANGED)}
     for end, film in ways.items():
@@ -156,9 +157,11 @@ def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[st
         columns[f"db_more_than_{way}"] = db(USUAL) - db(way)
     figures = {name: mean(values, groups, seed=seed) for name, values in columns.items()}
     for end, film in {**ways, "_true": TRUE, "_codec": CODEC}.items():
-        figures[f"moved{end}"] = mean([score.moved[film] for score in scores], groups, seed=seed)
+        figures[f"moved{end}"] = mean(
+            [score.moved.get(film, score.moved[USUAL]) for score in scores], groups, seed=seed
+        )
         if any(score.things for score in scores):
-            rows = [(score.kept[film], score.things) for score in scores]
+            rows = [(score.kept.get(film, score.kept[USUAL]), score.things) for score in scores]
             figures[f"things_kept{end}"] = bootstrap(rows, groups, ratio, seed=seed)
     return figures
 

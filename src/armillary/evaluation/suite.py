@@ -298,9 +298,9 @@ def _transfer(bench: Bench) -> Result:
         bench.tell("held clips", number + 1, count)
     found = measure_transfer(bench.omni, clips, on_done=bench.told("films under controls", count))
     return found, transfer_figures(found), [
-        "The last 17 frames of held-out expert episodes, one control at a time, words and noise the same: free has no "
-        "control, strange another clip's, led only the first frame, begun the control and the first frame; codec is "
-        "the true film after the video tokenizer. better_than: in pairs, positive is better.",
+        "The last 17 frames of held-out expert episodes, one control at a time, words and noise the same; nobody acts "
+        "them out: free has no control, strange another clip's, led only the first frame, begun the control and the "
+        "first frame; codec is the true film after the video tokenizer. better_than: in pairs, positive is better.",
         "Edges count within a pixel. Labels, and where depth says that things stand, are found by the tables' colours: "
         "colours beside the things that have them, or all coloured pixels beside all things.",
     ]  # fmt: skip

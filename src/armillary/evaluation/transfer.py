@@ -8,9 +8,9 @@ colour's pixels beside those of the things that have it (``colours``), and all c
 things, whichever colour they came out in (``things``). A picture has no depth that could be computed: of films held by
 depth the same is asked as of those held by labels, where things stand. And of all, how near they come to the true film.
 
-Beside ``held`` are films of the same words and noise: ``free`` (no control), ``strange`` (another clip's control),
-``led`` (the first frame, no control), ``begun`` (control and first frame); and ``codec``, the true film after the
-video tokenizer, above which no film can be expected to come.
+Beside ``held`` are films of the same words and noise, which nobody acts out: ``free`` (no control), ``strange``
+(another clip's control), ``led`` (the first frame, no control), ``begun`` (control and first frame); and ``codec``, the
+true film after the video tokenizer, above which no film can be expected to come.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ from armillary.evaluation.dynamics import other_episodes, reconstructed
 from armillary.evaluation.held_out import CAMERA, FRAMES, STEPS
 from armillary.evaluation.pixels import HUES, nearest_hue, psnr
 from armillary.records import Array, Episode
+from armillary.sampling.acting import NONE
 from armillary.worlds.record import record_tabletop
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def _films(
     """The model's films of a clip, by what they are and the control they shall be compared with (None: all)."""
     told: dict[str, Any] = {"prompt": clip.words, "seed": seed}
     asked: dict[tuple[str, controls.Control | None], dict[str, Any]] = {
-        ("free", None): {"mode": "text-to-video", **told},
-        ("led", None): {"mode": "image-to-video", "image": clip.video[0], **told},
+        ("free", None): {"mode": "text-to-video", "acting": NONE, **told},
+        ("led", None): {"mode": "image-to-video", "acting": NONE, "image": clip.video[0], **told},
     }
     for kind in HELD:
         own = {"mode": "transfer", "controls": {kind: clip.controls[kind]}, **told}

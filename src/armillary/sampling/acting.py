@@ -10,21 +10,26 @@ Asked for these one after the other it shows what the words tell (docs/decisions
 or a request says how the film's own walk is to go, nothing is acted.
 
 ``acting`` in a checkpoint's ``defaults.json`` says in which modes it acts unasked, and which words its bodies heed:
-{"modes": ["image-to-video"], "bodies": {"tabletop": {"who": ["The robot"], "deeds": {"lifts": "Lift"}}}}. A sentence
-that begins with a deed, or with who does it and the deed, is told to the policy with the value in that place; a value
-with a full stop is the whole of what it is told.
+{"modes": ["image-to-video"], "bodies": {"tabletop": {"who": ["The robot"], "deeds": {"lifts": "Lift"}, "orders":
+{"lift": "Lift"}}}}. A sentence that begins with who does it and a deed, or with an order, is heard if it goes on with
+an article, and told to the policy with the value in that place, *the* for the article, and without places; a value with
+a full stop is the whole of what is told, however the sentence goes on.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armillary.embodiments import Embodiment, load_embodiments
+from armillary.embodiments import Embodiment, bundled, load_embodiment, load_embodiments
 from armillary.errors import RequestError
 from armillary.modes import MODES, Mode
 
 NONE = "none"
+ARTICLES = ("the", "a", "an")
+_END = re.compile(r"[.!?](?=\s|$)|\n")  # of a sentence
+_PLACE = re.compile(r" at \d\d? \d\d?\b")  # as ``prompts.places_in`` reads them
 OWN_WALK = (
     "steps",
     "guidance",
@@ -49,12 +54,12 @@ class Acts:
     def heard(self, prompt: str) -> tuple[str, str] | None:
         """Who does what the first sentence tells that anybody knows, and in which words: of several beginnings the
         longest. None where no sentence tells a deed."""
-        every = [(heard, told, body) for body, own in self.bodies.items() for heard, told in own.items()]
-        for sentence in (" ".join(one.split()) for one in prompt.split(".")):
-            known = [one for one in every if _begins(sentence, *one[:2])]
+        every = [(start, told, body) for body, own in self.bodies.items() for start, told in own.items()]
+        for sentence in (one.split() for one in _END.split(prompt)):
+            known = [(start, words, body) for start, told, body in every if (words := _said(sentence, start, told))]
             if known:
-                heard, told, body = max(known, key=lambda one: len(one[0]))
-                return body, told if told.endswith(".") else f"{told}{sentence[len(heard) :]}."
+                _, words, body = max(known, key=lambda one: len(one[0]))
+                return body, words
         return None
 
     @classmethod
@@ -66,57 +71,72 @@ class Acts:
         return cls(modes=modes, bodies={str(body): _beginnings(**own) for body, own in found["bodies"].items()})
 
 
-def _begins(sentence: str, heard: str, told: str) -> bool:
-    """Whether a sentence begins so; more must follow where what is told is not the whole."""
-    words, start = sentence.casefold().split(), heard.casefold().split()
-    return words[: len(start)] == start and (told.endswith(".") or len(words) > len(start))
+def _said(sentence: Sequence[str], start: str, told: str) -> str:
+    """What is told to a policy of a sentence that begins so, empty for one that does not."""
+    begun, rest = sentence[: len(start.split())], sentence[len(start.split()) :]
+    if " ".join(begun).casefold() != " ".join(start.split()).casefold():
+        return ""
+    if told.endswith("."):
+        return told
+    if len(rest) < 2 or rest[0].casefold() not in ARTICLES:
+        return ""
+    return _PLACE.sub("", " ".join([told, "the", *rest[1:]])) + "."
 
 
-def _beginnings(*, who: Sequence[str], deeds: Mapping[str, str]) -> dict[str, str]:
-    """How sentences may begin that tell one of these deeds, and what is told in place of that."""
-    found: dict[str, str] = {}
-    for deed, told in deeds.items():
-        if not deed.strip() or not told.strip() or isinstance(who, str):
-            raise ValueError(f"deed {deed!r}: {told!r} of {who!r}")
-        alone = [deed] if told.endswith(".") else [deed, told]
-        found |= dict.fromkeys([*alone, *(f"{one} {deed}" for one in who)], told)
+def _beginnings(
+    *, who: Sequence[str], deeds: Mapping[str, str], orders: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """How sentences may begin that tell one of these deeds, or order it, and what is told in place of that."""
+    if isinstance(who, str):
+        raise ValueError(f"who {who!r} is no list")
+    found = {f"{one} {deed}": told for one in who for deed, told in deeds.items()} | dict(orders or {})
+    if not found or not all(word.strip() for pair in found.items() for word in pair):
+        raise ValueError(f"deeds {dict(deeds)} of {list(who)}, orders {orders}")
     return found
 
 
+def actor_of(mode: Mode, given: Mapping[str, Any], folder: Path) -> Embodiment | None:
+    """The body that a request names to act out its words, one of the checkpoint's; None where it names none.
+
+    ``RequestError`` for one that there is not; a name is never taken for a path.
+    """
+    asked = given.get("acting")
+    if asked is None or asked == NONE or "acting" not in mode.takes:
+        return None
+    bodies = load_embodiments(folder) or {name: load_embodiment(name) for name in bundled()}
+    if not isinstance(asked, str) or asked not in bodies:
+        raise RequestError(
+            f"acting={str(asked)!r} is nobody who could act: this checkpoint knows {', '.join(sorted(bodies))}. Name "
+            f"one of these, or {NONE!r}."
+        )
+    return bodies[asked]
+
+
 def settle_acting(
-    mode: Mode, given: Mapping[str, Any], acts: Acts | None, folder: Path, *, usual: bool
+    mode: Mode, given: Mapping[str, Any], acts: Acts | None, folder: Path, *, fps: float, usual: bool
 ) -> tuple[Embodiment, str] | None:
     """Who acts in a film, and what its policy is told; None where the film walks by itself.
 
-    ``acts``: what the checkpoint in ``folder`` acts out. Not ``usual``: nobody acts unasked. ``RequestError`` for
-    ``acting`` beside what it leaves no use for, of a body that cannot act here, or without words.
+    ``acts``: what the checkpoint in ``folder`` acts out, ``fps``: the film's rate. Not ``usual``: nobody acts unasked.
+    ``RequestError`` for a body that is named beside what it leaves no use for, at another rate, or without words.
     """
-    asked, prompt = given.get("acting"), given.get("prompt", "")
-    if asked == NONE or "acting" not in mode.takes:
+    prompt = given.get("prompt", "")
+    if given.get("acting") == NONE or "acting" not in mode.takes:
         return None
     own = [name for name in OWN_WALK if name in given] + ["dialect"] * (given.get("dialect", "native") != "native")
-    if asked is None:
-        heard = acts.heard(prompt) if acts is not None and mode.name in acts.modes and isinstance(prompt, str) else None
-        if heard is None or own or not usual:
-            return None
-        body = load_embodiments(folder).get(heard[0])
-        return (body, heard[1]) if body is not None and given.get("fps", body.rate_hz) == body.rate_hz else None
-    bodies = load_embodiments(folder)
-    body = bodies.get(str(asked))
+    body = actor_of(mode, given, folder)
     if body is None:
-        known = ", ".join(sorted(bodies)) or "no one"
-        raise RequestError(
-            f"acting={str(asked)!r} is nobody who could act: this checkpoint knows {known}. Name one, or {NONE!r}."
-        )
+        heard = acts.heard(prompt) if acts is not None and mode.name in acts.modes and isinstance(prompt, str) else None
+        body = None if heard is None or own or not usual else load_embodiments(folder).get(heard[0])
+        return None if body is None or heard is None or fps != body.rate_hz else (body, heard[1])
     if own:
         raise RequestError(
             f"{own[0]} has no use where {body.name} acts out the film's words: a plan and what comes of it are walked "
             f"to as the checkpoint always does. Leave it out, or say acting={NONE!r}."
         )
-    if given.get("fps", body.rate_hz) != body.rate_hz:
+    if fps != body.rate_hz:
         raise RequestError(
-            f"fps={given['fps']:g}, but {body.name} acts {body.rate_hz:g} times a second: leave fps out, or say "
-            f"acting={NONE!r}."
+            f"fps={fps:g}, but {body.name} acts {body.rate_hz:g} times a second: leave fps out, or say acting={NONE!r}."
         )
     if not isinstance(prompt, str) or not prompt.strip():
         raise RequestError(f"acting={body.name!r} was asked for without words: say in prompt what is to be done.")

@@ -34,7 +34,8 @@ ONWARDS = "onwards"
 class Adapter:
     """One adapter: where it lies, in which modes it is worn (None: in all), and how these are then walked.
 
-    ``unasked``: whether it is worn there where a request names none.
+    ``unasked``: whether it is worn there where a request names none. ``own``: whether whoever opened the checkpoint
+    named it, or brought it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Adapter:
     steps: int | None = None
     guidance: float | None = None
     unasked: bool = True
+    own: bool = False
 
     def worn_in(self, mode: str) -> bool:
         """Whether it is worn in that mode where nobody asks."""
@@ -62,6 +64,11 @@ class Adapter:
         for path in sorted([*self.folder.glob("*.safetensors"), self.folder / SETTINGS, self.folder / WHERE]):
             whole.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
         return whole.hexdigest()
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Its name and its hash, as plain data."""
+        return {"name": self.name, "sha256": self.sha256}
 
     @classmethod
     def of(cls, folder: Path) -> "Adapter":
@@ -112,14 +119,14 @@ def adapters_of(checkpoint: Path, own: str | Path | None = None) -> dict[str, Ad
     if own is None:
         return found
     if str(own) == NONE or str(own) in found:
-        return {name: replace(one, unasked=name == str(own)) for name, one in found.items()}
+        return {name: replace(one, unasked=name == str(own), own=name == str(own)) for name, one in found.items()}
     folder = Path(own)
     if not (folder / SETTINGS).is_file():
         raise CheckpointError(
             f"{str(own)!r} is no adapter: give a folder with {SETTINGS}, as PEFT writes it, or one of "
             f"{', '.join([*found, NONE])}, by name."
         )
-    one = Adapter.of(folder)
+    one = replace(Adapter.of(folder), own=True)
     if one.name in found or one.name == NONE:
         raise CheckpointError(f"{checkpoint} has an adapter {one.name!r} already: give yours another name.")
     return {one.name: one, **found}

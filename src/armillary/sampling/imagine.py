@@ -27,7 +27,7 @@ from armillary.sampling.solver import walk
 from armillary.sampling.sounds import heard, sound_part
 from armillary.sampling.speak import Manner, speak_many
 from armillary.sampling.steady import held_steady
-from armillary.sampling.stretches import Layout, Made, Stretch, unfold
+from armillary.sampling.stretches import Layout, Made, Stretch, unfold, worn_for
 from armillary.tokenizers.streaming import decode_film, encode_in_pieces
 from armillary.tokenizers.video import SPACE, on_canvas
 
@@ -131,7 +131,7 @@ def imagined_latents(parts: Parts, requests: Sequence[Request]) -> Float[Tensor,
     if len(layouts) != 1 or any(count_stretches(request) != 1 for request in requests):
         raise RequestError(
             f"latents were asked of {len(requests)} requests: all must be films of one layout, each made in one "
-            "stretch. Ask for others apart, and for no more frames than the mode's."
+            "stretch. Ask for others apart, for no more frames than the mode's, and with acting='none'."
         )
     watch = Watch(total=sum(count_evaluations(request) for request in requests))
     found = []
@@ -342,7 +342,9 @@ def _decoded(
 
 
 def _rollout(parts: Parts, request: Request, made: Made) -> Rollout:
-    body = request.embodiment if request.acted is None else request.acted[0].embodiment
+    body, worn = request.embodiment, request.adapter
+    if request.acted is not None:  # what is worn then stands in its record
+        body, worn = request.acted[0].embodiment, worn_for(request, "text-to-image") if request.things else None
     actions = None
     if made.actions is not None and body is not None and "actions" in request.outputs:
         actions = body.decode(made.actions)
@@ -353,5 +355,5 @@ def _rollout(parts: Parts, request: Request, made: Made) -> Rollout:
         sound=made.sound,
         actions=actions,
         body=body,
-        provenance=parts.provenance(request.record, request.adapter),
+        provenance=parts.provenance(request.record, worn),
     )

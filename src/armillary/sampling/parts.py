@@ -148,7 +148,7 @@ class Parts:
         if worn := self.adapters_told:
             told["adapters"] = hashlib.sha256(json.dumps(worn).encode()).hexdigest()
         if acts := self.acts_told:
-            told["acting"] = acts["sha256"]
+            told["acting"] = hashlib.sha256(_told(acts)).hexdigest()
         return told
 
     @property
@@ -276,7 +276,7 @@ class Parts:
             "device": self.device.type,
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"matrices": "int8"} if self.int8 else {}),
-            **({"adapter": {"name": adapter.name, "sha256": adapter.sha256}} if adapter is not None else {}),
+            **({"adapter": adapter.told} if adapter is not None else {}),
         }
 
 

@@ -20,7 +20,7 @@ from armillary.modes import MODES, Asked, Mode, check_asked, mode_named
 from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
-from armillary.sampling.acting import OWN_WALK, settle_acting
+from armillary.sampling.acting import OWN_WALK, actor_of, settle_acting
 from armillary.sampling.adapters import NONE, Adapter, adapters_of, settle_adapter
 from armillary.sampling.bodies import actions_of, embodiment_of
 from armillary.sampling.controlled import Controlled, check_controls
@@ -113,6 +113,8 @@ class Request:
     def may_hold_still(self) -> bool:
         """Whether any stretch of its film begins with one given latent frame alone and is shown (``steady.py``)."""
         mode, several = self.mode, self.frames > self.mode.frames
+        if self.acted is not None:
+            return self.may_act
         if (held := self.controlled) is not None:
             begun = held.begins is not None and len(held.begins) <= FRAMES_A_LATENT
             return held.stretch > 1 and (begun or (several and 0 < held.overlap <= FRAMES_A_LATENT))
@@ -137,7 +139,8 @@ def check_request(
     if mode.frames > 1:
         mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
     embodiment = embodiment_of(given, folder)
-    fps = number(given, "fps", embodiment.rate_hz if embodiment else defaults.fps, above=0.0, most=1000.0)
+    mover = embodiment or actor_of(mode, given, folder)
+    fps = number(given, "fps", mover.rate_hz if mover else defaults.fps, above=0.0, most=1000.0)
     size = _size(mode, given, defaults)
     actions = actions_of(mode, given, embodiment)
     controlled = None
@@ -189,20 +192,14 @@ def _acted(
 ) -> tuple[Request, Request] | None:
     """The requests for a plan and for what comes of it by which this film is made; None where it walks by itself.
 
-    An adapter that is no part of the checkpoint was brought to be worn: then nobody acts unasked, nor in films of
-    another size than the checkpoint's own.
+    Nobody acts unasked where somebody's own adapter would be passed over, nor in films of another size than the usual.
     """
-    own = request.adapter is not None and folder not in request.adapter.folder.parents
+    own = request.adapter is not None and request.adapter.own
     mute = request.sound and _listening(request, defaults) is None
     usual = not (own or mute) and request.size == defaults.size
-    found = settle_acting(request.mode, given, defaults.acting, folder, usual=usual)
+    found = settle_acting(request.mode, given, defaults.acting, folder, fps=request.fps, usual=usual)
     if found is None:
         return None
-    if mute:
-        raise RequestError(
-            f"sound has no use where {found[0].name} acts out the film's words, since this checkpoint cannot hear a "
-            f"film that is made: leave it out, or say acting={NONE!r}."
-        )
     body, told = found
     done = min(defaults.execute_of(body.name), defaults.frames - 1)
     one: dict[str, Any] = {
@@ -210,9 +207,26 @@ def _acted(
         "size": request.size,
         "image": np.zeros((*request.size, 3), np.uint8),
     }
-    plan = check_request("policy", {**one, "prompt": told, "outputs": ("actions",)}, folder, adapters)
     ahead = {"actions": np.zeros((done, body.width)), "steady": request.steady}
-    return plan, check_request("forward-dynamics", {**one, **ahead}, folder, adapters)
+    try:
+        plan = check_request("policy", {**one, "prompt": told, "outputs": ("actions",)}, folder, adapters)
+        acted = plan, check_request("forward-dynamics", {**one, **ahead}, folder, adapters)
+    except RequestError as wrong:
+        if "acting" not in given:
+            return None
+        raise RequestError(f"acting={given['acting']!r} cannot be here: {wrong}") from wrong
+    if mute:
+        raise RequestError(
+            f"sound has no use where {body.name} acts out the film's words, since this checkpoint cannot hear a film "
+            f"that is made: leave it out, or say acting={NONE!r}."
+        )
+    if own and request.adapter not in [half.adapter for half in acted]:
+        assert request.adapter is not None
+        raise RequestError(
+            f"acting={body.name!r} would pass over the adapter {request.adapter.name!r}, which is worn in "
+            f"{request.mode.name}: say acting={NONE!r}, or open the checkpoint without it."
+        )
+    return acted
 
 
 def _walking(mode: Mode, given: Mapping[str, Any], folder: Path, *, picture: bool) -> Walking | None:
@@ -231,7 +245,7 @@ def _finished(request: Request, given: Mapping[str, Any], defaults: Defaults, re
         check_painted(request.mode, given)
     if given.get("upsample") is False:
         record["upsample"] = False
-    if "acting" in given:
+    if "acting" in given or (request.acted is not None and "actions" in given.get("outputs", ())):
         record["acting"] = NONE if request.acted is None else request.acted[0].record["embodiment"]
     if request.adapter is not None or "adapter" in given:
         record["adapter"] = NONE if request.adapter is None else request.adapter.name
@@ -261,21 +275,17 @@ def retold(request: Request) -> Request:
         if request.acted is not None and "acting" in record:
             raise RequestError(
                 f"acting={record['acting']!r} has no use in a film that begins with no picture, since its words place "
-                "nothing that could be painted. Leave it out, or say which things there are."
+                "nothing that could be painted: say which things there are, or ask for neither acting nor actions."
             )
         outputs = tuple(name for name in request.outputs if name != "actions" or request.has_actions)
         return replace(request, acted=None, outputs=outputs, record=record | {"outputs": list(outputs)})
     plan, ahead = request.acted
     record = {name: one for name, one in record.items() if name not in OWN_WALK}
-    record |= {
-        "acting": ahead.record["embodiment"],
-        "acted": {
-            "prompt": plan.prompt,
-            "steps": {one.mode.name: one.record["steps"] for one in request.acted},
-            "actions_a_plan": ahead.frames - 1,
-        },
-    }
-    return replace(request, adapter=ahead.adapter, record=record)
+    steps = {one.mode.name: one.record["steps"] for one in request.acted}
+    told: dict[str, Any] = {"prompt": plan.prompt, "steps": steps, "actions_a_plan": ahead.frames - 1}
+    worn = {one.mode.name: one.adapter.told for one in request.acted if one.adapter is not None}
+    record |= {"acting": ahead.record["embodiment"], "acted": told | ({"adapters": worn} if worn else {})}
+    return replace(request, record=record)
 
 
 def _unwanted(given: Mapping[str, Any], walking: Walking | None) -> str | None:

@@ -246,7 +246,7 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
         replace(
             request, mode=mode_named("text-to-image"), frames=1, guidance=guidance, negative_prompt=None,
             sound=False, schedule=make_schedule(steps, request.mode.shift), shortcuts=EXACT, prompt=how.bare,
-            adapter=_worn_for(request, "text-to-image"),
+            adapter=worn_for(request, "text-to-image"),
         )
         for steps, guidance in ((how.bare_steps, how.bare_guidance), (how.steps, how.guidance))
     )  # fmt: skip
@@ -302,13 +302,13 @@ def _listened(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
     hears = replace(
         request, mode=replace(mode_named("video-to-sound"), frames=request.mode.frames), film=whole.video, guidance=1.0,
         schedule=request.listening, listening=None, shortcuts=EXACT, outputs=("sound",),
-        adapter=_worn_for(request, "video-to-sound"),
+        adapter=worn_for(request, "video-to-sound"),
     )  # fmt: skip
     heard = yield from _windows(hears, noise)
     return replace(whole, video=whole.video if "video" in request.outputs else None, sound=heard.sound)
 
 
-def _worn_for(request: Request, mode: str) -> Adapter | None:
+def worn_for(request: Request, mode: str) -> Adapter | None:
     """The request's adapter in its walks of a mode: in those of another one only where it is meant for that."""
     worn = request.adapter
     return worn if worn is not None and (request.mode.name == mode or worn.worn_in(mode)) else None

@@ -117,7 +117,9 @@ class Desk:
 
     def acted(self, mode: Mode) -> bool:
         """Whether deeds that the words of a film tell are usually acted out."""
-        return (acts := self.defaults.acting) is not None and mode.name in acts.modes
+        acts, worn = self.defaults.acting, self.worn(mode)
+        able = acts is not None and mode.name in acts.modes and bool(set(acts.bodies) & set(self.bodies))
+        return able and not (worn is not None and worn.own)
 
     def upsampling(self, mode: Mode) -> bool | None:
         """Whether a mode's prompts are usually written out first; None where the checkpoint does not say how."""

@@ -113,11 +113,12 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   $("lacks").hidden = able;
   $("imagine-it").disabled = !able;
   if (!anew) return;
-  for (const [id, usual, unsaid] of [["frames", mode.frames, "as controls"], ["guidance", mode.guidance, "as each is best"]]) {
-    $(id).value = held ? "" : usual;
-    $(id).placeholder = held ? unsaid : "";
+  for (const [id, usual, unsaid] of [["frames", mode.frames, held ? "as controls" : ""],
+    ["guidance", mode.guidance, held ? "as each is best" : mode.acted ? `${mode.guidance}, or as acted` : ""],
+    ["steps", mode.steps, mode.acted ? `${mode.steps}, or as acted` : ""]]) {  // who says how a film walks is not shown it acted
+    $(id).value = unsaid ? "" : usual;
+    $(id).placeholder = unsaid;
   }
-  $("steps").value = mode.steps;
   const body = model.embodiments[$("embodiment").value];
   if (body && mode.needs.includes("actions") && !$("actions").value) $("actions").value = JSON.stringify(Array(8).fill(body.rest));
 }
