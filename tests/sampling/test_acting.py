@@ -160,6 +160,27 @@ def test_where_nothing_can_be_painted_nobody_acts(folder):
             settled(folder, "text-to-video", prompt=bare, **asked)
 
 
+def test_what_a_deed_is_done_to_is_painted_where_nothing_else_is_named(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "writer")
+    said = json.loads((whole / "defaults.json").read_text())
+    said["upsampling"] = {"text-to-video": {"ask": "Where? {prompt}", "places": True, "usual": True}}
+    (whole / "defaults.json").write_text(json.dumps(said))
+
+    def words(prompt, **asked):
+        return settled(whole, "text-to-video", prompt=prompt, **asked).prompt
+
+    bare = "Lift the red cube"
+    assert words(bare) == words(f"{bare}.") == "Lift the red cube. On the table: a red cube."
+    assert words("Lift the red cube onto the blue ball on the left tray!") == (
+        "Lift the red cube onto the blue ball on the left tray! On the table: a red cube and a blue ball."
+    )
+    for prompt, asked in (("The robot waits.", {}), ("Lift the cube.", {}), (f"{bare}. Here is a blue ball.", {}),
+                          (bare, {"acting": NONE}), (bare, {"upsample": False})):  # fmt: skip
+        assert words(prompt, **asked) == prompt
+    assert settled(folder, "text-to-video", prompt=bare).prompt == bare == settled(whole, prompt=bare).prompt
+    assert settled(whole, "text-to-video", prompt=bare).acted is not None
+
+
 OTHERS = [
     {"acting": NONE}, {"prompt": "The robot waits."}, {"steps": 3}, {"guidance": 2.0}, {"negative_prompt": "dark"},
     {"shift": 2.0}, {"solver": "euler"}, {"reuse": 0.1}, {"guidance_between": (0.1, 0.9)}, {"adapter": NONE},

@@ -25,10 +25,15 @@ from typing import Any
 from armillary.embodiments import Embodiment, bundled, load_embodiment, load_embodiments
 from armillary.errors import RequestError
 from armillary.modes import MODES, Mode
+from armillary.prompts import things_in
+from armillary.sampling.painting import Painting
+from armillary.sampling.templates import Template
 
 NONE = "none"
 ARTICLES = ("the", "a", "an")
+PLACES = ("left", "right", "middle", "upper", "lower", "front", "back")  # *the left tray* is no thing to be painted
 _END = re.compile(r"[.!?](?=\s|$)|\n")  # of a sentence
+_OBJECT = re.compile(r"\bthe ([a-z]+ [a-z]+)\b")  # of a deed: things of two words
 _PLACE = re.compile(r" at \d\d? \d\d?\b")  # as ``prompts.places_in`` reads them
 OWN_WALK = (
     "steps",
@@ -95,6 +100,26 @@ def _beginnings(
     return found
 
 
+def with_things(
+    mode: Mode, given: Mapping[str, Any], acts: Acts | None, painting: Painting | None, template: Template | None
+) -> Mapping[str, Any]:
+    """A request for a film from words that tell a deed and name nothing to be painted, and then name what the deed is
+    done to, as the checkpoint paints it: "Lift the red cube." and "On the table: a red cube."; where its prompt is then
+    written out by a ``template`` that says where things are.
+    """
+    prompt = given.get("prompt")
+    placed = template is not None and template.places and given.get("upsample", template.usual) is True
+    able = placed and mode.video == "hidden" and "acting" in mode.takes and given.get("acting") != NONE
+    if not able or not isinstance(prompt, str) or acts is None or painting is None:
+        return given
+    heard = None if things_in(prompt) else acts.heard(prompt)
+    found = [] if heard is None else [one for one in _OBJECT.findall(heard[1]) if one.split()[0] not in PLACES]
+    if not found:
+        return given
+    words = prompt.strip() if prompt.strip()[-1] in ".!?" else f"{prompt.strip()}."
+    return {**given, "prompt": f"{words} {painting.one.format(placed=' and '.join(f'a {one}' for one in found))}"}
+
+
 def actor_of(mode: Mode, given: Mapping[str, Any], folder: Path) -> Embodiment | None:
     """The body that a request names to act out its words, one of the checkpoint's; None where it names none.
 
@@ -110,6 +135,12 @@ def actor_of(mode: Mode, given: Mapping[str, Any], folder: Path) -> Embodiment |
             f"one of these, or {NONE!r}."
         )
     return bodies[asked]
+
+
+def rate_of(mode: Mode, given: Mapping[str, Any], folder: Path, embodiment: Embodiment | None, usual: float) -> float:
+    """A film's frames a second where nobody says: as often as its body acts, or who is named to act out its words."""
+    body = embodiment or actor_of(mode, given, folder)
+    return usual if body is None else body.rate_hz
 
 
 def settle_acting(

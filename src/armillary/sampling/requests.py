@@ -20,7 +20,7 @@ from armillary.modes import MODES, Asked, Mode, check_asked, mode_named
 from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
-from armillary.sampling.acting import OWN_WALK, actor_of, settle_acting
+from armillary.sampling.acting import OWN_WALK, rate_of, settle_acting, with_things
 from armillary.sampling.adapters import NONE, Adapter, adapters_of, settle_adapter
 from armillary.sampling.bodies import actions_of, embodiment_of
 from armillary.sampling.controlled import Controlled, check_controls
@@ -132,15 +132,15 @@ def check_request(
     ``adapters`` (None: its own); else ``RequestError``."""
     mode = mode_named(name)
     check_asked(mode, dict(asked))
-    given = {key: value for key, value in asked.items() if value is not None}
+    given: Mapping[str, Any] = {key: value for key, value in asked.items() if value is not None}
     _refuse_unused(mode, given)
     defaults = Defaults.load(folder)
+    given = with_things(mode, given, defaults.acting, defaults.painting, defaults.upsampling.get(mode.name))
     sound = check_sound(mode, given, folder)
     if mode.frames > 1:
         mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
     embodiment = embodiment_of(given, folder)
-    mover = embodiment or actor_of(mode, given, folder)
-    fps = number(given, "fps", mover.rate_hz if mover else defaults.fps, above=0.0, most=1000.0)
+    fps = number(given, "fps", rate_of(mode, given, folder, embodiment, defaults.fps), above=0.0, most=1000.0)
     size = _size(mode, given, defaults)
     actions = actions_of(mode, given, embodiment)
     controlled = None
