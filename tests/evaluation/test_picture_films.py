@@ -27,7 +27,7 @@ from armillary.evaluation.suite import Bench, Plan, measure
 from armillary.model.low_rank import learning, learnt
 from armillary.model.weights import load_model
 from armillary.post_training.adapted import write_adapter
-from armillary.records import Episode, Rollout
+from armillary.records import Episode, Moment, Rollout
 from armillary.worlds.tabletop_tasks import SHAPES
 
 SLOW = {"adapter": "none", "steps": 20, "guidance": 3.0}
@@ -163,6 +163,55 @@ def test_the_plain_way_is_asked_where_words_are_acted_out_and_the_slow_way_is_wi
         assert {request.get("acting", "none") for request in model.asked} == {"none"}
         assert figures["db_more_than_plain"] == figures["db_over_repeat_first_frame"]  # in pairs: plain is repeating
         assert figures["moved_plain"].value == 0 and ("db_more_than_slow" in figures) == wears
+
+
+class Shelf:
+    """Does what it is asked if the first action is as high as the life's seed; says what it was asked."""
+
+    spec = None
+
+    def __init__(self):
+        self.asked, self.steps = [], 0
+
+    def close(self):
+        self.asked = []
+
+    def reset(self, seed, instruction=None):
+        self.seed, self.done = seed, False
+        self.asked.append((seed, instruction))
+        return self._moment()
+
+    def step(self, action):
+        self.done, self.steps = self.done or float(action[0]) == self.seed, self.steps + 1
+        return self._moment()
+
+    def _moment(self):
+        return Moment(frames={}, state={}, instruction="", reward=0.0, success=self.done, over=self.done)
+
+
+def test_actions_of_films_that_were_acted_out_are_done_in_the_lifes_own_physics(lives, judge, deaf):
+    """Who plans by the words does what they tell; by another life's words he does not."""
+
+    class Planner(Model):
+        def imagine_many(self, requests):
+            def number(request):
+                return next(one.seed for one in lives if words_told(one) == request["prompt"])
+
+            return [
+                replace(rollout, actions=np.full((3, 10), number(request)) if "acting" not in request else None)
+                for rollout, request in zip(super().imagine_many(requests), requests, strict=True)
+            ]
+
+    model, world = Planner(deaf, acts=True), Shelf()
+    scores = measure_picture_films(model, lives, judge, world=world)
+    assert [score.done for score in scores] == [{"usual": True, "exchanged": False}] * 4
+    assert world.asked == [(one.seed, one.instruction) for one in lives] * 2
+    assert world.steps == 4 * 1 + 4 * 3  # over once it is done
+    assert {request["frames"] for request in model.asked[-8:]} == {49}
+    figures = picture_figures(scores)
+    assert (figures["done_in_physics"].value, figures["done_in_physics_exchanged"].value) == (1, 0)
+    plain = picture_figures(measure_picture_films(Model(deaf), lives, judge, world=world))
+    assert not any("done" in name for name in plain)
 
 
 def test_lives_without_a_deed_count_as_they_are_usually_made_where_others_are_acted(lives, judge, deaf):

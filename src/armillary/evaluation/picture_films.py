@@ -13,7 +13,8 @@ shows are still there in it, in their colour and shape (``kept``; shapes.py, whi
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,9 @@ from armillary.evaluation.held_out import CAMERA, FRAMES, recorded
 from armillary.evaluation.pixels import psnr
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.modes import MODES
-from armillary.records import Array, Episode, Rollout
+from armillary.records import Array, Episode, Rollout, World
 from armillary.sampling.adapters import NONE
+from armillary.worlds.tabletop import Tabletop
 
 if TYPE_CHECKING:
     from armillary.evaluation.suite import Bench, Result
@@ -38,6 +40,7 @@ MODE = MODES["image-to-video"]
 KIND = "expert"  # whose lives these are
 USUAL, PLAIN, SLOW, EXCHANGED = "usual", "plain", "slow", "exchanged"  # imagined
 STILL, CODEC, TRUE = "still", "codec", "true"  # not imagined
+LONG = 49  # frames of a film whose actions are done in physics: three plans
 CHANGED = 30  # of 255: a pixel that differs by more than that in any channel has changed
 
 
@@ -45,13 +48,15 @@ CHANGED = 30  # of 255: a pixel that differs by more than that in any channel ha
 class PictureScore:
     """One life, and under the name of each film: ``psnr`` in dB over the 16 frames that are not given (of all films but
     the true one), ``moved``, the share of pixels in which its last frame differs from its first, and ``kept``, how many
-    of the ``things`` that the first true frame shows are there in its last."""
+    of the ``things`` that the first true frame shows are there in its last. ``done``: of films that were acted out, of
+    the life's own words and of another's, whether their actions do in physics what the life's words tell."""
 
     seed: int
     things: int
     psnr: Mapping[str, float]
     moved: Mapping[str, float]
     kept: Mapping[str, int]
+    done: Mapping[str, bool] = field(default_factory=dict)
 
 
 def picture_films(bench: "Bench") -> "Result":
@@ -59,7 +64,8 @@ def picture_films(bench: "Bench") -> "Result":
     judge = ShapeJudge.of_lives(bench.known())
     lives = bench.first("lives from a picture", bench.plan.clips, picture_lives(bench))
     told = bench.told("films from a picture", len(lives))
-    scores = measure_picture_films(bench.omni, lives, judge, on_done=told)
+    with closing(Tabletop(views=())) as world:
+        scores = measure_picture_films(bench.omni, lives, judge, world=world, on_done=told)
     return scores, picture_figures(scores), [
         f"The first {FRAMES} frames of the expert's lives that last so long; given are the first frame and the caption "
         "of the life, which names what lies there and the deed. Nothing was chosen by whether something moves.",
@@ -71,6 +77,9 @@ def picture_films(bench: "Bench") -> "Result":
         "judged to be there in the last, by a linear judge fitted on true pictures of training seeds; an arm may hide "
         "a thing, so true films do not keep all. Who shows what stands still as given (steady) may keep more than the "
         "tokenizer alone.",
+        f"done in physics: of films of {LONG} frames that were acted out, whether their actions, planned from the "
+        "first picture and what was imagined since, do in physics what the life's words tell; exchanged: those of "
+        "another life's words.",
     ]  # fmt: skip
 
 
@@ -95,9 +104,11 @@ def beginning(life: Episode) -> Array:
 
 
 def measure_picture_films(
-    omni: "Omni", lives: Sequence[Episode], judge: ShapeJudge, *, on_done: Callable[[int], None] | None = None
-) -> list[PictureScore]:
-    """Imagine every life from its first frame in every way that there is, and mark the films."""
+    omni: "Omni", lives: Sequence[Episode], judge: ShapeJudge, *, world: World | None = None,
+    on_done: Callable[[int], None] | None = None,
+) -> list[PictureScore]:  # fmt: skip
+    """Imagine every life from its first frame in every way that there is, and mark the films; ``world``: the physics
+    in which the actions of films that were acted out are done, if that is asked."""
     words = [words_told(life) for life in lives]
     strangers = other_episodes([life.seed for life in lives])
     scores: list[PictureScore] = []
@@ -109,7 +120,13 @@ def measure_picture_films(
         truth = np.stack([beginning(life) for life in batch])
         films[CODEC] = list(reconstructed(omni, truth))
         films[TRUE], films[STILL] = list(truth), list(np.broadcast_to(truth[:, :1], truth.shape))
-        scores += [_marked(life, {name: own[i] for name, own in films.items()}, judge) for i, life in enumerate(batch)]
+        marked = [_marked(life, {name: own[i] for name, own in films.items()}, judge) for i, life in enumerate(batch)]
+        if world is not None and PLAIN in films:
+            told = {USUAL: words[first : first + BATCH], EXCHANGED: others}
+            done = {way: done_in_physics(omni, batch, own, world, seed=first) for way, own in told.items()}
+            marked = [replace(one, done={way: own for way, found in done.items() if (own := found[i]) is not None})
+                      for i, one in enumerate(marked)]  # fmt: skip
+        scores += marked
         if on_done is not None:
             on_done(len(scores))
     return scores
@@ -127,6 +144,25 @@ def imagined_ways(omni: "Omni", lives: Sequence[Episode], words: Sequence[str], 
         how = {"adapter": NONE, "steps": MODE.steps, "guidance": MODE.guidance}
         films[SLOW] = _pictures(_filmed(omni, lives, words, seed=seed, how=how))
     return films
+
+
+def done_in_physics(
+    omni: "Omni", lives: Sequence[Episode], words: Sequence[str], world: World, *, seed: int
+) -> list[bool | None]:
+    """Whether the actions of a film of ``LONG`` frames, acted out to these words from each life's first frame, do what
+    the life's instruction asks in the life's own world; None for a film that was not acted out."""
+    found: list[bool | None] = []
+    for life, film in zip(lives, _filmed(omni, lives, words, seed=seed, how={"frames": LONG}), strict=True):
+        if film.actions is None:
+            found.append(None)
+            continue
+        moment = world.reset(life.seed, life.instruction)
+        for action in film.actions:
+            if moment.over:
+                break
+            moment = world.step(action)
+        found.append(moment.success)
+    return found
 
 
 def moved(film: Array) -> float:
@@ -156,6 +192,10 @@ def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[st
     for way in others:
         columns[f"db_more_than_{way}"] = db(USUAL) - db(way)
     figures = {name: mean(values, groups, seed=seed) for name, values in columns.items()}
+    for end, way in {"": USUAL, "_exchanged": EXCHANGED}.items():
+        if own := [score for score in scores if way in score.done]:
+            seeds = [score.seed for score in own]
+            figures[f"done_in_physics{end}"] = mean([score.done[way] for score in own], seeds, seed=seed)
     for end, film in {**ways, "_true": TRUE, "_codec": CODEC}.items():
         figures[f"moved{end}"] = mean(
             [score.moved.get(film, score.moved[USUAL]) for score in scores], groups, seed=seed

@@ -103,6 +103,8 @@ ROWS = (
     Row(key=_M + "db_over_repeat_first_frame_slow", words="    nor wears an adapter, in all its steps", unit="dB"),
     Row(key=_M + "db_below_codec", words="  below the video tokenizer alone", unit="dB"),
     Row(key=_M + "db_lost_with_exchanged_words", words="  lost with another life's words", unit="dB"),
+    _percent(_M + "done_in_physics", "  acted out: its actions do in physics what the words tell"),
+    _percent(_M + "done_in_physics_exchanged", "    those of another life's words"),
     *(
         _percent(f"{_M}{what}{end}", words)
         for what, first in (("moved", "  pixels that change from the first to the last frame"),
