@@ -175,8 +175,12 @@ def test_what_a_deed_is_done_to_is_painted_where_nothing_else_is_named(folder, t
         "Lift the red cube onto the blue ball on the left tray! On the table: a red cube and a blue ball."
     )
     for prompt, asked in (("The robot waits.", {}), ("Lift the cube.", {}), (f"{bare}. Here is a blue ball.", {}),
-                          (bare, {"acting": NONE}), (bare, {"upsample": False})):  # fmt: skip
+                          (bare, {"acting": NONE}), (bare, {"upsample": False}),
+                          (bare, {"dialect": "diffusers"})):  # fmt: skip
         assert words(prompt, **asked) == prompt
+    (whole / "defaults.json").write_text(json.dumps({**said, "acting": {**ACTS, "modes": []}}))
+    assert words(bare) == bare != words(bare, acting="tabletop")
+    (whole / "defaults.json").write_text(json.dumps(said))
     assert settled(folder, "text-to-video", prompt=bare).prompt == bare == settled(whole, prompt=bare).prompt
     assert settled(whole, "text-to-video", prompt=bare).acted is not None
 

@@ -109,8 +109,10 @@ def with_things(
     """
     prompt = given.get("prompt")
     placed = template is not None and template.places and given.get("upsample", template.usual) is True
-    able = placed and mode.video == "hidden" and "acting" in mode.takes and given.get("acting") != NONE
+    able = placed and mode.video == "hidden" and given.get("dialect", "native") == "native"
     if not able or not isinstance(prompt, str) or acts is None or painting is None:
+        return given
+    if given.get("acting", None if mode.name in acts.modes else NONE) == NONE:
         return given
     heard = None if things_in(prompt) else acts.heard(prompt)
     found = [] if heard is None else [one for one in _OBJECT.findall(heard[1]) if one.split()[0] not in PLACES]
