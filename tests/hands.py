@@ -99,3 +99,15 @@ def shown_when_done(page, selector):
     page.keyboard.press("Space")
     page.wait_for_selector(selector)
     check_looks(page)
+
+
+def curves_when_done(page, mode):
+    """How many curves of actions are drawn of the latest job, one of that mode, once it is done and chosen."""
+    latest = "document.querySelector('#job-list li')"
+    page.wait_for_function(
+        f"mode => {latest}?.innerText.startsWith(mode) && {latest}.dataset.status === 'completed'", arg=mode
+    )
+    tab_to(page, "#job-list input[type=checkbox]")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".curves svg")
+    return page.locator(".curves svg").count()

@@ -13,7 +13,8 @@ from armillary.errors import CheckpointError, RequestError
 from armillary.model.low_rank import LowRank
 from armillary.sampling import imagine as imagining
 from armillary.sampling import requests
-from armillary.sampling.acting import NONE, Acts
+from armillary.sampling.acting import Acts
+from armillary.sampling.adapters import NONE
 from armillary.sampling.counts import count_evaluations, count_stretches
 from armillary.sampling.requests import check_request
 

@@ -6,6 +6,7 @@ from hands import (
     check_looks,
     choose,
     choose_mode,
+    curves_when_done,
     shoot,
     shown_when_done,
     tab_to,
@@ -56,12 +57,7 @@ def test_actions_are_planned_and_drawn_as_curves(page, picture):
     write(page, "#steps", "1")
     tab_to(page, "#imagine-form button")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#job-list li')?.innerText.startsWith('policy') && "
-                           "document.querySelector('#job-list li').dataset.status === 'completed'")  # fmt: skip
-    tab_to(page, "#job-list input[type=checkbox]")
-    page.keyboard.press("Space")
-    page.wait_for_selector(".curves svg")
-    assert page.locator(".curves svg").count() == 10
+    assert curves_when_done(page, "policy") == 10
     check_looks(page)
     shoot(page, "policy")
 
@@ -76,12 +72,7 @@ def test_a_deed_is_acted_out_where_nobody_says_how_the_film_walks(page, picture)
     write(page, "#frames", "5")
     tab_to(page, "#imagine-form button")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#job-list li')?.innerText.startsWith('image-to-video') && "
-                           "document.querySelector('#job-list li').dataset.status === 'completed'")  # fmt: skip
-    tab_to(page, "#job-list input[type=checkbox]")
-    page.keyboard.press("Space")
-    page.wait_for_selector(".curves svg")
-    assert page.locator(".curves svg").count() == 10  # the actions that the film came with
+    assert curves_when_done(page, "image-to-video") == 10  # the actions that the film came with
     choose_mode(page, "text-to-video")
     assert page.input_value("#steps") == "20" and page.get_attribute("#steps", "placeholder") == ""
 

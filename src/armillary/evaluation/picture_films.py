@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from armillary.evaluation.suite import Bench, Result
     from armillary.sampling.omni import Omni
 
+Number = TypeVar("Number", int, float)
 MODE = MODES["image-to-video"]
 KIND = "expert"  # whose lives these are
 USUAL, PLAIN, SLOW, EXCHANGED = "usual", "plain", "slow", "exchanged"  # imagined
@@ -181,7 +182,7 @@ def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[st
     ways = {"": USUAL} | {f"_{way}": way for way in others}
 
     def db(film: str) -> Floats:
-        return np.array([score.psnr.get(film, score.psnr[USUAL]) for score in scores])
+        return np.array([_mark(score.psnr, film) for score in scores])
 
     columns = {"psnr_repeat_first_frame": db(STILL), "psnr_codec": db(CODEC), "psnr_exchanged_words": db(EXCHANGED)}
     for end, film in ways.items():
@@ -197,13 +198,16 @@ def picture_figures(scores: Sequence[PictureScore], *, seed: int = 0) -> dict[st
             seeds = [score.seed for score in own]
             figures[f"done_in_physics{end}"] = mean([score.done[way] for score in own], seeds, seed=seed)
     for end, film in {**ways, "_true": TRUE, "_codec": CODEC}.items():
-        figures[f"moved{end}"] = mean(
-            [score.moved.get(film, score.moved[USUAL]) for score in scores], groups, seed=seed
-        )
+        figures[f"moved{end}"] = mean([_mark(score.moved, film) for score in scores], groups, seed=seed)
         if any(score.things for score in scores):
-            rows = [(score.kept.get(film, score.kept[USUAL]), score.things) for score in scores]
+            rows = [(_mark(score.kept, film), score.things) for score in scores]
             figures[f"things_kept{end}"] = bootstrap(rows, groups, ratio, seed=seed)
     return figures
+
+
+def _mark(marks: Mapping[str, Number], film: str) -> Number:
+    """The mark of a film, that of the usual one where there is no such film of its own."""
+    return marks.get(film, marks[USUAL])
 
 
 def _filmed(

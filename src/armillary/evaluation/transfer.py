@@ -27,7 +27,7 @@ from armillary.evaluation.dynamics import other_episodes, reconstructed
 from armillary.evaluation.held_out import CAMERA, FRAMES, STEPS
 from armillary.evaluation.pixels import HUES, nearest_hue, psnr
 from armillary.records import Array, Episode
-from armillary.sampling.acting import NONE
+from armillary.sampling.adapters import NONE
 from armillary.worlds.record import record_tabletop
 
 if TYPE_CHECKING:

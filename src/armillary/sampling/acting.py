@@ -26,10 +26,10 @@ from armillary.embodiments import Embodiment, bundled, load_embodiment, load_emb
 from armillary.errors import RequestError
 from armillary.modes import MODES, Mode
 from armillary.prompts import things_in
+from armillary.sampling.adapters import NONE
 from armillary.sampling.painting import Painting
 from armillary.sampling.templates import Template
 
-NONE = "none"
 ARTICLES = ("the", "a", "an")
 PLACES = ("left", "right", "middle", "upper", "lower", "front", "back")  # *the left tray* is no thing to be painted
 _END = re.compile(r"[.!?](?=\s|$)|\n")  # of a sentence

@@ -271,13 +271,15 @@ def retold(request: Request) -> Request:
             record.pop("negative_prompt", None)
     if request.may_hold_still:
         record["steady"] = request.steady
-    if request.acted is None or not request.may_act:
-        if request.acted is not None and "acting" in record:
+    if request.acted is None:
+        return replace(request, record=record)
+    if not request.may_act:
+        if "acting" in record:
             raise RequestError(
                 f"acting={record['acting']!r} has no use in a film that begins with no picture, since its words place "
                 "nothing that could be painted: say which things there are, or ask for neither acting nor actions."
             )
-        outputs = tuple(name for name in request.outputs if name != "actions" or request.has_actions)
+        outputs = tuple(name for name in request.outputs if name != "actions")
         return replace(request, acted=None, outputs=outputs, record=record | {"outputs": list(outputs)})
     plan, ahead = request.acted
     record = {name: one for name, one in record.items() if name not in OWN_WALK}

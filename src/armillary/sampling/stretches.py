@@ -183,11 +183,15 @@ def _unfolded(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
         whole = yield from _held(request, request.controlled, noise)
     elif things := request.things:
         whole = yield from _painted(request, things, noise)
-    elif request.acted is not None:
-        whole = yield from _acted(request, request.acted)
     else:
-        whole = yield from (_windows if request.mode.video == "given" else _onwards)(request, noise)
+        whole = yield from (_windows if request.mode.video == "given" else _moving)(request, noise)
     return whole
+
+
+def _moving(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
+    """A film that is to be found: acted out, or walked to by itself."""
+    acted = request.acted
+    return (yield from (_onwards(request, noise) if acted is None else _acted(request, acted)))
 
 
 def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
@@ -266,10 +270,7 @@ def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> 
     if request.frames == 1:
         return Made(video=made.video)
     moving = replace(mode_named("image-to-video"), frames=request.mode.frames)
-    begun = replace(request, mode=moving, film=made.video)
-    if request.acted is not None:
-        return (yield from _acted(begun, request.acted))
-    return (yield from _onwards(begun, noise))
+    return (yield from _moving(replace(request, mode=moving, film=made.video), noise))
 
 
 def _acted(request: Request, acted: tuple[Request, Request]) -> Generator[Stretch, Made, Made]:
