@@ -34,6 +34,7 @@ from armillary.cli_parts import (
     check_suite,
     pairs,
     progress,
+    told_sound,
     told_upsample,
     write_text,
 )
@@ -81,6 +82,7 @@ def imagine(
     last_image: Path | None = None,
     video: Path | None = None,
     sound: bool = False,
+    heard: Path | None = None,
     actions: Path | None = None,
     embodiment: str | None = None,
     controls: Controls = (),
@@ -116,7 +118,7 @@ def imagine(
 
     Args:
         mode: text-to-image, image-edit, text-to-video, image-to-video, video-to-video, first-last-frame,
-            forward-dynamics, inverse-dynamics, policy, video-to-sound, transfer or reason.
+            sound-to-video, forward-dynamics, inverse-dynamics, policy, video-to-sound, transfer or reason.
         out: A new folder.
         checkpoint: A bundled model or a checkpoint folder.
         prompt: What is to be seen, or done.
@@ -128,6 +130,7 @@ def imagine(
         last_image: The last picture, for first-last-frame.
         video: The film to go on from, or to read actions off, or of which edges and blur are made for a transfer.
         sound: The film is to be heard, too, where the checkpoint can make sound.
+        heard: What is heard, for sound-to-video and policy: WAV, FLAC, MP3, Ogg or a film with sound.
         actions: A JSON file: rows of numbers in the embodiment's units, or an actions.json that this verb wrote.
         embodiment: Whose actions: a name or a .toml file.
         controls: KIND=FILM, of edge, blur, depth, segmentation and map; again for another. Edge and blur may be auto,
@@ -166,11 +169,9 @@ def imagine(
     check_new(out)
     given |= {"upsample": told_upsample(upsample), "controls": pairs(controls, "control")}
     given |= {"control_weights": pairs(control_weights, "control-weight")}
-    given = {name: value for name, value in given.items() if value != {}}
-    if actions is not None:
-        given["actions"] = read_actions(actions, embodiment)
-    if adapter is not None:
-        given["adapter"] = name_of(adapter)
+    given = {name: value for name, value in given.items() if value != {}} | told_sound(sound, heard)
+    given |= {} if actions is None else {"actions": read_actions(actions, embodiment)}
+    given |= {} if adapter is None else {"adapter": name_of(adapter)}
     omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload, adapter=adapter)
     with progress(mode) as told:
         rollout = omni.imagine(mode, on_progress=told, **given)
@@ -246,11 +247,11 @@ def evaluate(
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
         sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video,
-            picture-films, sound, transfer, looks, twins, plans; all if none. By name alone: forward-dynamics-pusht,
-            forward-dynamics-physics, drift-pusht, inverse-dynamics-pusht, policy-pusht.
+            picture-films, sound, sound-to-video, transfer, looks, twins, plans; all if none. By name alone:
+            forward-dynamics-pusht, forward-dynamics-physics, drift-pusht, inverse-dynamics-pusht, policy-pusht.
         world: Ask questions about these worlds instead: physics, spatial, humans, driving, warehouse, drawer.
-        clips: Of the dynamics, drift, text-to-video and picture-films; a third of them of sound, and in each look; a
-            fifth of twins; a twelfth of transfer, where each makes fourteen films.
+        clips: Of the dynamics, drift, text-to-video and picture-films; a third of them of sound, sound-to-video, and
+            in each look; a fifth of twins; a twelfth of transfer, where each makes fourteen films.
         questions: How many.
         episodes: Of the policy.
         known: Lives of training seeds, from which those learn who guess without looking.

@@ -29,6 +29,13 @@ def told_upsample(word: str | None) -> bool | str | None:
     return {"yes": True, "no": False}.get(word, word) if word is not None else None
 
 
+def told_sound(asked: bool, file: Path | None) -> dict[str, Any]:
+    """What a request says of sound: that there is to be one, or what is heard; ``RequestError`` for both."""
+    if asked and file is not None:
+        raise RequestError(f"--sound asks for a sound and --heard gives one, {file}: say one of the two.")
+    return {"sound": True} if asked else {} if file is None else {"sound": file}
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr that is told the share done, 0 to 1; nothing where nobody watches."""

@@ -13,6 +13,7 @@ import wave
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,35 @@ def read_sound(path: str | Path) -> tuple[Float[np.ndarray, "c s"], int]:
     except (av.FFmpegError, OSError) as broken:
         raise DataError(f"{path} cannot be read as a film with sound ({broken}): give another file.") from broken
     return np.concatenate(chunks, axis=1).astype(np.float32), rate
+
+
+def read_track(
+    source: str | Path | BytesIO, *, longest: float = 600.0, form: str | None = None
+) -> Float[np.ndarray, "2 s"]:
+    """What is heard in a file (WAV, FLAC, MP3, Ogg, or a film with a sound track) as float32 2 s at 48 kHz.
+
+    ``form``: the only container that is tried, by FFmpeg's name. ``DataError`` where nothing can be heard, or more than
+    ``longest`` seconds, of which no more are decoded.
+    """
+    path = _existing(source) if isinstance(source, (str, Path)) else source
+    name = path if isinstance(path, Path) else "the sound"
+    try:
+        with av.open(str(path) if isinstance(path, Path) else path, format=form) as container:
+            if not container.streams.audio:
+                raise DataError(f"{name} has no sound track: give a file with one.")
+            resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_HZ)
+            chunks: list[NDArray[np.float32]] = []
+            room = longest * SOUND_HZ
+            for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is still held back
+                chunks += (parts := [part.to_ndarray() for part in resampler.resample(frame)])
+                room -= sum(part.shape[1] for part in parts)
+                if room < 0:
+                    raise DataError(f"{name} lasts longer than {longest:g} s, the most that is heard: cut it first.")
+    except (av.FFmpegError, OSError, ValueError) as broken:
+        raise DataError(f"{name} cannot be read as sound ({broken}): give WAV, FLAC, MP3 or Ogg.") from broken
+    if not chunks:
+        raise DataError(f"{name} holds no sound: give a file in which something can be heard.")
+    return np.concatenate(chunks, axis=1).astype(np.float32)
 
 
 def write_video(

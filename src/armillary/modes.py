@@ -22,8 +22,9 @@ class Mode:
     ``action``: ``none``, ``given`` or ``hidden``. ``needs``: the fields of ``Asked`` without which it cannot run;
     ``takes``: more that it may be given, beside what every mode takes. ``source``: the given image is not the first
     frame but stands before it, an item of its own. ``apart``: only checkpoints that say so have learnt it (``learnt``
-    in their ``defaults.json``). ``sounds``: what is to be found is the film's sound. ``history``: in place of the image
-    it may be given a film of what came before, 4k+1 frames; the actions then lead from that film's first frame on.
+    in their ``defaults.json``, or an adapter's ``modes``). ``sounds``: what is to be found is the film's sound.
+    ``history``: in place of the image it may be given a film of what came before, 4k+1 frames; the actions then lead
+    from that film's first frame on.
     """
 
     name: str
@@ -43,9 +44,15 @@ class Mode:
     history: bool = False
 
     @property
+    def heeds_sound(self) -> bool:
+        """Whether a sound is, or may be, given to this mode: what is then found is what that is heard in."""
+        return "sound" in self.needs or "sound" in self.takes
+
+    @property
     def may_sound(self) -> bool:
         """Whether a film of this mode can be asked for with sound (cosmos3.md 4.2)."""
-        return self.frames > 1 and self.action == "none" and not self.also_last and "controls" not in self.needs
+        free = self.action == "none" and not self.also_last and "controls" not in self.needs
+        return self.frames > 1 and free and not self.heeds_sound
 
 
 MODES: dict[str, Mode] = {
@@ -76,6 +83,10 @@ MODES: dict[str, Mode] = {
             guidance=3.0, shift=3.0, also_last=True,
         ),
         Mode(
+            name="sound-to-video", video="first", action="none", needs=("image", "sound"), steps=20, guidance=3.0,
+            shift=3.0, takes=("steady", "acting"), apart=True,
+        ),
+        Mode(
             name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
             steps=10, guidance=1.0, shift=3.0, takes=("video", "steady"), history=True,
         ),
@@ -85,7 +96,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="policy", video="first", action="hidden", needs=("prompt", "image", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0, takes=("steady",),
+            steps=10, guidance=1.0, shift=3.0, takes=("steady", "sound"),
         ),
         Mode(
             name="video-to-sound", video="given", action="none", needs=("video",), steps=10, guidance=1.0, shift=3.0,
@@ -107,6 +118,8 @@ _SPELLINGS = {
     "i2v": "image-to-video", "image2video": "image-to-video", "image2world": "image-to-video",
     "v2v": "video-to-video", "video2video": "video-to-video", "video2world": "video-to-video",
     "flf2v": "first-last-frame", "first_last_frame": "first-last-frame",
+    "s2v": "sound-to-video", "ts2v": "sound-to-video", "sound2video": "sound-to-video",
+    "audio-image2video": "sound-to-video", "audio-to-video": "sound-to-video", "audio2video": "sound-to-video",
     "fd": "forward-dynamics", "id": "inverse-dynamics", "wam": "policy",
     "v2s": "video-to-sound", "video2sound": "video-to-sound", "foley": "video-to-sound",
     "video-transfer": "transfer",
@@ -125,7 +138,10 @@ class Asked(TypedDict, total=False):
     last_image: Any
     video: Any  # a path, or uint8 t h w 3; of forward dynamics: what came before, in place of the image
     actions: Any  # t-1 a, physical units of the embodiment, or a path to JSON
-    sound: bool  # the film is to be heard, too: 48 kHz stereo
+    sound: (
+        Any  # the film is to be heard, too (True): 48 kHz stereo; of sound-to-video and policy: what is heard, a path
+    )
+    # or float 2 s at 48 kHz
     embodiment: str  # a name, or a path to a .toml file
     controls: Any  # kind -> a film (path, or uint8 t h w 3), or "auto": edge or blur of ``video``
     control_weights: Any  # kind -> its share where there are several, in the native dialect; 1 each

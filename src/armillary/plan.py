@@ -190,7 +190,7 @@ def request_of(
         least = f"1 to {len(KINDS)}" if held else "none"
         raise ConfigError(f"controls={controls}: {task.name} has {least}, and films under controls are transfer.")
     usual = usual_of(checkpoint)
-    if more.get("sound") and not (task.may_sound and usual.ears):
+    if (more.get("sound") or "sound" in task.needs) and not ((task.may_sound or task.heeds_sound) and usual.ears):
         raise ConfigError(f"sound: {task.name} of {checkpoint} is silent. Leave sound out, or take another of the two.")
     painted, guided = usual.painted(task, more.get("things")), more.get("guided_steps")
     steps, guidance = usual.walk(task, painted, more)
@@ -215,7 +215,7 @@ def request_of(
         guided_steps=guided,
         int8=int8,
         offload=check_offload(more.get("offload") or "none", int8=int8),
-        sound=usual.ears if more.get("sound") else None,
+        sound=usual.ears if more.get("sound") or "sound" in task.needs else None,
         fps=usual.fps if more.get("fps") is None else more["fps"],
         painted=painted,
         acted=task.name in usual.acts,
@@ -254,7 +254,8 @@ def work_of(job: Job) -> Work:
         stages["decode"] = (max(most, film[0]), operations * job.painted.looks + film[1])
     if job.sound is not None:
         weights += costs.sound_parameters(job.sound) * item
-        stages["sound"] = costs.sound_decoding(job.sound, job.dtype, job.sound_latents)
+        heard = costs.sound_encoding if job.mode.heeds_sound else costs.sound_decoding
+        stages["sound"] = heard(job.sound, job.dtype, job.sound_latents)
     return Work(weights=weights, memory=kept, stages=stages, job=job)
 
 

@@ -1,7 +1,7 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
     checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, picture-films, sound,
-                    transfer, looks, twins, plans  ->  numbers.json
+                    sound-to-video, transfer, looks, twins, plans  ->  numbers.json
                     (questions-WORLD and those of elsewhere.py, where asked for)
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
@@ -28,6 +28,7 @@ from armillary.errors import ConfigError
 from armillary.evaluation.answers import Guesser, answers_figures, measure_answers, questions_of
 from armillary.evaluation.behaviour import measure_policy, measure_random, policy_figures
 from armillary.evaluation.bootstrap import Figure
+from armillary.evaluation.by_sound import by_sound
 from armillary.evaluation.drift import drift
 from armillary.evaluation.dynamics import forward_figures, inverse_figures, measure_forward, measure_inverse
 from armillary.evaluation.elsewhere import SECTIONS as ASKED_ELSEWHERE
@@ -60,7 +61,7 @@ from armillary.worlds.tabletop import Tabletop
 
 SECTIONS = (
     "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "picture-films", "sound",
-    "transfer", "looks", "twins", "plans",
+    "sound-to-video", "transfer", "looks", "twins", "plans",
 )  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
 ELSEWHERE = (*OTHERS, *ASKED_ELSEWHERE, "twins")  # not on the tabletop
@@ -315,6 +316,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "text-to-video": _films,
     "picture-films": picture_films,
     "sound": _sound,
+    "sound-to-video": by_sound,
     "transfer": _transfer,
     "looks": looks,
     "twins": twins,

@@ -1,6 +1,6 @@
 """What a checkpoint can be asked for: the modes it has learnt, and whether it can be heard.
 
-    defaults.json  learnt                                modes that not every checkpoint of the family learns
+    defaults.json  learnt, and adapters that name them   modes that not every checkpoint of the family learns
     transformer/ with a sound port, sound_tokenizer/     films with sound
 
 Read from the folder's small files; no weights are opened.
@@ -13,6 +13,8 @@ from typing import Any
 from armillary.errors import RequestError
 from armillary.model.layouts import load_config
 from armillary.modes import MODES, Mode
+from armillary.sampling.adapters import Adapter
+from armillary.sampling.defaults import Defaults
 
 
 def makes_sound(folder: Path) -> bool:
@@ -20,11 +22,22 @@ def makes_sound(folder: Path) -> bool:
     return (folder / "sound_tokenizer" / "config.json").is_file() and load_config(folder).sound_dim > 0
 
 
+def modes_of(defaults: Defaults, adapters: Mapping[str, Adapter]) -> dict[str, Mode]:
+    """The modes that a checkpoint can be asked for: all but those that neither it nor what it wears has learnt."""
+    worn = {name for one in adapters.values() if one.unasked for name in one.modes or ()}
+    return {name: mode for name, mode in MODES.items() if not mode.apart or name in worn.union(defaults.learnt)}
+
+
 def check_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> bool:
     """Whether sound is asked for; ``RequestError`` where the mode or the checkpoint cannot be heard."""
+    if mode.heeds_sound:  # there it is given, not asked for (``hearing.py``)
+        return False
     sound = given.get("sound", mode.sounds)
     if not isinstance(sound, bool):
-        raise RequestError(f"sound={sound!r} must be True or False: whether the film is to be heard, too.")
+        raise RequestError(
+            f"sound={str(sound)[:60]!r} must be True or False in {mode.name}: whether the film is to be heard, too. "
+            "Where a sound is given, ask for sound-to-video."
+        )
     if sound and not mode.may_sound:
         able = ", ".join(one.name for one in MODES.values() if one.may_sound and not one.sounds)
         raise RequestError(f"sound has no use in {mode.name}: {able} can be heard.")

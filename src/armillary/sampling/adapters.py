@@ -6,9 +6,10 @@
 ``adapter.json``: {"modes": ["image-to-video"], "steps": 4, "guidance": 1.0}. In these modes the adapter is worn where a
 request names none, and asks for no other steps and no other guidance than these, if any are said here, nor for what
 goes with others (another shift; a negative prompt, where guidance is 1); ``onwards`` is a mode here, though no request
-has it (``onwards.py``). A request may name an adapter, or ``none``. An adapter of somebody's own, given to
-``armillary.load``, is worn before these, in every mode it names, without ``adapter.json`` in every mode; where films go
-on, one that names ``onwards`` is worn rather than one that names nothing.
+has it (``onwards.py``), and so is ``policy-by-sound``, the policy where a sound is given. A request may name an
+adapter, or ``none``. An adapter of somebody's own, given to ``armillary.load``, is worn before these, in every mode it
+names, without ``adapter.json`` in every mode; where films go on, one that names ``onwards`` is worn rather than one
+that names nothing.
 """
 
 import difflib
@@ -27,7 +28,7 @@ from armillary.modes import MODES, Mode
 
 ADAPTERS, WHERE = "adapters", "adapter.json"
 NONE = "none"
-ONWARDS = "onwards"
+ONWARDS, BY_SOUND = "onwards", "policy-by-sound"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,12 @@ class Adapter:
         """Whether it is worn in that mode where nobody asks."""
         return self.unasked and (self.modes is None or mode in self.modes)
 
-    def taken(self, mode: Mode) -> Mode:
-        """The mode as it is walked where the adapter is worn and nobody asks otherwise; one it is not for stays."""
-        if self.modes is not None and mode.name not in self.modes:
+    def taken(self, mode: Mode, called: str = "") -> Mode:
+        """The mode as it is walked where the adapter is worn and nobody asks otherwise; one it is not for stays.
+
+        ``called``: its name here, where that is another one (``walk_called``).
+        """
+        if self.modes is not None and (called or mode.name) not in self.modes:
             return mode
         steps = mode.steps if self.steps is None else self.steps
         return replace(mode, steps=steps, guidance=mode.guidance if self.guidance is None else self.guidance)
@@ -83,7 +87,7 @@ class Adapter:
             modes = tuple(str(name) for name in told["modes"])
             steps, guidance = told.get("steps"), told.get("guidance")
             if (
-                set(modes) - {*MODES, ONWARDS}
+                set(modes) - {*MODES, ONWARDS, BY_SOUND}
                 or (steps is not None and (not isinstance(steps, int) or steps < 1))
                 or (guidance is not None and not 0 <= float(guidance) <= 100)
             ):
@@ -95,6 +99,11 @@ class Adapter:
             ) from broken
         usual = None if guidance is None else float(guidance)
         return cls(name=name_of(folder), folder=folder, modes=modes, steps=steps, guidance=usual)
+
+
+def walk_called(mode: Mode, given: Mapping[str, Any]) -> str:
+    """What adapters call the walk of a request: by its mode, and the policy that heeds a sound by a name of its own."""
+    return BY_SOUND if mode.action == "hidden" and mode.heeds_sound and given.get("sound") is not None else mode.name
 
 
 def name_of(own: str | Path) -> str:

@@ -55,22 +55,28 @@ class Defaults:
         """In how many steps this checkpoint is best asked in a mode, with actions of ``body`` where there are any."""
         return self.steps.get(f"{mode.name}/{body}", self.steps.get(mode.name, mode.steps))
 
-    def walked(self, mode: Mode, body: str, adapter: Adapter | None) -> Mode:
-        """A mode with the steps and the guidance that this checkpoint takes, or the adapter that it wears there."""
+    def walked(self, mode: Mode, body: str, adapter: Adapter | None, called: str = "") -> Mode:
+        """A mode with the steps and the guidance that this checkpoint takes, or the adapter that it wears there.
+
+        ``called``: how adapters call the walk where that is not the mode's name (``adapters.walk_called``).
+        """
         own = replace(mode, steps=self.steps_of(mode, body))
-        return own if adapter is None else adapter.taken(own)
+        return own if adapter is None else adapter.taken(own, called)
 
     def execute_of(self, body: str) -> int:
         """How many actions of a chunk that is planned for a body are done before the next look."""
         return self.execute if isinstance(self.execute, int) else self.execute.get(body, EXECUTE)
 
-    def warning(self, mode: Mode) -> str:
-        """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so."""
-        return self.untrained or (self.unlearnt(mode.name) if mode.apart else "")
+    def warning(self, mode: Mode, walk: str, worn: Adapter | None) -> str:
+        """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so.
 
-    def unlearnt(self, name: str) -> str:
-        """One sentence, if the makers do not say that the checkpoint has learnt what is called ``name``; else empty."""
-        if name in self.learnt:
+        ``walk``: what the checkpoint must have learnt (``Request.walk``), or the adapter that is ``worn``.
+        """
+        return self.untrained or (self.unlearnt(walk, worn) if mode.apart or walk != mode.name else "")
+
+    def unlearnt(self, name: str, worn: Adapter | None = None) -> str:
+        """One sentence, if nobody says that the checkpoint, or what it wears, has learnt what is called ``name``."""
+        if name in self.learnt or (worn is not None and worn.modes is not None and name in worn.modes):
             return ""
         return (
             f"this checkpoint does not say that it has learnt {name}: what it makes may not be what is asked. "

@@ -24,7 +24,7 @@ from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
 from armillary.sampling.requests import Request
 from armillary.sampling.solver import walk
-from armillary.sampling.sounds import heard, sound_part
+from armillary.sampling.sounds import heard, hearing_part, sound_part
 from armillary.sampling.speak import Manner, speak_many
 from armillary.sampling.steady import held_steady
 from armillary.sampling.stretches import Layout, Made, Stretch, unfold, worn_for
@@ -112,7 +112,8 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     ended, size = _walked(parts, layout, stretches, watch)
     none = [None] * len(stretches)
     films = _decoded(parts, unpatchify(ended["video"], size, parts.sizes.latent_patch), stretches, layout)
-    sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if layout.sound else none
+    sounding = layout.sound and not layout.sound_given
+    sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if sounding else none
     actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
     canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
     return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
@@ -155,7 +156,10 @@ def _walked(
         held["canvas"] = replace(video, hidden=torch.zeros_like(video.hidden))
     pieces: dict[str, Part] = {**held, "video": video}
     noises: list[Tensor | None] = [*[None] * len(held), video_noise]
-    if layout.sound:
+    if layout.sound_given:
+        pieces["sound"] = hearing_part(parts.sound_vae, parts.sizes, stretches, parts.device)
+        noises.append(None)
+    elif layout.sound:
         pieces["sound"], sound_noise = sound_part(parts.sizes, stretches, layout.sound, parts.device)
         noises.append(sound_noise)
     if layout.actions:

@@ -1,6 +1,7 @@
-"""How long a film is to be: told by its actions or by what is given of it, else asked for.
+"""How long a film is to be: told by its actions or by what is given of it, else asked for; and how large.
 
 Asked's frames, actions, film  --frames_of-->  4k+1, or one more than there are actions
+Asked's size                   --size_of-->    height, width
 """
 
 from collections.abc import Mapping
@@ -8,10 +9,13 @@ from typing import Any
 
 from armillary.errors import RequestError
 from armillary.modes import Mode
-from armillary.records import Array
+from armillary.records import SOUND_HZ, Array
+from armillary.sampling.hearing import frames_heard
 from armillary.sampling.values import MOST_FRAMES, whole
+from armillary.tokenizers.video import canvas_for
 
 FRAMES_A_LATENT = 4
+UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
 
 
 def history_of(mode: Mode, count: int) -> int:
@@ -24,6 +28,28 @@ def history_of(mode: Mode, count: int) -> int:
             f"{near}."
         )
     return 1 + (count - 1) // FRAMES_A_LATENT
+
+
+def heard_frames(mode: Mode, given: Mapping[str, Any], sound: Array | None, fps: float) -> Mapping[str, Any]:
+    """A request that says how long its film is: as long as the sound it is to go with, where nobody says.
+
+    ``RequestError`` for a film that would go on after its sound, and for a sound in which nothing could happen.
+    """
+    if sound is None or mode.action != "none":
+        return given
+    lasts = frames_heard(sound, fps)
+    if lasts < 1 + FRAMES_A_LATENT:
+        raise RequestError(
+            f"sound lasts {sound.shape[1] / SOUND_HZ:.2f} s, no {1 + FRAMES_A_LATENT} frames at {fps:g} a second: give "
+            "a longer one."
+        )
+    asked = whole(given, "frames", lasts, 0, MOST_FRAMES)
+    if asked > lasts:
+        raise RequestError(
+            f"frames={asked}, but the sound lasts for {lasts} at {fps:g} a second: leave frames out, or give a longer "
+            "sound."
+        )
+    return {**given, "frames": asked}
 
 
 def frames_of(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: Array | None) -> int:
@@ -58,3 +84,23 @@ def frames_of(mode: Mode, given: Mapping[str, Any], actions: Array | None, film:
     if mode.video == "first" and actions is None and frames < least:
         raise RequestError(f"frames={frames} leaves {mode.name} nothing to find: ask for at least {least}.")
     return frames
+
+
+def size_of(mode: Mode, given: Mapping[str, Any], usual: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the film in pixels, ``usual`` where nobody says; ``RequestError`` for what no token fits."""
+    value = given.get("size", usual)
+    try:
+        height, width = (int(side) for side in value)
+        exact = (height, width) == tuple(value)
+    except (TypeError, ValueError):
+        exact = False
+    if not exact:
+        raise RequestError(f"size={value!r} is no size: give two whole numbers, height and width in pixels.")
+    if height < UNIT or width < UNIT or height % UNIT or width % UNIT:
+        near = tuple(max(UNIT, UNIT * round(side / UNIT)) for side in (height, width))
+        raise RequestError(
+            f"size={height}x{width}: both sides must be multiples of {UNIT}, {near[0]}x{near[1]} would do."
+        )
+    if mode.action != "none":
+        canvas_for(height, width)
+    return height, width

@@ -202,8 +202,8 @@ class Omni:
     def _settled(self, requests: Sequence[Mapping[str, Any]]) -> list[Request]:
         """The requests, checked and written out, after the warnings that their modes deserve."""
         checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
-        modes = [request.mode for request in checked if request.mode.name != "reason"]
-        for words in dict.fromkeys(self.parts.defaults.warning(mode) for mode in modes):
+        told = [self.parts.defaults.warning(one.mode, one.walk, one.adapter) for one in checked if one.schedule]
+        for words in dict.fromkeys(told):
             if words:
                 warnings.warn(words, UntrainedWarning, stacklevel=3)
         return upsampled(self.parts, checked)

@@ -29,6 +29,8 @@ def recorded(request: "Request", actions: Array | None, walking: Walking | None)
         record["actions"] = actions.tolist()
     if request.sound:
         record["sound"] = True
+    if request.hears is not None:
+        record["sound"] = fingerprint(request.hears)
     if request.upsampling is not None:
         record |= request.upsampling.record()
     if (held := request.controlled) is not None:

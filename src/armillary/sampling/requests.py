@@ -21,12 +21,13 @@ from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
 from armillary.sampling.acting import OWN_WALK, rate_of, settle_acting, with_things
-from armillary.sampling.adapters import NONE, Adapter, adapters_of, settle_adapter
+from armillary.sampling.adapters import BY_SOUND, NONE, Adapter, adapters_of, settle_adapter, walk_called
 from armillary.sampling.bodies import actions_of, embodiment_of
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.dialects import Walking, settle
-from armillary.sampling.lengths import FRAMES_A_LATENT, frames_of, history_of
+from armillary.sampling.hearing import given_sound
+from armillary.sampling.lengths import FRAMES_A_LATENT, frames_of, heard_frames, history_of, size_of
 from armillary.sampling.painting import Painting, check_painted, settle_painting
 from armillary.sampling.pictures import film_from, fit_film, fit_picture, picture_from
 from armillary.sampling.recorded import recorded
@@ -34,9 +35,7 @@ from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
 from armillary.sampling.templates import Upsampling, settle_upsampling
 from armillary.sampling.values import noise_of, number, whole, words
-from armillary.tokenizers.video import canvas_for
 
-UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
 _ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse", "adapter"}
 _ALWAYS |= {"upsample", "upsample_model"}
@@ -51,8 +50,9 @@ class Request:
     actions in model space. ``controlled``: what holds the film. ``frames``: how long the film is to be.
     ``negative_prompt``: None means that the walk without the prompt reads the empty string, as in training.
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
-    the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``filmless``:
-    actions are found beside the given picture alone. ``upsampling``: what is to be done with the prompt before.
+    the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``hears``
+    float32 2 s: the sound that is given, from where the film begins. ``filmless``: actions are found beside the given
+    picture alone. ``upsampling``: what is to be done with the prompt before.
     ``painting``: how things that the prompt places are painted. ``steady``: how unlike what stands still a film may be
     and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``adapter``: what the generator wears.
     ``acted``: the requests by which a film's words are planned and foreseen (``acting.py``), None where it walks by
@@ -74,6 +74,7 @@ class Request:
     source: Array | None = None
     sound: bool = False
     listening: Schedule | None = None
+    hears: NDArray[np.float32] | None = None
     actions: NDArray[np.float32] | None = None
     embodiment: Embodiment | None = None
     controlled: Controlled | None = None
@@ -92,6 +93,11 @@ class Request:
     @property
     def has_actions(self) -> bool:
         return self.mode.action != "none"
+
+    @property
+    def walk(self) -> str:
+        """What adapters call its walk, and what a checkpoint must have learnt for it."""
+        return BY_SOUND if self.mode.action == "hidden" and self.hears is not None else self.mode.name
 
     @property
     def things(self) -> list[Placed]:
@@ -136,12 +142,13 @@ def check_request(
     _refuse_unused(mode, given)
     defaults = Defaults.load(folder)
     given = with_things(mode, given, defaults.acting, defaults.painting, defaults.upsampling.get(mode.name))
-    sound = check_sound(mode, given, folder)
+    sound, hears = check_sound(mode, given, folder), given_sound(mode, given, folder)
     if mode.frames > 1:
         mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
     embodiment = embodiment_of(given, folder)
     fps = number(given, "fps", rate_of(mode, given, folder, embodiment, defaults.fps), above=0.0, most=1000.0)
-    size = _size(mode, given, defaults)
+    given = heard_frames(mode, given, hears, fps)
+    size = size_of(mode, given, defaults.size)
     actions = actions_of(mode, given, embodiment)
     controlled = None
     if "controls" in mode.needs:
@@ -152,8 +159,8 @@ def check_request(
         mode = replace(mode, given_latent_frames=history_of(mode, len(film)))
     frames = frames_of(mode, given, actions, film) if controlled is None else controlled.frames
     adapters = adapters_of(folder) if adapters is None else adapters
-    adapter = settle_adapter(mode.name, given, adapters)
-    mode = defaults.walked(mode, embodiment.name if embodiment else "", adapter)
+    adapter = settle_adapter(walk := walk_called(mode, given), given, adapters)
+    mode = defaults.walked(mode, embodiment.name if embodiment else "", adapter, walk)
     walking = _walking(mode, given, folder, picture=frames == 1)
     request = Request(
         mode=mode,
@@ -172,6 +179,7 @@ def check_request(
         film=controlled.begins if controlled else None if mode.source else film,
         source=film[0] if mode.source and film is not None else None,
         sound=sound,
+        hears=hears,
         last_image=last_image,
         controlled=_unguided(controlled) if walking and walking.distilled else controlled,
         actions=None if actions is None or embodiment is None else embodiment.encode(actions),
@@ -208,8 +216,11 @@ def _acted(
         "image": np.zeros((*request.size, 3), np.uint8),
     }
     ahead = {"actions": np.zeros((done, body.width)), "steady": request.steady}
+    heeds = {"prompt": told, "outputs": ("actions",)} | ({} if request.hears is None else {"sound": request.hears})
     try:
-        plan = check_request("policy", {**one, "prompt": told, "outputs": ("actions",)}, folder, adapters)
+        plan = check_request("policy", {**one, **heeds}, folder, adapters)
+        if words := defaults.unlearnt(plan.walk, plan.adapter) if request.hears is not None else "":
+            raise RequestError(words)
         acted = plan, check_request("forward-dynamics", {**one, **ahead}, folder, adapters)
     except RequestError as wrong:
         if "acting" not in given:
@@ -368,25 +379,6 @@ def _pictures(
     film = fit_picture(picture_from(given["image"], "image"), size)[None] if "image" in mode.needs else None
     last = fit_picture(picture_from(given["last_image"], "last_image"), size) if mode.also_last else None
     return film, last
-
-
-def _size(mode: Mode, given: Mapping[str, Any], defaults: Defaults) -> tuple[int, int]:
-    value = given.get("size", defaults.size)
-    try:
-        height, width = (int(side) for side in value)
-        exact = (height, width) == tuple(value)
-    except (TypeError, ValueError):
-        exact = False
-    if not exact:
-        raise RequestError(f"size={value!r} is no size: give two whole numbers, height and width in pixels.")
-    if height < UNIT or width < UNIT or height % UNIT or width % UNIT:
-        near = tuple(max(UNIT, UNIT * round(side / UNIT)) for side in (height, width))
-        raise RequestError(
-            f"size={height}x{width}: both sides must be multiples of {UNIT}, {near[0]}x{near[1]} would do."
-        )
-    if mode.action != "none":
-        canvas_for(height, width)
-    return height, width
 
 
 def _outputs(mode: Mode, given: Mapping[str, Any], sound: bool, acted: bool) -> tuple[str, ...]:

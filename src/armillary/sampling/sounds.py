@@ -1,7 +1,8 @@
-"""Sound beside a film: 25 tokens a second walk from noise together with the frames, and become waves.
+"""Sound beside a film: 25 tokens a second walk from noise together with the frames, and become waves; or are given.
 
-    stretches, samples  --sound_part-->  Part b n 64, all hidden, and its noise
-    tokens b n 64       --heard-->       float32 2 s at 48 kHz for each stretch that is listened to
+    stretches, samples         --sound_part-->   Part b n 64, all hidden, and its noise
+    stretches that hear, same  --hearing_part--> Part b n 64, all given
+    tokens b n 64              --heard-->        float32 2 s at 48 kHz for each stretch that is listened to
 
 Film and sound see each other at every step; the sound stands beside the film, n / 25 seconds after its start.
 """
@@ -18,7 +19,7 @@ from armillary.model.ports import sound_positions
 from armillary.records import SOUND_HZ
 from armillary.sampling.guidance import Part
 from armillary.sampling.stretches import Stretch
-from armillary.tokenizers.sound import SoundVAE
+from armillary.tokenizers.sound import SoundVAE, at_peak
 
 
 def sound_part(
@@ -35,6 +36,15 @@ def sound_part(
         positions=places.to(device),
     )
     return part, noise.to(device)
+
+
+def hearing_part(vae: SoundVAE, config: ModelConfig, stretches: Sequence[Stretch], device: torch.device) -> Part:
+    """The tokens of the sounds that are given, each at its peak; as training made them (``training/heard.py``)."""
+    waves = torch.from_numpy(np.stack([at_peak(s.hears) for s in stretches if s.hears is not None]))
+    tokens = vae.encode(waves.to(device)).transpose(1, 2)
+    places = sound_positions(tokens.shape[1], rate=config.sound_rate).expand(len(stretches), -1, -1)
+    hidden = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
+    return Part(modality="sound", tokens=tokens, hidden=hidden, positions=places.to(device))
 
 
 def heard(

@@ -20,12 +20,14 @@ from armillary.errors import RequestError
 from armillary.model.positions import tokens_near
 from armillary.modes import mode_named
 from armillary.prompts import Placed, action_prompt, control_prompt, negative_prompt, video_prompt
-from armillary.records import SOUND_HZ, Array
+from armillary.records import Array
 from armillary.sampling.adapters import Adapter
 from armillary.sampling.controlled import Controlled, reflected
 from armillary.sampling.counts import count_stretches, lead_of, window_starts
+from armillary.sampling.hearing import heard_in, samples_of
+from armillary.sampling.lengths import FRAMES_A_LATENT, UNIT
 from armillary.sampling.painting import agreed
-from armillary.sampling.requests import FRAMES_A_LATENT, UNIT, Request
+from armillary.sampling.requests import Request
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
 from armillary.tokenizers.video import canvas_for
@@ -50,7 +52,8 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What must agree for stretches to be made in one batch. ``sound``: its samples, 0 for none."""
+    """What must agree for stretches to be made in one batch. ``sound``: its samples, 0 for none; ``sound_given``:
+    whether that is given rather than to be found."""
 
     latent_frames: int
     size: tuple[int, int]
@@ -61,6 +64,7 @@ class Layout:
     guided: bool
     shortcuts: Shortcuts = EXACT
     sound: int = 0
+    sound_given: bool = False
     source: bool = False
     controls: int = 0
     held: bool = False  # guided towards the controls
@@ -77,6 +81,7 @@ class Stretch:
     ``film`` is uint8 t h w 3, or 1 3 t h w in [-1, 1] where a stretch before left it so. ``given``: which latent frames
     are given. ``controls``: uint8 t h w 3 each, as long as the stretch. ``noise``: the request's own source of noise.
     ``decode``: whether anybody will look at the frames. ``keep``: how many last frames the next stretch begins with.
+    ``hears``: the sound that is given, float32 2 s as long as its frames.
     ``canvas`` n d: the tokens of a picture of which those ``hidden`` n are painted anew, the model sees it beside; None
     hides all. ``questions``: what the reasoner is asked about its first frame, which is then decoded.
     """
@@ -93,6 +98,7 @@ class Stretch:
     canvas: Tensor | None = None
     hidden: Tensor | None = None
     questions: tuple[str, ...] = ()
+    hears: NDArray[np.float32] | None = None
 
     @property
     def latent_frames(self) -> int:
@@ -112,7 +118,8 @@ class Stretch:
             actions_hidden=request.mode.action == "hidden",
             schedule=request.schedule,
             guided=request.guidance != 1.0,
-            sound=samples_of(self.frames, request.fps) if request.sound else 0,
+            sound=samples_of(self.frames, request.fps) if request.sound or self.hears is not None else 0,
+            sound_given=self.hears is not None,
             source=request.source is not None,
             controls=len(self.controls),
             held=request.controlled is not None and request.controlled.guidance != 1.0,
@@ -166,11 +173,6 @@ class Stretch:
         return torch.randn((1, *shape), generator=self.noise)[0]
 
 
-def samples_of(frames: int, fps: float) -> int:
-    """How many samples of sound last as long as so many frames (cosmos3.md 6.2)."""
-    return int(frames / fps * SOUND_HZ)
-
-
 def unfold(request: Request) -> Generator[Stretch, Made, Made]:
     """The request's stretches one after the other; returns the whole film and all actions."""
     return (yield from _unfolded(request, torch.Generator().manual_seed(request.seed)))
@@ -189,9 +191,12 @@ def _unfolded(request: Request, noise: torch.Generator) -> Generator[Stretch, Ma
 
 
 def _moving(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
-    """A film that is to be found: acted out, or walked to by itself."""
+    """A film that is to be found: acted out, or walked to by itself; one that goes with a given sound comes with it."""
     acted = request.acted
-    return (yield from (_onwards(request, noise) if acted is None else _acted(request, acted)))
+    whole = yield from (_onwards(request, noise) if acted is None else _acted(request, acted))
+    if request.hears is None or whole.video is None or request.has_actions:
+        return whole
+    return replace(whole, sound=heard_in(request.hears, 0, len(whole.video), request.fps))
 
 
 def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Made, Made]:
@@ -223,6 +228,7 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
             actions=actions,
             noise=noise,
             decode=not last or "video" in request.outputs,
+            hears=None if request.hears is None else heard_in(request.hears, start, count, request.fps),
         )
         if made.actions is not None:
             found.append(made.actions)
@@ -284,7 +290,8 @@ def _acted(request: Request, acted: tuple[Request, Request]) -> Generator[Stretc
     found: list[NDArray[np.float32]] = []
     while frames < request.frames:
         last, seed = film[-1][-1:], (request.seed + len(film) - 1) % 2**63
-        planned = yield from unfold(replace(plan, film=last, seed=seed))
+        rest = None if request.hears is None else request.hears[:, samples_of(frames - 1, request.fps) :]
+        planned = yield from unfold(replace(plan, film=last, seed=seed, hears=rest))
         assert planned.actions is not None
         done = min(ahead.frames - 1, request.frames - frames)
         actions = plan.embodiment.encode(plan.embodiment.decode(planned.actions)[:done])

@@ -8,11 +8,12 @@ import av
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from armillary.errors import RequestError
+from armillary.errors import DataError, RequestError
+from armillary.media import read_track
 from armillary.modes import Mode
 from armillary.records import Array
 from armillary.sampling.pictures import at_rate, count_at
-from armillary.serving.inbound import TAKEN
+from armillary.serving.inbound import TAKEN, sound_form
 from armillary.serving.memory import available_bytes
 from armillary.serving.settings import Limits
 
@@ -50,9 +51,8 @@ def open_film(
 
     ``fps``: its frames are picked at this rate; ``most``: how many these may be. No more is decoded than may be.
     """
-    form = _CONTAINERS["webm" if data.startswith(b"\x1aE\xdf\xa3") else "mp4"]
     try:
-        with av.open(io.BytesIO(data), format=form) as container:
+        with av.open(io.BytesIO(data), format=_film_form(data)) as container:
             if not container.streams.video:
                 raise RequestError(f"{field} has no picture stream: send a film.")
             film, rate = _frames(container, field, limits, fps, most)
@@ -61,6 +61,20 @@ def open_film(
         if isinstance(broken, RequestError):
             raise
         raise RequestError(f"{field} cannot be read as a film: send {TAKEN['video']} that plays elsewhere.") from broken
+
+
+def _film_form(data: bytes) -> str:
+    return _CONTAINERS["webm" if data.startswith(b"\x1aE\xdf\xa3") else "mp4"]
+
+
+def open_sound(data: bytes, field: str, limits: Limits) -> Array:
+    """float32 2 s at 48 kHz of a sound, or of a film's sound track; ``RequestError`` names the field."""
+    form = sound_form(data) or _film_form(data)
+    try:
+        return read_track(io.BytesIO(data), longest=limits.sound_seconds, form=form)
+    except (DataError, MemoryError) as broken:
+        what = str(broken).removeprefix("the sound ") or "is too long for the memory there is: send a shorter one."
+        raise RequestError(f"{field} {what}") from broken
 
 
 def most_made(mode: Mode, size: Sequence[int], fps: float, limits: Limits) -> int:

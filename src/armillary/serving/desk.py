@@ -19,10 +19,11 @@ from starlette.requests import Request as HttpRequest
 
 from armillary.embodiments import Embodiment, load_embodiments
 from armillary.errors import ArmillaryError, CheckpointError, RequestError
-from armillary.modes import MODES, Mode, mode_named
-from armillary.sampling.abilities import makes_sound
+from armillary.modes import Mode, mode_named
+from armillary.sampling.abilities import makes_sound, modes_of
 from armillary.sampling.adapters import Adapter, adapters_of, settle_adapter
 from armillary.sampling.defaults import Defaults
+from armillary.sampling.hearing import samples_of
 from armillary.sampling.parts import find_checkpoint
 from armillary.sampling.requests import Request, check_request
 from armillary.serving.bell import Bell
@@ -64,7 +65,7 @@ class Desk:
         self.defaults = Defaults.load(self.checkpoint)
         self.adapters = adapters_of(self.checkpoint, settings.adapter or None)  # as the workers have them
         self.bodies: dict[str, Embodiment] = load_embodiments(self.checkpoint)
-        self.modes = {name: m for name, m in MODES.items() if not m.apart or name in self.defaults.learnt}
+        self.modes = modes_of(self.defaults, self.adapters)
         self.heard = makes_sound(self.checkpoint)
         self.jobs, self.files = Jobs(settings.database_url), Files(settings.files_url)
         self.keys, self.bell = Keys(settings.keys), Bell()
@@ -119,12 +120,11 @@ class Desk:
         """Whether deeds that the words of a film tell are usually acted out."""
         acts, worn = self.defaults.acting, self.worn(mode)
         able = acts is not None and mode.name in acts.modes and bool(set(acts.bodies) & set(self.bodies))
-        return able and not (worn is not None and worn.own)
+        return able and (worn is None or not worn.own)
 
     def upsampling(self, mode: Mode) -> bool | None:
         """Whether a mode's prompts are usually written out first; None where the checkpoint does not say how."""
-        how = self.defaults.upsampling.get(mode.name)
-        return None if how is None else how.usual
+        return None if (how := self.defaults.upsampling.get(mode.name)) is None else how.usual
 
     async def bytes_of(self, reference: Any, field: str, files: Mapping[str, bytes], owner: str) -> bytes:
         """The bytes behind an upload, a data URL, an allowed URL or an uploaded file's id."""
@@ -157,7 +157,7 @@ class Desk:
     def check(self, wanted: Wanted) -> Request:
         """The settled request, made with stand-ins for the pictures; a ``Problem`` says what is wrong with it."""
         mode = self.mode(wanted.mode)
-        if wanted.asked.get("sound") and not self.heard:
+        if (wanted.asked.get("sound") or "sound" in wanted.inputs) and not self.heard:
             raise bad(f"{self.model} makes no sound: /v1/models says what it can do.",
                       wanted.called.get("sound", "model"), "unsupported_mode")  # fmt: skip
         asked = self._embodied(dict(wanted.asked), wanted.called)
@@ -223,11 +223,12 @@ class Desk:
         return {**asked, "embodiment": body.name}
 
     def _stand_in(self, one: Input, asked: Mapping[str, Any], mode: Mode) -> Any:
-        height, width = asked.get("size") or self.defaults.size
-        height, width = (min(max(int(side), 1), 4096) for side in (height, width))
+        height, width = (min(max(int(side), 1), 4096) for side in asked.get("size") or self.defaults.size)
         if one.kind == "image":
             return np.zeros((height, width, 3), np.uint8)
         frames = max(int(asked.get("frames") or mode.frames or 17), 1 + int(asked.get("given_frames") or 0))
+        if one.kind == "sound":  # how long it lasts is known once it is opened
+            return np.zeros((2, samples_of(frames, asked.get("fps") or self.defaults.fps)), np.float32)
         frames = 1 if mode.history else frames  # how many frames came before is known once it is opened
         return np.broadcast_to(np.uint8(0), (frames, height, width, 3))
 

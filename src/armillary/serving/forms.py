@@ -32,6 +32,7 @@ SPELLINGS = {  # of the field -> of Asked
     "num_first_chunk_conditional_frames": "given_frames",
 }
 PICTURES = ("image", "last_image", "video")
+SOUNDS = ("sound", "audio_reference")  # as a file or named: what is heard; ``sound`` alone may also be true or false
 REFERENCES = ("input_reference", "image_reference", "video_reference")
 NEUTRAL = {  # known to others, without effect here: only the value that asks for nothing is taken
     "enable_frame_interpolation": False,
@@ -47,6 +48,10 @@ NEUTRAL = {  # known to others, without effect here: only the value that asks fo
 _BESIDE = ("model", "user", "deadline_seconds", "seconds", "width", "height")
 _CHUNK = ("action_chunk_size", "raw_action_dim", "domain_id")  # Cosmos' words about actions
 _UPSAMPLE = "whether the reasoner writes the prompt out first; by default as the checkpoint usually does"
+_SOUND = (
+    "true: the film is to be heard, too; of sound-to-video and policy: what is heard, a data URL, an allowed http(s) "
+    "URL, or the id of an uploaded file"
+)
 _REFERENCE = "a data URL, an allowed http(s) URL, or the id of an uploaded file"
 
 
@@ -66,6 +71,7 @@ def _fields() -> dict[str, Any]:
         name: (_type_of(kind), None) for name, kind in Asked.__annotations__.items() if _type_of(kind) is not None
     }
     fields["upsample"] = (bool | None, Field(default=None, description=_UPSAMPLE))
+    fields["sound"] = (bool | str | dict[str, Any] | None, Field(default=None, description=_SOUND))
     del fields["upsample_model"]  # whom else the words are sent to is nothing that a client may say
     for name in PICTURES:
         fields[name] = (str | dict[str, Any] | None, Field(default=None, description=_REFERENCE))
@@ -104,6 +110,7 @@ VideoBody: Any = create_model(
     input_reference=(str | dict[str, Any] | None, Field(default=None, description=_REFERENCE)),
     image_reference=(str | dict[str, Any] | None, None),
     video_reference=(str | dict[str, Any] | None, None),
+    audio_reference=(str | dict[str, Any] | None, Field(default=None, description="what is heard, as sound")),
     user=(str | None, Field(default=None, max_length=256, description="kept in the audit log")),
     deadline_seconds=(float | None, Field(default=None, gt=0, description="fail rather than come later")),
     extra_params=(dict[str, Any] | None, Field(default=None, description="more of these fields, by Cosmos' names")),
@@ -200,7 +207,7 @@ def asked_of(body: Any) -> tuple[str | None, dict[str, Any], dict[str, str]]:
     for source, prefix in ((given, ""), (extra, "extra_params.")):
         for name, value in source.items():
             plain = SPELLINGS.get(name, name)
-            if name in (*PICTURES, *REFERENCES, *_CHUNK, *_BESIDE, *FIELDS):
+            if name in (*PICTURES, *REFERENCES, *_CHUNK, *_BESIDE, *FIELDS) or _names_sound(name, value):
                 continue
             if plain in asked and asked[plain] != value:
                 raise bad(f"{prefix}{name} says {value!r}, but {called[plain]} says {asked[plain]!r}: give one.",
@@ -212,13 +219,18 @@ def asked_of(body: Any) -> tuple[str | None, dict[str, Any], dict[str, str]]:
     return mode, asked, called
 
 
+def _names_sound(name: str, value: Any) -> bool:
+    """Whether a field names a sound, which is collected as pictures are, rather than saying that there is to be one."""
+    return name in SOUNDS and not isinstance(value, bool)
+
+
 def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     """The fields inside ``extra_params``, checked like those outside."""
     plain = {name: value for name, value in extra.items() if name not in _CHUNK}
     renamed = {SPELLINGS.get(name, name): value for name, value in plain.items() if name not in NEUTRAL}
     neutral = {name: value for name, value in plain.items() if name in NEUTRAL}
-    for name in (*PICTURES, *REFERENCES, "extra_params", "model", "user"):
-        if name in renamed:
+    for name in (*PICTURES, *REFERENCES, *SOUNDS, "extra_params", "model", "user"):
+        if name in renamed and not isinstance(renamed[name], bool):
             raise bad(f"{name} stands inside extra_params: give it beside.", f"extra_params.{name}", "unknown_field")
     checked = parsed(VideoBody, {**renamed, **neutral}).model_dump()
     found = {name: checked[SPELLINGS.get(name, name)] for name in plain if name not in NEUTRAL}
@@ -268,10 +280,10 @@ def _length(given: Mapping[str, Any], extra: Mapping[str, Any], asked: dict[str,
 def from_form(fields: Mapping[str, str]) -> dict[str, Any]:
     """Fields of a multipart form: those whose value is JSON are opened, the others stay text."""
     found: dict[str, Any] = dict(fields)
-    opened = ("extra_params", "actions", "outputs", "images", "guidance_between", *REFERENCES, *PICTURES)
+    opened = ("extra_params", "actions", "outputs", "images", "guidance_between", *REFERENCES, *PICTURES, *SOUNDS)
     for name in (*opened, *NAMES, REFERENCE):
         value = found.get(name)
-        if name in NAMES and value in ("true", "false"):
+        if (name in NAMES or name == "sound") and value in ("true", "false"):
             found[name] = value == "true"
         if isinstance(value, str) and value[:1] in "{[":
             try:

@@ -9,15 +9,24 @@ from typing import Literal
 from armillary.serving.problems import Problem, bad
 from armillary.serving.settings import Limits
 
-Kind = Literal["image", "video"]
+Kind = Literal["image", "video", "sound"]
 Strip = Literal["strip"]  # frames below one another, as one PNG: how a world's last frames travel, unchanged
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w-]+=[\w.\"-]+)*)(;base64)?,", re.ASCII)
-TAKEN = {"image": "PNG, JPEG or WebP", "video": "MP4 or WebM"}
+TAKEN = {"image": "PNG, JPEG or WebP", "video": "MP4 or WebM", "sound": "WAV, FLAC, Ogg, MP3, or a film with sound"}
+SOUNDS = {
+    "RIFF": "wav",
+    "fLaC": "flac",
+    "OggS": "ogg",
+    "ID3": "mp3",
+    "\xff\xfb": "mp3",
+    "\xff\xf3": "mp3",
+    "\xff\xf2": "mp3",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A picture or a film as it came. ``field``: what the client called it."""
+    """A picture, a film or a sound as it came. ``field``: what the client called it."""
 
     kind: Kind | Strip
     data: bytes
@@ -25,18 +34,27 @@ class Input:
 
 
 def sniff(data: bytes) -> Kind | None:
-    """What the first bytes say: a picture, a film, or nothing that is taken."""
+    """What the first bytes say: a picture, a film, a sound, or nothing that is taken."""
     if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return "image"
     if data[4:8] == b"ftyp" or data.startswith(b"\x1aE\xdf\xa3"):
         return "video"
-    return None
+    return None if sound_form(data) is None else "sound"
+
+
+def sound_form(data: bytes) -> str | None:
+    """The container of a sound by its first bytes, as FFmpeg calls it; None for what is no sound."""
+    if data[:4] == b"RIFF" and data[8:12] != b"WAVE":
+        return None
+    return next((form for begins, form in SOUNDS.items() if data.startswith(begins.encode("latin-1"))), None)
 
 
 def as_input(data: bytes, field: str, kind: Kind | None = None) -> Input:
     """Bytes as an input; a 400 unless they are of the wanted kind."""
     found = sniff(data)
-    if found is None or (kind is not None and found != kind):
+    if kind == "sound" and found == "video":  # its sound track
+        found = "sound"
+    if found is None or (found != kind if kind is not None else found == "sound"):
         wanted = TAKEN[kind] if kind else f"{TAKEN['image']}, {TAKEN['video']}"
         begins = data[:8].hex(" ") or "nothing"
         raise bad(f"{field} begins with {begins}, which is no file that is taken: send {wanted}.", field, "bad_media")

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from armillary.errors import DataError
 from armillary.modes import mode_named
 from armillary.serving.desk import Desk, Wanted
-from armillary.serving.forms import PICTURES, REFERENCES, VideoBody, asked_of, from_form, parsed
+from armillary.serving.forms import PICTURES, REFERENCES, SOUNDS, VideoBody, asked_of, from_form, parsed
 from armillary.serving.held import FILES, held_of, input_name
 from armillary.serving.inbound import Input, Kind, as_input
 from armillary.serving.jobs import Job
@@ -70,8 +70,9 @@ async def _put(request: Request, *, on_the_line: bool) -> Job:
     else:
         data, files = await json_body(request), {}
     for name in files:
-        if name not in (*PICTURES, *REFERENCES, *FILES):
-            raise bad(f"a file came as {name!r}: send files as {', '.join((*REFERENCES, *PICTURES, *FILES))}.", name,
+        if name not in (*PICTURES, *REFERENCES, *SOUNDS, *FILES):
+            taken = ", ".join((*REFERENCES, *PICTURES, *SOUNDS, *FILES))
+            raise bad(f"a file came as {name!r}: send files as {taken}.", name,
                       "unknown_field")  # fmt: skip
     body = parsed(VideoBody, data)
     desk.check_model(body.model)
@@ -99,7 +100,11 @@ async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, b
         inputs[input_name(kind)] = as_input(await desk.bytes_of(reference, field, files, caller.name), field)
     if mode is None:
         told = {"last_image": "first-last-frame", "image": "image-to-video", "video": "video-to-video"}
-        mode = next((told[name] for name in told if name in inputs), "text-to-video")
+        mode = (
+            "sound-to-video"
+            if {"sound", "image"} <= set(inputs)
+            else next((told[name] for name in told if name in inputs), "text-to-video")
+        )
         mode = "transfer" if held.asked or held.shown else mode
     found = desk.mode(mode, called.get("mode", "mode"))
     if found.name != "reason" and "prompt" not in asked and found.action == "none" and not found.sounds:
@@ -124,10 +129,13 @@ async def _inputs(desk: Desk, caller: Caller, body: Any, files: Mapping[str, byt
         "image_reference": "image",
         "video_reference": "video",
         "input_reference": None,
+        **dict.fromkeys(SOUNDS, "sound"),
     }
     found: dict[str, Input] = {}
     for field, kind in kinds.items():
         reference = body.model_dump()[field]
+        if isinstance(reference, bool):  # whether there is to be sound
+            continue
         if reference is None and field not in files:
             continue
         if reference is not None and field in files:

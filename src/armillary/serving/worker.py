@@ -33,7 +33,7 @@ from armillary.sampling.requests import check_request
 from armillary.sampling.speak import hear
 from armillary.serving import logs
 from armillary.serving.bell import WorkerBell
-from armillary.serving.decode import most_made, open_film, open_picture
+from armillary.serving.decode import most_made, open_film, open_picture, open_sound
 from armillary.serving.files import Files
 from armillary.serving.held import gathered, tells_length
 from armillary.serving.jobs import LEASE_SECONDS, Job, Jobs
@@ -220,6 +220,8 @@ class Worker:
         data = self.files.read(f"{job.id}/in/{named['input']}")
         if named["kind"] in ("image", "strip"):
             return open_picture(data, named["field"], self.limits)
+        if named["kind"] == "sound":
+            return open_sound(data, named["field"], self.limits)
         return open_film(data, named["field"], self.limits, fps=fps, most=most)[0]
 
     def _chat(self, job: Job) -> None:

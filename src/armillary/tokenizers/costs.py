@@ -109,3 +109,10 @@ def sound_decoding(config: SoundVAEConfig, dtype: torch.dtype, latents: int) -> 
     """Bytes at most and operations of making latents heard."""
     vae = _sound(config, dtype)
     return counted(lambda: vae.decode(torch.empty(1, config.vocoder_input_dim, latents, device="meta", dtype=dtype)))
+
+
+@lru_cache(maxsize=32)
+def sound_encoding(config: SoundVAEConfig, dtype: torch.dtype, latents: int) -> tuple[int, float]:
+    """Bytes at most and operations of hearing what so many latents hold."""
+    vae = _sound(config, dtype)
+    return counted(lambda: vae.encode(torch.empty(1, 2, latents * config.hop, device="meta", dtype=dtype)))

@@ -14,8 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +25,7 @@ from armillary.errors import CheckpointError, ConfigError, RequestError
 from armillary.tokenizers.folders import fingerprint, read_codec, write_codec
 
 SOUND_HZ = 48_000
+QUIET = 1e-3  # of full scale: 60 dB below it; a sound without more is silence
 _PEAK, _TINY = 0.95, 1e-5
 _FIXED = {  # what the layout leaves no choice about, as Diffusers writes it
     "_class_name": "Cosmos3AVAEAudioTokenizer", "model_type": "autoencoder_v2", "sampling_rate": SOUND_HZ,
@@ -85,6 +88,12 @@ class SoundVAEConfig:
         names = {field.name for field in fields(cls)}
         own: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if n in names}
         return cls(**own)
+
+
+def at_peak(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A sound with its largest sample at 0.95; one that is nowhere louder than ``QUIET`` as zeros."""
+    peak = float(np.abs(sound).max(initial=0.0))
+    return sound * np.float32(_PEAK / peak) if peak > QUIET else np.zeros_like(sound)
 
 
 class SoundVAE(nn.Module):

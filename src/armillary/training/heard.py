@@ -5,14 +5,14 @@
 
 Files of a cache do not hold sound; this companion finds its windows by the episode's name and the frame they begin
 with, so one companion serves every cache of the same episodes. A window's sound begins with its first frame and lasts
-as long as its frames do, brought to its peak as the tokenizer does it; what is quieter than ``training/sound.py``'s
+as long as its frames do, brought to its peak as the tokenizer does it; what is quieter than ``tokenizers/sound.py``'s
 ``QUIET`` is silence. Film and sound of an exercise have one noise level, as in sampling; to learn what belongs to what
 there is also a film given as a whole, to which the sound is to be found.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,13 +31,12 @@ from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
 from armillary.model.ports import sound_positions
 from armillary.records import SOUND_HZ, Episode, Segment
-from armillary.tokenizers.sound import SoundVAE
+from armillary.tokenizers.sound import SoundVAE, at_peak
 from armillary.training.episodes import SAY_EVERY, check_share
 from armillary.training.flow import mix
 from armillary.training.latents import FRAMES, STRIDE, window_starts
 from armillary.training.loop import Report
 from armillary.training.made_from import agree, begin
-from armillary.training.sound import at_peak
 
 TO_FILM = "sound-to-a-film"  # the exercise whose film is given as a whole
 GIVEN = {"text-to-video": 0, "image-to-video": 1, "video-to-video": 2}  # latent frames
@@ -92,6 +91,12 @@ class Heard:
         shown = Segment(modality="sound", tokens=mix(sound, noise, levels), positions=places, level=levels)
         return shown, noise - sound, self.weight[rows].expand(sound.shape)
 
+    def exchanged(self, rows: list[int]) -> "Heard":
+        """The same, but each of these windows is heard as the next one of them."""
+        tokens = self.tokens.clone()
+        tokens[rows] = self.tokens[[*rows[1:], *rows[:1]]]
+        return replace(self, tokens=tokens)
+
     def draw(self, rng: np.random.Generator, rows: NDArray[np.int64], loud: float) -> int:
         """One of ``rows`` whose sound is known, with the chance ``loud`` one in which something is heard.
 
@@ -103,6 +108,14 @@ class Heard:
         ringing = rows[self.loud[rows]]
         rows = ringing if len(ringing) and rng.random() < loud else rows
         return int(rows[rng.integers(len(rows))])
+
+
+def joined(parts: Sequence[Heard]) -> Heard:
+    """The sounds of several caches, in their order."""
+    return replace(
+        parts[0], tokens=torch.cat([one.tokens for one in parts]), weight=torch.cat([one.weight for one in parts]),
+        known=np.concatenate([one.known for one in parts]), loud=np.concatenate([one.loud for one in parts]),
+    )  # fmt: skip
 
 
 def with_ears(model: TwoTowers, *, numbers: int = 64) -> TwoTowers:

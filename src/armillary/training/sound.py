@@ -32,14 +32,13 @@ from torch import Tensor, nn
 from armillary.datasets.sounds import load_sound, simulate_sounds, sound_files
 from armillary.errors import ConfigError, DataError
 from armillary.model.arithmetic import usable_device
-from armillary.tokenizers.sound import SoundVAE, SoundVAEConfig
+from armillary.tokenizers.sound import QUIET, SoundVAE, SoundVAEConfig, at_peak
 from armillary.training.episodes import check_share
 from armillary.training.loop import Report
 from armillary.training.muon import Muon
 from armillary.training.timed import average_share, brought, noise_like, progress_of, take_step
 
 SPECTRA = ((2048, 512), (512, 128), (128, 32))  # window and step of the spectra, in samples
-QUIET = 1e-3  # of full scale: 60 dB below it; a sound without more is silence
 HELD_EVERY = 20  # one life of so many is held out, by its seed
 PICO_SOUND = SoundVAEConfig(
     dec_dim=8, dec_c_mults=(1, 3, 6, 10, 12), dec_strides=(8, 6, 5, 4, 2), enc_dim=24, enc_num_blocks=1
@@ -160,12 +159,6 @@ class Sounds:
                 at_peak(np.pad(sound[:, start : start + length], ((0, 0), (0, max(0, length - sound.shape[1])))))
             )
         return torch.from_numpy(np.stack(crops))
-
-
-def at_peak(sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A sound with its largest sample at 0.95; one that is nowhere louder than ``QUIET`` as zeros."""
-    peak = float(np.abs(sound).max(initial=0.0))
-    return sound * np.float32(0.95 / peak) if peak > QUIET else np.zeros_like(sound)
 
 
 def spectrum(sound: Float[Tensor, "b 2 s"], size: int, hop: int) -> Float[Tensor, "c f n"]:

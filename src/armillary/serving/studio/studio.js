@@ -92,7 +92,7 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   const mode = able ? model.modes[name] : model.unlearnt[name];
   const held = mode.needs.includes("controls");
   const made = fitControls(held && able);
-  const needs = [...mode.needs, ...(made ? ["video"] : [])];
+  const needs = [...mode.needs.map((field) => field === "sound" ? "heard" : field), ...(made ? ["video"] : [])];
   const always = new Set(["prompt", "size", "num_frames", "num_inference_steps", "guidance_scale", "seed", "negative_prompt"]);
   if (mode.frames === 1 || name === "forward-dynamics" || name === "inverse-dynamics" || name === "video-to-sound") always.delete("num_frames");
   if (mode.sound && name !== "video-to-sound") always.add("sound");
@@ -113,7 +113,7 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   $("lacks").hidden = able;
   $("imagine-it").disabled = !able;
   if (!anew) return;
-  for (const [id, usual, unsaid] of [["frames", mode.frames, held ? "as controls" : ""],
+  for (const [id, usual, unsaid] of [["frames", mode.frames, held ? "as controls" : needs.includes("heard") ? "as its sound" : ""],
     ["guidance", mode.guidance, held ? "as each is best" : mode.acted ? `${mode.guidance}, or as acted` : ""],
     ["steps", mode.steps, mode.acted ? `${mode.steps}, or as acted` : ""]]) {  // who says how a film walks is not shown it acted
     $(id).value = unsaid ? "" : usual;
