@@ -20,7 +20,7 @@ WORDS = ["an arm pushes the red cube", "Move the arm.", "This video is captured 
 SMALL_VAE = VideoVAEConfig(base_dim=4, decoder_base_dim=4, dim_mult=(1, 1, 2, 2))
 
 
-SMALL_SOUND = SoundVAEConfig(dec_dim=1, dec_c_mults=(1, 1, 1, 1, 2), encoder_enabled=False)
+SMALL_SOUND = SoundVAEConfig(dec_dim=1, dec_c_mults=(1, 1, 1, 1, 2), enc_dim=2, enc_num_blocks=1)
 
 
 def small_config(words: TextTokenizer, *, sound: bool = False) -> ModelConfig:

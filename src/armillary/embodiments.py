@@ -129,6 +129,16 @@ class Embodiment:
         gripper = None if self.gripper is None else self.gripper.channel
         return [i for i, channel in enumerate(self.channels) if channel.name != gripper]
 
+    @property
+    def rest(self) -> list[float]:
+        """An action that changes nothing: nought where that is allowed, else the middle of a channel, and no turn."""
+        rest = [0.0 if one.low <= 0 <= one.high else (one.low + one.high) / 2 for one in self.channels]
+        units = [channel.unit for channel in self.channels]
+        if self.rotation == "rot6d columns" and "direction cosine" in units:
+            first = units.index("direction cosine")
+            rest[first : first + 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+        return rest
+
     def encode(self, actions: ArrayLike) -> Float[np.ndarray, "t 64"]:
         """Actions t a in physical units -> float32 t 64: normalised, zeros after ``width``."""
         raw = self.check(actions)

@@ -84,10 +84,12 @@ def read_track(
         with av.open(str(path) if isinstance(path, Path) else path, format=form) as container:
             if not container.streams.audio:
                 raise DataError(f"{name} has no sound track: give a file with one.")
-            resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_HZ)
+            stream = container.streams.audio[0]
+            ears = "mono" if stream.channels == 1 else "stereo"  # one is heard by both, as loud as it is
+            resampler = av.AudioResampler(format="fltp", layout=ears, rate=SOUND_HZ)
             chunks: list[NDArray[np.float32]] = []
             room = longest * SOUND_HZ
-            for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is still held back
+            for frame in chain(container.decode(stream), [None]):  # None: what is still held back
                 chunks += (parts := [part.to_ndarray() for part in resampler.resample(frame)])
                 room -= sum(part.shape[1] for part in parts)
                 if room < 0:
@@ -96,7 +98,7 @@ def read_track(
         raise DataError(f"{name} cannot be read as sound ({broken}): give WAV, FLAC, MP3 or Ogg.") from broken
     if not chunks:
         raise DataError(f"{name} holds no sound: give a file in which something can be heard.")
-    return np.concatenate(chunks, axis=1).astype(np.float32)
+    return np.concatenate(chunks, axis=1).astype(np.float32).repeat(3 - len(chunks[0]), axis=0)
 
 
 def write_video(
@@ -125,7 +127,7 @@ def write_video(
                 piece = av.AudioFrame.from_ndarray(
                     np.ascontiguousarray(sound, dtype=np.float32), format="fltp", layout="stereo"
                 )
-                piece.sample_rate = SOUND_HZ
+                piece.sample_rate, piece.pts = SOUND_HZ, 0  # from where on what the codec puts before it is not heard
                 container.mux(track.encode(piece))
                 container.mux(track.encode(None))
 

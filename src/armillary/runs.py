@@ -42,6 +42,10 @@ from armillary.run_kinds import Data as Data
 from armillary.run_kinds import Run as Run
 from armillary.run_kinds import WholeWay as WholeWay
 from armillary.runs_adapters import (
+    pico_by_sound,
+    pico_by_sound_heard,
+    pico_by_sound_lives,
+    pico_by_sound_windows,
     pico_few_lives,
     pico_few_steps,
     pico_few_windows,
@@ -173,7 +177,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_after_windows, pico_after_steps, pico_pushing_replans, pico_pushing_moments, pico_pushing_first,
         pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_both, pico_pushing_last,
         pico_pushing_bundle, pico_onwards_lives, pico_onwards_films, pico_onwards_pushed, pico_onwards, pico_few_lives,
-        pico_few_windows, pico_few_steps,
+        pico_few_windows, pico_few_steps, pico_by_sound_lives, pico_by_sound_windows, pico_by_sound_heard,
+        pico_by_sound,
         tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip

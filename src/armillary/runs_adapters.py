@@ -7,6 +7,10 @@
     pico-few-lives        lives of the tabletop with all that is said of them
     pico-few-windows      windows of these
     pico-few-steps        the adapter for films from a picture in four steps without guidance: bundled
+    pico-by-sound-lives   lives of the tabletop that nobody else learns from
+    pico-by-sound-windows windows of these
+    pico-by-sound-heard   what is heard in them
+    pico-by-sound         the adapter for films and plans that go with a sound: bundled
 
 Everything lies under ``runs/pico/adapters``. The boards are those of ``pico-after-boards``.
 """
@@ -14,15 +18,18 @@ Everything lies under ``runs/pico/adapters``. The boards are those of ``pico-aft
 from pathlib import Path
 
 import armillary
+from armillary.post_training.by_sound import BySoundRun
 from armillary.post_training.few_steps import FewStepsRun
 from armillary.post_training.going_on import LongFilmsRun, OnwardsRun
 from armillary.post_training.lasting import LastingRun
 from armillary.run_kinds import Cache, Data
 from armillary.runs_after import AFTER
+from armillary.training.heard import HeardRun
 from armillary.training.living import LivingConfig
 from armillary.training.loop import Stage
 
 ADAPTERS, PICO = Path("runs/pico/adapters"), Path(armillary.__file__).parent / "checkpoints/pico"
+LOOKS = ("add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")  # who looks at what: a third of an adapter's numbers
 _STAGE = Stage(
     name="adapter", steps=700, batch=8, rate=2e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, threads=2,
     compile=True,
@@ -70,3 +77,29 @@ def pico_few_steps() -> FewStepsRun:
         name="adapter", steps=600, batch=16, rate=1e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, compile=True
     )
     return FewStepsRun(cache=ADAPTERS / "windows", out=ADAPTERS / "few_steps", stage=stage, rank=4, keep=1)
+
+
+def pico_by_sound_lives() -> Data:
+    """3,600 lives: half an hour of one core, which several may share."""
+    return Data(out=ADAPTERS / "sounding", episodes=3600, seed=792_000)
+
+
+def pico_by_sound_windows() -> Cache:
+    """At most five windows of each: 40 minutes of one core."""
+    return Cache(data=ADAPTERS / "sounding", vae=PICO / "vae", out=ADAPTERS / "sounding_windows", most=5)
+
+
+def pico_by_sound_heard() -> HeardRun:
+    """Their sounds, lived again and encoded: ten minutes of one core."""
+    return HeardRun(data=ADAPTERS / "sounding", vae=PICO / "sound_tokenizer", out=ADAPTERS / "sounding_heard")
+
+
+def pico_by_sound() -> BySoundRun:
+    """Plans by their sound, and films: a quarter of an hour of one core."""
+    stage = Stage(
+        name="adapter", steps=1600, batch=16, rate=3e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, compile=True
+    )
+    return BySoundRun(
+        caches=(ADAPTERS / "sounding_windows",), sounds=(ADAPTERS / "sounding_heard",), out=ADAPTERS / "by_sound",
+        stage=stage, rank=2, alpha=4.0, targets=LOOKS,
+    )  # fmt: skip

@@ -94,9 +94,18 @@ def test_sound_adds_its_tokens_its_tokenizer_and_its_decoding(tmp_path):
     nano = plan.request_of("nano", "text-to-video", sound=True)
     assert nano.sound_latents == round(25 * 189 / 24 + 0.5)
     assert plan.work_of(nano).stages["sound"][0] > 4 * 2 * 48_000 * 189 / 24, "at least the waves themselves"
-    for checkpoint, mode in ((heard, "policy"), ("edge", "text-to-video")):
+    for checkpoint, mode in ((heard, "inverse-dynamics"), ("edge", "text-to-video"), ("edge", "sound-to-video")):
         with pytest.raises(ConfigError, match="is silent"):
             plan.request_of(checkpoint, mode, sound=True)
+
+
+def test_a_sound_that_is_given_is_encoded_and_not_decoded(tmp_path):
+    heard = small_checkpoint(tmp_path, sound=True)
+    film, policy = plan.request_of(heard, "sound-to-video"), plan.request_of(heard, "policy", sound=True)
+    waves = plan.work_of(plan.request_of(heard, "image-to-video", sound=True)).stages["sound"]
+    for job, plain in ((film, "image-to-video"), (policy, "policy")):
+        assert job.tokens - plan.request_of(heard, plain).tokens == job.sound_latents > 0
+        assert 0 < plan.work_of(job).stages["sound"][1] != waves[1]
 
 
 def test_twice_the_steps_and_guidance_take_twice_the_walk(folder):

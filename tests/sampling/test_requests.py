@@ -25,6 +25,7 @@ GOOD = {
     "image-to-video": {"image": PICTURE},
     "video-to-video": {"video": FILM},
     "first-last-frame": {"image": PICTURE, "last_image": PICTURE},
+    "sound-to-video": {"image": PICTURE, "sound": np.zeros((2, 81_600), np.float32)},
     "forward-dynamics": {"image": PICTURE, "actions": STILL, "embodiment": "tabletop"},
     "inverse-dynamics": {"video": FILM, "embodiment": "tabletop"},
     "policy": {"prompt": "go", "image": PICTURE, "embodiment": "tabletop"},

@@ -5,7 +5,6 @@ import pytest
 from hands import check_looks, choose, shoot, tab_to, write
 
 from armillary.embodiments import load_embodiment, pose_from_rot6d
-from armillary.serving.routes_service import resting
 
 
 def test_a_chat_about_a_picture_and_a_film_streams(page, picture, film):
@@ -77,7 +76,7 @@ def test_a_world_is_driven_with_the_keyboard(page, picture):
 @pytest.mark.parametrize("name", ["tabletop", "droid", "pusht", "av", "camera_pose", "highway"])
 def test_every_key_is_a_step_that_the_body_can_do(browser, server, name):
     body = load_embodiment(name)
-    told = {"domain": body.domain, "channels": [one.name for one in body.channels], "rest": resting(body),
+    told = {"domain": body.domain, "channels": [one.name for one in body.channels], "rest": body.rest,
             "limits": [[one.low, one.high] for one in body.channels]}  # fmt: skip
     page = browser.new_page()
     page.goto(server.url)

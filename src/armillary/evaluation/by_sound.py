@@ -4,10 +4,12 @@
        ->  the film in which that is heard                beside the true one
        ->  the actions by which it was acted out, done in the life's own physics from there on   ->  what is heard then
 
-The same with the sound of another window (``other``), and asked without any (``unheard``, a film from the picture and
-the words alone). A sound says when things touch, not how the arm moves: so beside the film, which is marked against the
+The same with the sound of another window (``other``), with its own ``later`` than it was, and asked without any
+(``unheard``, a film from the picture and the words alone); and ``plain``, by its own and by another's, where nobody
+acts. A sound says when things touch, not how the arm moves: so beside the film, which is marked against the
 true one, physics is asked, whose contacts are to be heard when they are told, within a frame. Who acts without hearing
-also meets some of these in time, since picture and words say where the arm is bound for.
+also meets some of these in time, since picture and words say where the arm is bound for; hardly any that are told
+later than anybody would come there by himself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +28,8 @@ from armillary.evaluation.held_out import FRAMES, recorded
 from armillary.evaluation.pixels import psnr
 from armillary.evaluation.sound import SLICE, SoundClip, clip_of, matched, onsets_of
 from armillary.records import SOUND_HZ, Array, Episode, Rollout, World
-from armillary.sampling.abilities import makes_sound
+from armillary.sampling.abilities import hears_sound
+from armillary.sampling.adapters import NONE
 from armillary.worlds.tabletop import Tabletop
 
 if TYPE_CHECKING:
@@ -34,20 +37,25 @@ if TYPE_CHECKING:
     from armillary.sampling.omni import Omni
 
 KIND = "expert"  # whose lives these are
-OWN, OTHER, UNHEARD = "own", "other", "unheard"
+OWN, OTHER, UNHEARD, LATER = "own", "other", "unheard", "later"
+PLAIN, PLAIN_OTHER = "plain", "plain_other"  # nobody acts
+DEAF = "later_unheard"  # what is done without hearing, beside what is told later
 ENDS = {OWN: "", OTHER: "_other_sound", UNHEARD: "_unheard"}  # of the names of figures
 MODE = "sound-to-video"
+DELAY = 4  # frames by which a sound is told later
 
 
 @dataclass(frozen=True, kw_only=True)
 class BySoundScore:
     """One window, and of each way that it was imagined ``psnr`` in dB over the frames that are not given, and of its
-    actions, done in physics, how many of the ``contacts`` that are told are made within a frame (``made``) and how many
-    others are (``false``); empty where nobody acted. ``still``: the mark of the first frame, repeated."""
+    actions, done in physics, how many of the ``contacts`` that are told (``late`` ones where they are told later) are
+    made within a frame (``made``) and how many others are (``false``); empty where nobody acted. ``still``: the mark of
+    the first frame, repeated."""
 
     seed: int
     start: int
     contacts: int
+    late: int
     seconds: float
     still: float
     psnr: Mapping[str, float]
@@ -65,7 +73,7 @@ class Window:
 
 def by_sound(bench: "Bench") -> "Result":
     """The section of the suite: a third as many windows as there are to be clips."""
-    if not makes_sound(bench.omni.parts.folder):
+    if not hears_sound(bench.omni.parts.folder):
         return [], {}, [f"Not measured: {bench.omni.parts.folder.name} has no ears."]
     windows = bench.first("sounding windows", max(2, bench.plan.clips // 3), sounding(bench))
     told = bench.told("films by their sound", len(windows))
@@ -75,6 +83,8 @@ def by_sound(bench: "Bench") -> "Result":
         f"Windows of {FRAMES} frames of the expert's lives, the first contact between the 4th and the 14th; given are "
         "the first picture, the words of the life and the window's true sound, of other sound that of another window, "
         "unheard none: a film from a picture.",
+        f"later: the sound told {DELAY} frames later, its contacts as far as the window holds them; later unheard: "
+        "what is done without hearing, beside these. plain: nobody acts, beside the true film.",
         "contacts made: of the contacts that are told, those that physics makes within a frame when the film's own "
         "actions are done there from the window's first frame on; false contacts: those it makes that are not told.",
     ]  # fmt: skip
@@ -101,8 +111,12 @@ def measure_by_sound(
         batch = windows[first : first + BATCH]
         own = [one.clip.sound for one in batch]
         other = [windows[i].clip.sound for i in strangers[first : first + BATCH]]
-        found = {OWN: _filmed(omni, batch, own, seed=first), OTHER: _filmed(omni, batch, other, seed=first),
-                 UNHEARD: _filmed(omni, batch, None, seed=first)}  # fmt: skip
+        late = [_later(one, batch[i].clip.fps) for i, one in enumerate(own)]
+        sounds = {OWN: own, OTHER: other, LATER: late, UNHEARD: None}
+        found = {way: _filmed(omni, batch, heard, seed=first) for way, heard in sounds.items()}
+        if any(film.actions is not None for film in found[OWN]):
+            found[PLAIN] = _filmed(omni, batch, own, seed=first, acting=NONE)
+            found[PLAIN_OTHER] = _filmed(omni, batch, other, seed=first, acting=NONE)
         for i, one in enumerate(batch):
             scores.append(_marked(one, {way: films[i] for way, films in found.items()}, world))
         if on_done is not None:
@@ -136,29 +150,55 @@ def by_sound_figures(scores: Sequence[BySoundScore], *, seed: int = 0) -> dict[s
         "db_lost_with_other_sound": marks[OWN] - marks[OTHER],
         "db_more_than_unheard": marks[OWN] - marks[UNHEARD],
     }
+    if all(PLAIN in score.psnr for score in scores):
+        plain, strange = (np.array([score.psnr[way] for score in scores]) for way in (PLAIN, PLAIN_OTHER))
+        columns |= {
+            "db_over_repeat_first_frame_plain": plain - still,
+            "db_lost_with_other_sound_plain": plain - strange,
+        }
     figures = {name: mean(values, groups, seed=seed) for name, values in columns.items()}
-    for way, end in ENDS.items():
-        if acted := [score for score in scores if way in score.made]:
-            seeds = [score.seed for score in acted]
-            made = [(score.made[way], score.contacts) for score in acted]
-            false = [(score.false[way], score.seconds) for score in acted]
-            figures[f"contacts_made{end}"] = bootstrap(made, seeds, ratio, seed=seed)
-            figures[f"false_contacts{end}"] = bootstrap(false, seeds, ratio, seed=seed)
-    both = [score for score in scores if OWN in score.made and UNHEARD in score.made]
-    for way, end in ((OTHER, "other_sound"), (UNHEARD, "unheard")):
-        if both:
-            more = [(score.made[OWN] - score.made[way], score.contacts) for score in both]
-            figures[f"contacts_made_more_than_{end}"] = bootstrap(more, [one.seed for one in both], ratio, seed=seed)
+    if acted := [score for score in scores if score.made]:
+        figures |= _contact_figures(acted, seed)
     return figures
 
 
-def _filmed(omni: "Omni", windows: Sequence[Window], sounds: Sequence[Array] | None, *, seed: int) -> list[Rollout]:
-    """A film of each window's first picture and words, by these sounds, or from the picture alone."""
+def _contact_figures(acted: Sequence[BySoundScore], seed: int) -> dict[str, Figure]:
+    seeds, figures = [score.seed for score in acted], dict[str, Figure]()
+    for way, end in {**ENDS, LATER: "_later", DEAF: "_later_unheard"}.items():
+        made = [(one.made[way], one.late if way in (LATER, DEAF) else one.contacts) for one in acted]
+        false = [(one.false[way], one.seconds) for one in acted]
+        figures[f"contacts_made{end}"] = bootstrap(made, seeds, ratio, seed=seed)
+        figures[f"false_contacts{end}"] = bootstrap(false, seeds, ratio, seed=seed)
+    pairs = {"_more_than_other_sound": (OWN, OTHER), "_more_than_unheard": (OWN, UNHEARD),
+             "_later_more_than_unheard": (LATER, DEAF)}  # fmt: skip
+    for end, (one, two) in pairs.items():
+        more = [(row.made[one] - row.made[two], row.late if one == LATER else row.contacts) for row in acted]
+        figures[f"contacts_made{end}"] = bootstrap(more, seeds, ratio, seed=seed)
+    return figures
+
+
+def _later(sound: Array, fps: float) -> Array:
+    """A sound that begins so much later, and is cut at its end."""
+    silence = np.zeros((2, round(DELAY / fps * SOUND_HZ)), np.float32)
+    return np.concatenate([silence, sound], axis=1)[:, : sound.shape[1]]
+
+
+def _late_onsets(clip: SoundClip) -> list[float]:
+    """When a window's contacts are told if they are told later: those that its actions can still make."""
+    last = (FRAMES - 1) / clip.fps + 1e-6
+    return [at + DELAY / clip.fps for at in clip.onsets if at + DELAY / clip.fps <= last]
+
+
+def _filmed(
+    omni: "Omni", windows: Sequence[Window], sounds: Sequence[Array] | None, *, seed: int, **how: Any
+) -> list[Rollout]:
+    """A film of each window's first picture and words, by these sounds, or from the picture alone. ``how``: further
+    fields of the requests."""
     asked: list[dict[str, Any]] = []
     for i, one in enumerate(windows):
         by = {"mode": "image-to-video"} if sounds is None else {"mode": MODE, "sound": sounds[i]}
         asked.append({"image": one.clip.video[0], "prompt": one.clip.words, "frames": FRAMES, "fps": one.clip.fps,
-                      "seed": seed + i, **by})  # fmt: skip
+                      "seed": seed + i, **by, **how})  # fmt: skip
     return omni.imagine_many(asked)
 
 
@@ -166,12 +206,15 @@ def _marked(window: Window, films: Mapping[str, Rollout], world: World) -> BySou
     clip, truth = window.clip, window.clip.video
     made: dict[str, int] = {}
     false: dict[str, int] = {}
-    for way, film in films.items():
-        if film.actions is not None:
-            times = contacts_of(window.life, clip.start, film.actions, world)
-            made[way], false[way] = matched(clip.onsets, times, within=1 / clip.fps + SLICE / SOUND_HZ)
+    late = _late_onsets(clip)
+    actions = {way: own for way in (*ENDS, LATER) if (own := films[way].actions) is not None}
+    if len(actions) == len(ENDS) + 1:
+        times = {way: contacts_of(window.life, clip.start, own, world) for way, own in actions.items()}
+        told = {way: (late if way == LATER else clip.onsets, own) for way, own in times.items()}
+        for way, (events, heard) in (told | {DEAF: (late, times[UNHEARD])}).items():
+            made[way], false[way] = matched(events, heard, within=1 / clip.fps + SLICE / SOUND_HZ)
     marks = {way: psnr(film.video[1:], truth[1:]) for way, film in films.items() if film.video is not None}
     return BySoundScore(
-        seed=clip.seed, start=clip.start, contacts=len(clip.onsets), seconds=(FRAMES - 1) / clip.fps, psnr=marks,
-        still=psnr(np.broadcast_to(truth[:1], truth[1:].shape), truth[1:]), made=made, false=false,
+        seed=clip.seed, start=clip.start, contacts=len(clip.onsets), late=len(late), seconds=(FRAMES - 1) / clip.fps,
+        psnr=marks, still=psnr(np.broadcast_to(truth[:1], truth[1:].shape), truth[1:]), made=made, false=false,
     )  # fmt: skip

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from armillary.errors import RequestError
 from armillary.model.layouts import load_config
 from armillary.modes import MODES, Mode
@@ -20,6 +22,14 @@ from armillary.sampling.defaults import Defaults
 def makes_sound(folder: Path) -> bool:
     """Whether the checkpoint has a sound port and a sound tokenizer to hear it with."""
     return (folder / "sound_tokenizer" / "config.json").is_file() and load_config(folder).sound_dim > 0
+
+
+def hears_sound(folder: Path) -> bool:
+    """Whether a sound can be given to the checkpoint: some sound tokenizers hold only the way back to waves."""
+    if not makes_sound(folder):
+        return False
+    files = sorted((folder / "sound_tokenizer").glob("*.safetensors"))
+    return any(name.startswith("encoder.") for path in files for name in _names(path))
 
 
 def modes_of(defaults: Defaults, adapters: Mapping[str, Adapter]) -> dict[str, Mode]:
@@ -48,3 +58,12 @@ def check_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> bool:
             f"sound cannot be made by {folder.name}, which has no sound port or no sound_tokenizer: leave sound out."
         )
     return sound
+
+
+def _names(path: Path) -> list[str]:
+    """The tensors of a file; none of one that is broken, which is said when it is opened."""
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError):
+        return []

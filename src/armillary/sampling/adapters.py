@@ -3,7 +3,8 @@
     checkpoint/adapters/NAME/   adapter_config.json, adapter_model.safetensors    the change itself (model/low_rank.py)
                                 adapter.json                                      where it is worn
 
-``adapter.json``: {"modes": ["image-to-video"], "steps": 4, "guidance": 1.0}. In these modes the adapter is worn where a
+``adapter.json``: {"modes": ["image-to-video"], "steps": 4, "guidance": 1.0}; ``steps`` may also say a number for each
+mode, {"steps": {"image-to-video": 4}}, and none for others. In these modes the adapter is worn where a
 request names none, and asks for no other steps and no other guidance than these, if any are said here, nor for what
 goes with others (another shift; a negative prompt, where guidance is 1); ``onwards`` is a mode here, though no request
 has it (``onwards.py``), and so is ``policy-by-sound``, the policy where a sound is given. A request may name an
@@ -16,7 +17,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,8 @@ ONWARDS, BY_SOUND = "onwards", "policy-by-sound"
 class Adapter:
     """One adapter: where it lies, in which modes it is worn (None: in all), and how these are then walked.
 
+    ``steps``: in all of these, or in each that is named.
+
     ``unasked``: whether it is worn there where a request names none. ``own``: whether whoever opened the checkpoint
     named it, or brought it.
     """
@@ -42,7 +45,7 @@ class Adapter:
     name: str
     folder: Path
     modes: tuple[str, ...] | None = None
-    steps: int | None = None
+    steps: int | Mapping[str, int] | None = None
     guidance: float | None = None
     unasked: bool = True
     own: bool = False
@@ -51,6 +54,10 @@ class Adapter:
         """Whether it is worn in that mode where nobody asks."""
         return self.unasked and (self.modes is None or mode in self.modes)
 
+    def steps_in(self, mode: str) -> int | None:
+        """In how many steps that mode is then walked; None where it says nothing of that."""
+        return self.steps.get(mode) if isinstance(self.steps, Mapping) else self.steps
+
     def taken(self, mode: Mode, called: str = "") -> Mode:
         """The mode as it is walked where the adapter is worn and nobody asks otherwise; one it is not for stays.
 
@@ -58,8 +65,11 @@ class Adapter:
         """
         if self.modes is not None and (called or mode.name) not in self.modes:
             return mode
-        steps = mode.steps if self.steps is None else self.steps
-        return replace(mode, steps=steps, guidance=mode.guidance if self.guidance is None else self.guidance)
+        steps = self.steps_in(called or mode.name)
+        return replace(
+            mode, steps=mode.steps if steps is None else steps,
+            guidance=mode.guidance if self.guidance is None else self.guidance,
+        )  # fmt: skip
 
     @cached_property
     def sha256(self) -> str:
@@ -88,17 +98,22 @@ class Adapter:
             steps, guidance = told.get("steps"), told.get("guidance")
             if (
                 set(modes) - {*MODES, ONWARDS, BY_SOUND}
-                or (steps is not None and (not isinstance(steps, int) or steps < 1))
+                or not all(isinstance(one, int) and one > 0 for one in _each(steps))
+                or (isinstance(steps, dict) and set(steps) - set(modes))
                 or (guidance is not None and not 0 <= float(guidance) <= 100)
             ):
                 raise ValueError(f"{told}")
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as broken:
             raise CheckpointError(
                 f"{path} cannot be read ({broken!r}): it must say modes, a list of names of modes, and may say steps, "
-                "from 1 on, and guidance, from 0 to 100."
+                "from 1 on (of all these modes, or of each that is named), and guidance, from 0 to 100."
             ) from broken
         usual = None if guidance is None else float(guidance)
         return cls(name=name_of(folder), folder=folder, modes=modes, steps=steps, guidance=usual)
+
+
+def _each(steps: Any) -> Iterable[Any]:
+    return steps.values() if isinstance(steps, dict) else () if steps is None else (steps,)
 
 
 def walk_called(mode: Mode, given: Mapping[str, Any]) -> str:
@@ -168,8 +183,8 @@ def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, A
 
 def _fits(one: Adapter, mode: str, given: Mapping[str, Any]) -> bool:
     """Whether a request asks for nothing that an adapter has not learnt: its steps, their levels, its guidance."""
-    usual = {"steps": one.steps, "guidance": one.guidance}
-    if one.steps is not None and mode in MODES:
+    usual = {"steps": one.steps_in(mode), "guidance": one.guidance}
+    if usual["steps"] is not None and mode in MODES:
         usual["shift"] = MODES[mode].shift
     if any(taken is not None and given.get(name) not in (None, taken) for name, taken in usual.items()):
         return False

@@ -19,7 +19,7 @@ from armillary import media
 from armillary.errors import DataError, RequestError
 from armillary.modes import Mode
 from armillary.records import SOUND_HZ
-from armillary.sampling.abilities import makes_sound
+from armillary.sampling.abilities import hears_sound
 
 Sound = Float[np.ndarray, "2 s"]
 LONGEST = 600.0  # seconds of sound that are read
@@ -32,12 +32,11 @@ def given_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> Sound | N
     """
     if not mode.heeds_sound or "sound" not in given:
         return None
-    if not makes_sound(folder):
+    if not hears_sound(folder):
+        instead = f"take one that has them for {mode.name}" if "sound" in mode.needs else "leave sound out"
         raise RequestError(
-            f"sound cannot be heard by {folder.name}, which has no sound port or no sound_tokenizer: {mode.name} needs "
-            "a checkpoint that has both."
-            if "sound" in mode.needs
-            else f"sound cannot be heard by {folder.name}, which has no sound port or no sound_tokenizer: leave it out."
+            f"sound cannot be heard by {folder.name}, which has no sound port or no sound_tokenizer with a way in: "
+            f"{instead}."
         )
     return sound_from(given["sound"])
 

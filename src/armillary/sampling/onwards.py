@@ -55,7 +55,8 @@ class Onwards:
         if body is None:
             raise RequestError("a film that goes on needs to know whose actions will come: give embodiment.")
         worn = settle_adapter(ONWARDS, asked, parts.adapters)
-        usual = {} if worn is None or worn.steps is None else {"steps": worn.steps}
+        steps = None if worn is None else worn.steps_in(ONWARDS)
+        usual = {} if steps is None else {"steps": steps}
         still = {"actions": np.zeros((FRAMES_A_LATENT, body.width)), "adapter": NONE}
         request = check_request("forward-dynamics", {**usual, **asked, **still}, parts.folder, parts.adapters)
         request = upsampled(parts, [request])[0]

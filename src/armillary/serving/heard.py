@@ -43,7 +43,7 @@ def sound_file(wav: bytes, form: str, seconds: float) -> bytes:
         stream = out.add_stream(codec, rate=SOUND_HZ, layout="stereo")
         plane = {"s16": whole.T.reshape(1, -1), "flt": sound.T.reshape(1, -1), "fltp": sound}[layout]
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(plane), format=layout, layout="stereo")
-        frame.sample_rate = SOUND_HZ
+        frame.sample_rate, frame.pts = SOUND_HZ, 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return buffer.getvalue()

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from armillary.embodiments import Embodiment
 from armillary.modes import MODES
 from armillary.serving.desk import Desk
 from armillary.serving.inbound import as_input
@@ -149,7 +148,7 @@ def model_told(desk: Desk) -> dict[str, Any]:
             "rate_hz": body.rate_hz,
             "channels": [channel.name for channel in body.channels],
             "limits": [[channel.low, channel.high] for channel in body.channels],
-            "rest": resting(body),
+            "rest": body.rest,
         }
         for body in desk.bodies.values()
     }
@@ -180,16 +179,6 @@ def model_told(desk: Desk) -> dict[str, Any]:
         "limits": {"frames": desk.limits.out_frames, "pixels": desk.limits.out_pixels, "steps": desk.limits.steps,
                    "body_mb": desk.limits.body_mb, "answer_tokens": desk.limits.answer},
     }  # fmt: skip
-
-
-def resting(body: Embodiment) -> list[float]:
-    """An action that changes nothing: nought where that is allowed, else the middle of a channel, and no turn."""
-    rest = [0.0 if channel.low <= 0 <= channel.high else (channel.low + channel.high) / 2 for channel in body.channels]
-    units = [channel.unit for channel in body.channels]
-    if body.rotation == "rot6d columns" and "direction cosine" in units:
-        first = units.index("direction cosine")
-        rest[first : first + 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return rest
 
 
 @router.get("/healthz", response_class=PlainTextResponse)

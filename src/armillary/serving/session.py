@@ -29,7 +29,6 @@ from armillary.serving.inbound import Input, as_input
 from armillary.serving.jobs import Job, NewJob, new_id
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, bad, problem_of
-from armillary.serving.routes_service import resting
 from armillary.serving.session_forms import MOST_ACTIONS, Camera, Interaction, Start
 
 CAMERAS = ("camera_pose", "av")  # embodiments whose actions are nine numbers of a camera's step
@@ -112,7 +111,7 @@ class Session:
                  "steps": start.steps, "seed": start.seed, "num_frames": start.num_frames or 8, "history": history,
                  "frames": 0, "chunks": 0, "pose": HERE.tolist(), "past": []}  # fmt: skip
         shown = Input(kind="image", data=b"", field="image")
-        first = {"prompt": start.prompt, "size": tuple(size), "embodiment": name, "actions": [resting(body)] * 4}
+        first = {"prompt": start.prompt, "size": tuple(size), "embodiment": name, "actions": [body.rest] * 4}
         more = {k: v for k, v in (("fps", start.fps), ("steps", start.steps)) if v is not None}
         desk.check(Wanted(mode="forward-dynamics", asked={**first, **more}, inputs={"image": shown},
                           called={"size": "width"}))  # fmt: skip
@@ -227,7 +226,7 @@ class Session:
         if event.multi_modal_data is None:
             if event.prompt is None:
                 raise bad("the event is empty: give multi_modal_data, or prompt, or both.", "event", "missing_field")
-            return Move(way=[resting(self.body)] * self.state["num_frames"], prompt=event.prompt)
+            return Move(way=[self.body.rest] * self.state["num_frames"], prompt=event.prompt)
         if (action is None) == (camera is None):
             raise bad("multi_modal_data must hold action or camera, one of them.", "multi_modal_data")
         if camera is not None:
