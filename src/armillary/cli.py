@@ -84,6 +84,7 @@ def imagine(
     sound: bool = False,
     heard: Path | None = None,
     actions: Path | None = None,
+    state: tuple[float, ...] | None = None,
     embodiment: str | None = None,
     controls: Controls = (),
     control_weights: Weights = (),
@@ -132,6 +133,7 @@ def imagine(
         sound: The film is to be heard, too, where the checkpoint can make sound.
         heard: What is heard, for sound-to-video and policy: WAV, FLAC, MP3, Ogg or a film with sound.
         actions: A JSON file: rows of numbers in the embodiment's units, or an actions.json that this verb wrote.
+        state: Where the body is before its first action, a number for each channel of its actions.
         embodiment: Whose actions: a name or a .toml file.
         controls: KIND=FILM, of edge, blur, depth, segmentation and map; again for another. Edge and blur may be auto,
             or auto:low to auto:very_high, and are made of --video. `armillary controls` makes such films.
@@ -328,23 +330,12 @@ def serve(settings: tyro.conf.OmitArgPrefixes[ServeSettings] = _AS_SHIPPED) -> N
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    "worlds": worlds,
-    "simulate": simulate,
-    "export": export,
-    "inspect": inspect,
-    "controls": controls,
-    "factory": factory,
-    "train": train,
-    "imagine": imagine,
-    "ask": ask,
-    "evaluate": evaluate,
-    "drive": drive,
-    "serve": serve,
-    "demo": demo,
-    "plan": plan,
-    "doctor": doctor,
-    "explain": explain,
-}  # in the order of the data's way
+    verb.__name__: verb
+    for verb in (
+        worlds, simulate, export, inspect, controls, factory, train, imagine, ask, evaluate, drive, serve, demo, plan,
+        doctor, explain,
+    )
+}  # fmt: skip  # in the order of the data's way
 
 
 def main() -> None:

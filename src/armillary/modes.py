@@ -88,15 +88,15 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             name="forward-dynamics", video="first", action="given", needs=("image", "actions", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0, takes=("video", "steady"), history=True,
+            steps=10, guidance=1.0, shift=3.0, takes=("video", "steady", "state"), history=True,
         ),
         Mode(
             name="inverse-dynamics", video="given", action="hidden", needs=("video", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0,
+            steps=10, guidance=1.0, shift=3.0, takes=("state",),
         ),
         Mode(
             name="policy", video="first", action="hidden", needs=("prompt", "image", "embodiment"),
-            steps=10, guidance=1.0, shift=3.0, takes=("steady", "sound"),
+            steps=10, guidance=1.0, shift=3.0, takes=("steady", "sound", "state"),
         ),
         Mode(
             name="video-to-sound", video="given", action="none", needs=("video",), steps=10, guidance=1.0, shift=3.0,
@@ -142,6 +142,7 @@ class Asked(TypedDict, total=False):
         Any  # the film is to be heard, too (True): 48 kHz stereo; of sound-to-video and policy: what is heard, a path
     )
     # or float 2 s at 48 kHz
+    state: Any  # where the body is before its first action: a row of its actions' numbers, of bodies told where to be
     embodiment: str  # a name, or a path to a .toml file
     controls: Any  # kind -> a film (path, or uint8 t h w 3), or "auto": edge or blur of ``video``
     control_weights: Any  # kind -> its share where there are several, in the native dialect; 1 each

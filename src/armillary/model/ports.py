@@ -90,10 +90,13 @@ def video_positions(size: tuple[int, int, int], *, fps: float, patch: int = 2, t
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
-def action_positions(count: int, *, fps: float) -> Float[Tensor, "n 3"]:
-    """Physical places of actions 0…count-1: action i leads to frame i+1, and stands there; row and column 0."""
-    seconds = (torch.arange(count) + 1) / fps
-    return torch.stack((seconds, torch.zeros(count), torch.zeros(count)), dim=-1)
+def action_positions(count: int, *, fps: float, state: bool = False) -> Float[Tensor, "n 3"]:
+    """Physical places of actions 0…count-1: action i leads to frame i+1, and stands there; row and column 0.
+
+    ``state``: before them stands where the body is, at the first frame (cosmos3.md 2.2).
+    """
+    seconds = torch.arange(0 if state else 1, count + 1) / fps
+    return torch.stack((seconds, torch.zeros_like(seconds), torch.zeros_like(seconds)), dim=-1)
 
 
 def sound_positions(count: int, *, rate: float) -> Float[Tensor, "n 3"]:

@@ -29,7 +29,7 @@ from armillary.modes import MODES, Mode
 
 ADAPTERS, WHERE = "adapters", "adapter.json"
 NONE = "none"
-ONWARDS, BY_SOUND = "onwards", "policy-by-sound"
+ONWARDS, BY_SOUND, STATE = "onwards", "policy-by-sound", "state"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Adapter:
             modes = tuple(str(name) for name in told["modes"])
             steps, guidance = told.get("steps"), told.get("guidance")
             if (
-                set(modes) - {*MODES, ONWARDS, BY_SOUND}
+                set(modes) - {*MODES, ONWARDS, BY_SOUND, STATE}
                 or not all(isinstance(one, int) and one > 0 for one in _each(steps))
                 or (isinstance(steps, dict) and set(steps) - set(modes))
                 or (guidance is not None and not 0 <= float(guidance) <= 100)

@@ -1,12 +1,15 @@
 """Whose actions a request means, and the rows that it gives: a body by its name or file, as the checkpoint knows it.
 
-Asked's embodiment, actions  --embodiment_of, actions_of-->  Embodiment, rows t a in its units
+Asked's embodiment, actions, state  --embodiment_of, actions_of, state_of-->  Embodiment, rows t a in its units, one row
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from armillary.embodiments import Embodiment, load_embodiment, load_embodiments
 from armillary.errors import ConfigError, DataError, RequestError
@@ -32,6 +35,26 @@ def embodiment_of(given: Mapping[str, Any], folder: Path) -> Embodiment | None:
             f"{', '.join(sorted(inside))}. Post-train it first, or choose one of these."
         )
     return embodiment
+
+
+def state_of(given: Mapping[str, Any], embodiment: Embodiment | None) -> NDArray[np.float32] | None:
+    """Where the body is before its first action, in model space (64); None where nobody says, else ``RequestError``.
+
+    A state is a row of the body's own actions: only of one whose actions say where to be can it be told so
+    (cosmos3.md 4.2, ``use_state``).
+    """
+    if embodiment is None or "state" not in given:
+        return None
+    steps = sorted({channel.frame for channel in embodiment.channels} - {"absolute"})
+    if steps:
+        raise RequestError(
+            f"state has no use for {embodiment.name}, whose actions are {steps[0]}: a state is a row of actions, and "
+            "only those that say where to be say where a body is. Leave it out."
+        )
+    try:
+        return embodiment.encode([given["state"]])[0]
+    except (DataError, TypeError, ValueError) as broken:
+        raise RequestError(f"state cannot be used: {broken}") from broken
 
 
 def actions_of(mode: Mode, given: Mapping[str, Any], embodiment: Embodiment | None) -> Array | None:

@@ -23,10 +23,11 @@ class Defaults:
     ``steps``: of a mode, where this checkpoint is better asked in another number than the mode's usual one; under the
     mode's name, or, for one body alone, under both: ``policy/pusht_steps`` (``steps_of``).
     ``untrained``: what its makers say of a generator that has not been trained yet, one sentence; empty otherwise.
-    ``learnt``: which of the modes that not every checkpoint learns it has learnt, and ``onwards`` where a film may go
-    on from its middle (``onwards.py``). ``filmless``: modes in which it acts without a film beside the actions where
-    nobody asks for one. ``execute``: of a chunk of actions that it plans for a body, how many are done before it looks
-    again; in the file a number for every body, or one for each that is named (``execute_of``).
+    ``learnt``: which of the modes that not every checkpoint learns it has learnt, ``onwards`` where a film may go
+    on from its middle (``onwards.py``), ``policy-by-sound`` and ``state`` where these may be given beside actions.
+    ``filmless``: modes in which it acts without a film beside the actions where nobody asks for one. ``execute``: of a
+    chunk of actions that it plans for a body, how many are done before it looks again; in the file a number for every
+    body, or one for each that is named (``execute_of``).
     ``steady``: how unlike what stands still a film may be and is yet shown as its first picture has it (``steady.py``).
     ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it

@@ -114,7 +114,7 @@ def make(parts: Parts, layout: Layout, stretches: Sequence[Stretch], watch: Watc
     films = _decoded(parts, unpatchify(ended["video"], size, parts.sizes.latent_patch), stretches, layout)
     sounding = layout.sound and not layout.sound_given
     sounds = heard(parts.sound_vae, ended["sound"], stretches, layout.sound) if sounding else none
-    actions = ended["action"].cpu().numpy() if layout.actions_hidden else none
+    actions = ended["action"][:, int(layout.state) :].cpu().numpy() if layout.actions_hidden else none
     canvases = ended["video"].cpu() if layout.latent_frames == 1 else none  # only a picture is painted on
     return [Made(video=film, sound=sound, actions=found, ending=ending, canvas=canvas)
             for (film, ending), sound, found, canvas in zip(films, sounds, actions, canvases, strict=True)]  # fmt: skip
@@ -298,8 +298,11 @@ def _places(config: ModelConfig, size: tuple[int, int, int], stretch: Stretch, *
 
 
 def _action_part(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> tuple[Part, Tensor]:
-    """Actions in model space, given or to be found; channels beyond the embodiment's width do not exist."""
-    width = parts.sizes.action_dim
+    """Actions in model space, given or to be found; channels beyond the embodiment's width do not exist.
+
+    Where a body's state is known it stands before them, given, where the first frame is (cosmos3.md 2.2, 4.2).
+    """
+    width, before = parts.sizes.action_dim, int(layout.state)
     shape = (layout.actions, width)
     bodies = [s.request.embodiment for s in stretches]
     channels = torch.zeros(len(stretches), 1, width)
@@ -308,13 +311,17 @@ def _action_part(parts: Parts, stretches: Sequence[Stretch], layout: Layout) -> 
         assert body is not None
         channels[i, :, : body.width] = 1.0
         domain[i] = body.domain_id
-    tokens = torch.zeros(len(stretches), *shape)
+    tokens = torch.zeros(len(stretches), before + layout.actions, width)
     for i, stretch in enumerate(stretches):
         if stretch.actions is not None:
-            tokens[i] = torch.from_numpy(stretch.actions)
+            tokens[i, before:] = torch.from_numpy(stretch.actions)
+        if stretch.state is not None:
+            tokens[i, 0] = torch.from_numpy(stretch.state)
     noise = [s.draw("action", shape) if layout.actions_hidden else torch.zeros(shape) for s in stretches]
-    hidden = torch.full((len(stretches), layout.actions), layout.actions_hidden)
-    places = torch.stack([action_positions(layout.actions, fps=s.request.fps) for s in stretches])
+    noise = [torch.cat([torch.zeros(before, width), one]) for one in noise]
+    hidden = torch.full(tokens.shape[:2], layout.actions_hidden)
+    hidden[:, :before] = False
+    places = torch.stack([action_positions(layout.actions, fps=s.request.fps, state=before > 0) for s in stretches])
     part = Part(
         modality="action",
         tokens=tokens.to(parts.device),

@@ -23,6 +23,7 @@ from armillary.model.arithmetic import best_dtype, usable_device
 from armillary.model.memory import Memory
 from armillary.modes import Asked
 from armillary.records import Array, Rollout
+from armillary.sampling.adapters import STATE
 from armillary.sampling.imagine import imagine_all, imagined_latents
 from armillary.sampling.onwards import Onwards
 from armillary.sampling.parts import Parts, best_device, find_checkpoint
@@ -203,6 +204,7 @@ class Omni:
         """The requests, checked and written out, after the warnings that their modes deserve."""
         checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
         told = [self.parts.defaults.warning(one.mode, one.walk, one.adapter) for one in checked if one.schedule]
+        told += [self.parts.defaults.unlearnt(STATE, one.adapter) for one in checked if one.state is not None]
         for words in dict.fromkeys(told):
             if words:
                 warnings.warn(words, UntrainedWarning, stacklevel=3)

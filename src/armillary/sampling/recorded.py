@@ -27,6 +27,8 @@ def recorded(request: "Request", actions: Array | None, walking: Walking | None)
         record["embodiment"] = request.embodiment.name
     if actions is not None:
         record["actions"] = actions.tolist()
+    if request.state is not None and request.embodiment is not None:
+        record["state"] = request.embodiment.decode(request.state[None])[0].tolist()
     if request.sound:
         record["sound"] = True
     if request.hears is not None:

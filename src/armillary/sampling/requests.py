@@ -22,7 +22,7 @@ from armillary.records import Array
 from armillary.sampling.abilities import check_sound
 from armillary.sampling.acting import OWN_WALK, rate_of, settle_acting, with_things
 from armillary.sampling.adapters import BY_SOUND, NONE, Adapter, adapters_of, settle_adapter, walk_called
-from armillary.sampling.bodies import actions_of, embodiment_of
+from armillary.sampling.bodies import actions_of, embodiment_of, state_of
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.dialects import Walking, settle
@@ -51,7 +51,8 @@ class Request:
     ``negative_prompt``: None means that the walk without the prompt reads the empty string, as in training.
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
     the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``hears``
-    float32 2 s: the sound that is given, from where the film begins. ``filmless``: actions are found beside the given
+    float32 2 s: the sound that is given, from where the film begins. ``state`` float32 64: where the body is before its
+    first action, in model space. ``filmless``: actions are found beside the given
     picture alone. ``upsampling``: what is to be done with the prompt before.
     ``painting``: how things that the prompt places are painted. ``steady``: how unlike what stands still a film may be
     and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``adapter``: what the generator wears.
@@ -76,6 +77,7 @@ class Request:
     listening: Schedule | None = None
     hears: NDArray[np.float32] | None = None
     actions: NDArray[np.float32] | None = None
+    state: NDArray[np.float32] | None = None
     embodiment: Embodiment | None = None
     controlled: Controlled | None = None
     dialect: str = "native"
@@ -183,6 +185,7 @@ def check_request(
         last_image=last_image,
         controlled=_unguided(controlled) if walking and walking.distilled else controlled,
         actions=None if actions is None or embodiment is None else embodiment.encode(actions),
+        state=state_of(given, embodiment),
         embodiment=embodiment,
         latents=noise_of(mode, given, frames),
         upsampling=settle_upsampling(mode, given, defaults.upsampling),

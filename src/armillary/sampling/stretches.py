@@ -52,7 +52,8 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What must agree for stretches to be made in one batch. ``sound``: its samples, 0 for none; ``sound_given``:
+    """What must agree for stretches to be made in one batch. ``state``: whether a row says where the body is before its
+    first action. ``sound``: its samples, 0 for none; ``sound_given``:
     whether that is given rather than to be found."""
 
     latent_frames: int
@@ -60,6 +61,7 @@ class Layout:
     given: tuple[int, ...]
     actions: int
     actions_hidden: bool
+    state: bool
     schedule: Schedule
     guided: bool
     shortcuts: Shortcuts = EXACT
@@ -81,7 +83,8 @@ class Stretch:
     ``film`` is uint8 t h w 3, or 1 3 t h w in [-1, 1] where a stretch before left it so. ``given``: which latent frames
     are given. ``controls``: uint8 t h w 3 each, as long as the stretch. ``noise``: the request's own source of noise.
     ``decode``: whether anybody will look at the frames. ``keep``: how many last frames the next stretch begins with.
-    ``hears``: the sound that is given, float32 2 s as long as its frames.
+    ``state`` 64: where the body is before the first of its actions. ``hears``: the sound that is given, float32 2 s as
+    long as its frames.
     ``canvas`` n d: the tokens of a picture of which those ``hidden`` n are painted anew, the model sees it beside; None
     hides all. ``questions``: what the reasoner is asked about its first frame, which is then decoded.
     """
@@ -99,6 +102,7 @@ class Stretch:
     hidden: Tensor | None = None
     questions: tuple[str, ...] = ()
     hears: NDArray[np.float32] | None = None
+    state: NDArray[np.float32] | None = None
 
     @property
     def latent_frames(self) -> int:
@@ -116,6 +120,7 @@ class Stretch:
             given=self.given,
             actions=self.frames - 1 if request.has_actions else 0,
             actions_hidden=request.mode.action == "hidden",
+            state=self.state is not None,
             schedule=request.schedule,
             guided=request.guidance != 1.0,
             sound=samples_of(self.frames, request.fps) if request.sound or self.hears is not None else 0,
@@ -209,6 +214,7 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
     frames: list[Array] = []
     found: list[NDArray[np.float32]] = []
     heard: list[NDArray[np.float32]] = []
+    state = request.state
     while True:
         count = min(mode.frames, 1 + FRAMES_A_LATENT * -(-(request.frames - start - 1) // FRAMES_A_LATENT))
         last = start + count >= request.frames
@@ -229,9 +235,11 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
             noise=noise,
             decode=not last or "video" in request.outputs,
             hears=None if request.hears is None else heard_in(request.hears, start, count, request.fps),
+            state=state,
         )
         if made.actions is not None:
             found.append(made.actions)
+        state = _then(state, actions if made.actions is None else made.actions)
         if made.sound is not None:
             heard.append(made.sound if start == 0 else made.sound[:, samples_of(lead, request.fps) :])
         if made.video is not None:
@@ -245,6 +253,11 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
         sound=np.concatenate(heard, axis=1)[:, : samples_of(request.frames, request.fps)] if heard else None,
         actions=np.concatenate(found)[: request.frames - 1] if found else None,
     )
+
+
+def _then(state: NDArray[np.float32] | None, actions: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Where the body is after these actions, for the stretch after: where the last one sends it. None stays None."""
+    return state if state is None or actions is None else actions[-1]
 
 
 def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> Generator[Stretch, Made, Made]:
@@ -327,6 +340,7 @@ def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
     assert request.film is not None
     found: list[NDArray[np.float32]] = []
     heard: list[NDArray[np.float32]] = []
+    state = request.state
     for start in window_starts(request):
         film = request.film[start : start + request.mode.frames]
         made = yield Stretch(
@@ -337,9 +351,11 @@ def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
             actions=None,
             noise=noise,
             decode=False,
+            state=state,
         )
         if made.actions is not None:
             found.append(made.actions)
+        state = _then(state, made.actions)
         if made.sound is not None:
             heard.append(made.sound if start == 0 else made.sound[:, samples_of(1, request.fps) :])
     return Made(

@@ -33,7 +33,7 @@ from armillary.training.latents import FRAMES, Windows, load_cache
 
 LONGEST_WAIT, WAITS = 8, 3  # frames that somebody waits at most; how many lengths of waiting each window is given
 HELD = 3  # actions in which a gripper stays as it is: then it did before
-SILENT, ALMOST_SILENT = 3, 1.3  # tokens at the beginning of which none may weigh more: what rings there began before
+SILENT, ALMOST_SILENT = 4, 1.3  # tokens at the beginning of which none may weigh more: what rings there began before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +76,12 @@ def begun_later(
 ) -> tuple[Windows, Heard, NDArray[np.int64]]:
     """The same windows, each after a while in which ``body`` rests: actions and sounds that much later, cut at the end.
 
-    And those that can be: of that body, the gripper held for a while, nothing heard yet. Films stay as they were, only
-    their first frames hold.
+    And those that can be: of that body, the gripper held for a while, nothing heard yet, where any window is silent.
+    Films stay as they were, only their first frames hold. The first token of a sound is another one than those of
+    silence, whatever is heard, so it stays the first.
     """
-    quiet = (heard.weight[:, :SILENT, 0] < ALMOST_SILENT).all(dim=1).numpy()
+    quiet = (heard.weight[:, 1:SILENT, 0] < ALMOST_SILENT).all(dim=1).numpy()
+    silent = np.flatnonzero(heard.known & ~heard.loud)
     mine = torch.from_numpy(windows.domain == body.domain_id)
     rest = torch.from_numpy(body.encode([body.rest])).float().expand(len(windows), -1).clone()
     held = mine
@@ -88,14 +90,14 @@ def begun_later(
         openness = windows.actions[:, :HELD, number]
         held = mine & (openness == openness[:, :1]).all(dim=1)
         rest[:, number] = openness[:, 0]
-    silence = heard.tokens[torch.from_numpy(heard.known)].flatten(0, 1).median(dim=0).values
     actions, tokens = windows.actions.clone(), heard.tokens.clone()
-    which = np.flatnonzero(held.numpy() & quiet & heard.known & windows.acts)
+    which = np.flatnonzero(held.numpy() & quiet & heard.known & windows.acts & bool(len(silent)))
     for row in which.tolist():
         frames = 2 * int(rng.integers(1, LONGEST_WAIT // 2 + 1))  # even: two frames are five tokens of sound
         later = round(frames / windows.fps[row] * heard.rate)
         actions[row] = torch.cat([rest[row].expand(frames, -1), windows.actions[row, :-frames]])
-        tokens[row] = torch.cat([silence.expand(later, -1), heard.tokens[row, :-later]])
+        tokens[row, : later + 1] = heard.tokens[silent[0], : later + 1]
+        tokens[row, later + 1 :] = heard.tokens[row, 1:-later]
     return replace(windows, actions=actions), replace(heard, tokens=tokens), which
 
 
