@@ -27,6 +27,7 @@ TITLES = {
     "policy-pusht": "PushT: policy",
     "drift": "Drift: 64 frames, in four chunks, each from the last imagined picture, and going on",
     "sound": "Sound",
+    "sound-to-video": "Films by their sound",
     "transfer": "Films under controls",
     "text-to-video": "Text to video",
     "picture-films": "Films from a picture and words",
@@ -50,6 +51,7 @@ WEARS = {  # in which modes a section asks the generator, and so may be measured
     "drift-pusht": {FORWARD, "onwards"}, "picture-films": {"image-to-video"}, "text-to-video": {"text-to-video"},
     "sound": {"image-to-video", "text-to-video", "video-to-sound"},
     "transfer": {"image-to-video", "text-to-video", "transfer"},
+    "sound-to-video": {"sound-to-video", "policy-by-sound", "image-to-video", POLICY, FORWARD},
 }  # fmt: skip
 SAME = ("checkpoint", "weights", "settings", "device", "dtype", "seed")  # what figures that stand together must share
 
@@ -65,10 +67,14 @@ def main(checkpoint: Path, results: Sequence[Path]) -> None:
 
 
 def a_line_each(numbers: Mapping[str, Any]) -> str:
-    """The numbers as JSON, a line for every figure, six places each: a bundle has a limit, and its card counts."""
+    """The numbers as JSON, a line for every figure, five digits each: a bundle has a limit, and its card counts.
+
+    ``episodes`` is left out where there are as many as samples, ``n``.
+    """
     lines = []
     for name, figure in numbers["figures"].items():
-        places = {key: round(one, 6) if isinstance(one, float) else one for key, one in figure.items()}
+        places = {key: float(f"{one:.5g}") if isinstance(one, float) else one for key, one in figure.items()
+                  if key != "episodes" or one != figure["n"]}  # fmt: skip
         lines.append(f"  {json.dumps(name)}: {json.dumps(places, separators=(',', ':'))}")
     others = {name: one for name, one in numbers.items() if name not in ("figures", "notes")}  # a page has the notes
     head = ",\n".join(f" {json.dumps(name)}: {json.dumps(one)}" for name, one in others.items())

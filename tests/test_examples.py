@@ -13,7 +13,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return str(small_checkpoint(tmp_path_factory.mktemp("checkpoint")))
+    return str(small_checkpoint(tmp_path_factory.mktemp("checkpoint"), sound=True))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

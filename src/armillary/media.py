@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 from armillary.errors import DataError
 from armillary.records import SOUND_HZ
 
+RATES = 1_000, 400_000  # samples a second of sound: beyond them a few bytes would be much sound, or much work
 Film = UInt8[np.ndarray, "t h w 3"]
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -90,11 +91,17 @@ def read_track(
             chunks: list[NDArray[np.float32]] = []
             room = longest * SOUND_HZ
             for frame in chain(container.decode(stream), [None]):  # None: what is still held back
+                if frame is not None and not RATES[0] <= frame.sample_rate <= RATES[1]:  # before it is brought to ours
+                    raise DataError(
+                        f"{name} says {frame.sample_rate} samples a second: write it anew with a usual rate."
+                    )
                 chunks += (parts := [part.to_ndarray() for part in resampler.resample(frame)])
                 room -= sum(part.shape[1] for part in parts)
                 if room < 0:
                     raise DataError(f"{name} lasts longer than {longest:g} s, the most that is heard: cut it first.")
-    except (av.FFmpegError, OSError, ValueError) as broken:
+    except DataError:
+        raise
+    except (av.FFmpegError, OSError, ValueError, AttributeError) as broken:  # of no known codec: no attributes
         raise DataError(f"{name} cannot be read as sound ({broken}): give WAV, FLAC, MP3 or Ogg.") from broken
     if not chunks:
         raise DataError(f"{name} holds no sound: give a file in which something can be heard.")

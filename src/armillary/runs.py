@@ -18,7 +18,9 @@
     pico-after-names, -shown-on -> pico-after-whole        the last parts as one checkpoint
     pico-after-boards -> pico-after-windows -> pico-after-steps    and its generator goes on in PushT
     pico-pushing-replans, -moments, -first, -own, -amends, -moved, -both, -last, -bundle    and learns to push
-    pico-onwards-lives, -films, -pushed -> pico-onwards; pico-few-lives, -windows -> -steps    the bundled adapters
+    pico-onwards-lives, -films, -pushed -> pico-onwards      the bundled adapters: with which films go on,
+    pico-told-lives, -windows -> pico-few-steps              films from a picture in four steps,
+    pico-told-heard -> pico-by-sound                         films and plans that go with a sound
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
@@ -43,16 +45,14 @@ from armillary.run_kinds import Run as Run
 from armillary.run_kinds import WholeWay as WholeWay
 from armillary.runs_adapters import (
     pico_by_sound,
-    pico_by_sound_heard,
-    pico_by_sound_lives,
-    pico_by_sound_windows,
-    pico_few_lives,
     pico_few_steps,
-    pico_few_windows,
     pico_onwards,
     pico_onwards_films,
     pico_onwards_lives,
     pico_onwards_pushed,
+    pico_told_heard,
+    pico_told_lives,
+    pico_told_windows,
 )
 from armillary.runs_after import (
     pico_after_boards,
@@ -176,9 +176,8 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_after_followed_pusht, pico_after_shown_on, pico_after_names, pico_after_whole, pico_after_boards,
         pico_after_windows, pico_after_steps, pico_pushing_replans, pico_pushing_moments, pico_pushing_first,
         pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_both, pico_pushing_last,
-        pico_pushing_bundle, pico_onwards_lives, pico_onwards_films, pico_onwards_pushed, pico_onwards, pico_few_lives,
-        pico_few_windows, pico_few_steps, pico_by_sound_lives, pico_by_sound_windows, pico_by_sound_heard,
-        pico_by_sound,
+        pico_pushing_bundle, pico_onwards_lives, pico_onwards_films, pico_onwards_pushed, pico_onwards, pico_told_lives,
+        pico_told_windows, pico_told_heard, pico_few_steps, pico_by_sound,
         tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip

@@ -4,12 +4,10 @@
     pico-onwards-films    their latents, whole lives at a time
     pico-onwards-pushed   and those of PushT's boards that last so long
     pico-onwards          the adapter with which films go on: bundled
-    pico-few-lives        lives of the tabletop with all that is said of them
-    pico-few-windows      windows of these
+    pico-told-lives       lives of the tabletop with all that is said of them, which nobody has learnt from
+    pico-told-windows     windows of these
+    pico-told-heard       what is heard in them
     pico-few-steps        the adapter for films from a picture in four steps without guidance: bundled
-    pico-by-sound-lives   lives of the tabletop that nobody else learns from
-    pico-by-sound-windows windows of these
-    pico-by-sound-heard   what is heard in them
     pico-by-sound         the adapter for films and plans that go with a sound: bundled
 
 Everything lies under ``runs/pico/adapters``. The boards are those of ``pico-after-boards``.
@@ -61,45 +59,38 @@ def pico_onwards() -> OnwardsRun:
     )  # fmt: skip
 
 
-def pico_few_lives() -> Data:
-    """350 lives that nobody has learnt from: some minutes."""
-    return Data(out=ADAPTERS / "told", episodes=350, seed=790_000)
+def pico_told_lives() -> Data:
+    """3,600 lives: half an hour of one core, which several may share."""
+    return Data(out=ADAPTERS / "told", episodes=3600, seed=792_000)
 
 
-def pico_few_windows() -> Cache:
-    """At most four windows of each: four minutes of one core."""
-    return Cache(data=ADAPTERS / "told", vae=PICO / "vae", out=ADAPTERS / "windows", most=4)
+def pico_told_windows() -> Cache:
+    """At most five windows of each: 40 minutes of one core."""
+    return Cache(data=ADAPTERS / "told", vae=PICO / "vae", out=ADAPTERS / "windows", most=5)
+
+
+def pico_told_heard() -> HeardRun:
+    """Their sounds, lived again and encoded: ten minutes of one core."""
+    return HeardRun(data=ADAPTERS / "told", vae=PICO / "sound_tokenizer", out=ADAPTERS / "heard")
 
 
 def pico_few_steps() -> FewStepsRun:
     """Films of the tabletop that begin with a picture, and what is said of them: five minutes of one core."""
     stage = Stage(
-        name="adapter", steps=600, batch=16, rate=1e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, compile=True
+        name="adapter", steps=1100, batch=16, rate=1.5e-3, warmup=20, decay=0.6, ema=0.995, weight_decay=0.0,
+        compile=True,
+    )  # fmt: skip
+    return FewStepsRun(
+        cache=ADAPTERS / "windows", out=ADAPTERS / "few_steps", stage=stage, rank=1, alpha=2.0, targets=LOOKS
     )
-    return FewStepsRun(cache=ADAPTERS / "windows", out=ADAPTERS / "few_steps", stage=stage, rank=4, keep=1)
-
-
-def pico_by_sound_lives() -> Data:
-    """3,600 lives: half an hour of one core, which several may share."""
-    return Data(out=ADAPTERS / "sounding", episodes=3600, seed=792_000)
-
-
-def pico_by_sound_windows() -> Cache:
-    """At most five windows of each: 40 minutes of one core."""
-    return Cache(data=ADAPTERS / "sounding", vae=PICO / "vae", out=ADAPTERS / "sounding_windows", most=5)
-
-
-def pico_by_sound_heard() -> HeardRun:
-    """Their sounds, lived again and encoded: ten minutes of one core."""
-    return HeardRun(data=ADAPTERS / "sounding", vae=PICO / "sound_tokenizer", out=ADAPTERS / "sounding_heard")
 
 
 def pico_by_sound() -> BySoundRun:
-    """Plans by their sound, and films: a quarter of an hour of one core."""
+    """Plans by their sound, and films: twenty minutes of one core."""
     stage = Stage(
-        name="adapter", steps=1600, batch=16, rate=3e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, compile=True
+        name="adapter", steps=3600, batch=16, rate=3e-3, warmup=20, decay=0.5, ema=0.99, weight_decay=0.0, compile=True
     )
     return BySoundRun(
-        caches=(ADAPTERS / "sounding_windows",), sounds=(ADAPTERS / "sounding_heard",), out=ADAPTERS / "by_sound",
-        stage=stage, rank=2, alpha=4.0, targets=LOOKS,
+        caches=(ADAPTERS / "windows",), sounds=(ADAPTERS / "heard",), out=ADAPTERS / "by_sound", stage=stage, rank=2,
+        alpha=4.0, targets=LOOKS,
     )  # fmt: skip

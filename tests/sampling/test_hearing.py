@@ -16,7 +16,7 @@ from armillary.model.low_rank import LowRank
 from armillary.sampling.abilities import hears_sound, makes_sound, modes_of
 from armillary.sampling.adapters import BY_SOUND, Adapter, adapters_of
 from armillary.sampling.defaults import Defaults
-from armillary.sampling.hearing import frames_heard, heard_in
+from armillary.sampling.hearing import frames_heard, heard_in, samples_of
 from armillary.sampling.omni import UntrainedWarning
 from armillary.sampling.requests import check_request
 from armillary.tokenizers.sound import SoundVAE
@@ -199,7 +199,8 @@ def test_a_sound_that_cannot_be_heard_is_refused_before_anything_loads(checkpoin
 
 def test_the_pieces_of_a_sound_are_those_of_its_frames():
     sound = np.arange(2 * 81_600, dtype=np.float32).reshape(2, -1)
-    assert frames_heard(sound, 10.0) == 17 and frames_heard(sound[:, :-1], 10.0) == 13
+    assert frames_heard(sound, 10.0) == 17 and frames_heard(sound[:, :-2], 10.0) == 13
+    assert all(frames_heard(np.zeros((2, samples_of(17, fps))), fps) == 17 for fps in (7.0, 9.7, 12.5, 23.976, 30.0))
     assert np.array_equal(heard_in(sound, 8, 9, 10.0), sound[:, 38_400:])
     late = heard_in(sound, 8, 17, 10.0)
     assert late.shape == (2, 81_600) and not late[:, 43_200:].any()

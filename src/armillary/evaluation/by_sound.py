@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,9 +94,21 @@ def by_sound(bench: "Bench") -> "Result":
 def sounding(bench: "Bench") -> Iterator[Window]:
     """One window with a contact of each life that has one, in order of their seeds, without end."""
     for number in count():
-        life = recorded(bench.episodes, KIND, bench.held.seed_of("by-sound", number))
-        if (clip := clip_of(life, sound_again(life), contact=True)) is not None:
-            yield Window(clip=clip, life=life)
+        if (found := window_of(bench.episodes, bench.held.seed_of("by-sound", number))) is not None:
+            yield found
+
+
+def window_of(folder: Path, seed: int) -> Window | None:
+    """The window with a contact of the life of a seed, which is kept in ``folder``; None where it has none."""
+    life = recorded(folder, KIND, seed)
+    clip = clip_of(life, sound_again(life), contact=True)
+    return None if clip is None else Window(clip=clip, life=life)
+
+
+def imagined_by(omni: "Omni", window: Window, *, seed: int) -> list[Array]:
+    """A window as it is imagined by its own sound, and from its picture and words alone: uint8 t h w 3 each."""
+    made = [*_filmed(omni, [window], [window.clip.sound], seed=seed), *_filmed(omni, [window], None, seed=seed)]
+    return [film.video for film in made if film.video is not None]
 
 
 def measure_by_sound(

@@ -8,14 +8,16 @@ order of their seeds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from armillary.evaluation.about import ABOUT, About
 from armillary.evaluation.answers import Answered
+from armillary.evaluation.by_sound import OWN, BySoundScore, imagined_by, window_of
 from armillary.evaluation.curves import curves_of
 from armillary.evaluation.demo import Much, Stage, inverse_charts
 from armillary.evaluation.demo import policy as lived
@@ -40,93 +42,6 @@ from armillary.worlds.tabletop import SPEC, Tabletop
 PLACES = ("worst", "middle", "best")
 LIVES = 4  # of the policy
 Parts = Mapping[str, Any]  # films, readings, answers, drawing: fields of a Section
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What stands above a section's films: its title, what is measured, and how to do it oneself."""
-
-    title: str
-    lead: str
-
-
-ABOUT = {
-    "forward-dynamics": About(
-        title="What actions do: forward dynamics",
-        lead="A first picture and sixteen actions are given, no words. Left physics, right what the model imagines; "
-        "in dB over a film in which nothing moves.",
-    ),
-    "drift": About(
-        title="Going on from what was imagined: drift",
-        lead="The same for 64 frames: four chunks, each from the last imagined picture. The curves are means over all "
-        "lives, the band is the 95 % interval of the imagined one; going on four frames at a time has a curve of its "
-        "own.",
-    ),
-    "inverse-dynamics": About(
-        title="Which actions were done: inverse dynamics",
-        lead="A film is given; the actions are read off it. Whole lines were done, broken ones read off.",
-    ),
-    "policy": About(
-        title="Acting: the policy in closed loop",
-        lead="The model sees, hears an instruction, plans sixteen actions, does them and looks again. The first lives "
-        "in order of their seeds, lived again for this page.",
-    ),
-    "questions": About(
-        title="Questions with one true answer",
-        lead="Of each task one answered rightly and one wrongly, where there are such.",
-    ),
-    "plans": About(
-        title="What is left to do: plans in steps",
-        lead="Moments of an expert's episodes. Of each kind of task one plan that is right as a whole, and one not.",
-    ),
-    "text-to-video": About(
-        title="From words: text to video",
-        lead="Nothing is given but the words. The share of named things that a judge of shapes and colours finds.",
-    ),
-    "picture-films": About(
-        title="What the words tell, from a picture: image to video",
-        lead="A first picture and the words of what happens are given, no actions. Left physics, then what the model "
-        "imagines as it usually does; if it acts out the words for that, also where it does not; and if it wears an "
-        "adapter then, slowly without it. In dB over a film in which nothing moves.",
-    ),
-    "sound": About(
-        title="Contacts, seen and heard",
-        lead="A contact is heard if an onset lies within a frame of it. Imagined beside the true sound, another's, and "
-        "the sound tokenizer alone.",
-    ),
-    "looks": About(
-        title="Looks and combinations nobody has trained on",
-        lead="The same life, action by action, in every look: what happens is the same, what is seen is not.",
-    ),
-    "twins": About(
-        title="What cannot be: is it more surprising?",
-        lead="Two films of physics, alike until something impossible happens in one. They are told apart if the "
-        "model is more surprised there; the reasoner is asked as well. Curves: the surprise of every four frames, and "
-        "how likely the reasoner holds something impossible in the four from each on; whole lines: the possible film.",
-    ),
-    "forward-dynamics-pusht": About(
-        title="What actions do in PushT",
-        lead="A first picture and sixteen places to which the disc is to go are given, no words. Left physics, right "
-        "what the model imagines; in dB over a film in which nothing moves.",
-    ),
-    "forward-dynamics-physics": About(
-        title="What happens by itself: physics that is watched",
-        lead="A first picture is given, and that the camera stands. Left physics, right what the model imagines; in dB "
-        "over a film in which nothing moves.",
-    ),
-    "drift-pusht": About(
-        title="Going on from what was imagined in PushT",
-        lead="The same for 64 frames: four chunks, each from the last imagined picture.",
-    ),
-    "inverse-dynamics-pusht": About(
-        title="Which actions were done in PushT",
-        lead="A film is given; where the disc was to go is read off it. Whole lines were done, broken ones read off.",
-    ),
-    "policy-pusht": About(
-        title="Acting in PushT",
-        lead="The model sees the board, plans sixteen places for the disc, goes there and looks again.",
-    ),
-}  # fmt: skip
 
 
 def gather(bench: Bench, numbers: Mapping[str, Any], *, pairs: Sequence[Pair] = (), against: str = "") -> Page:
@@ -321,6 +236,21 @@ def _picture_films(bench: Bench, scores: Sequence[PictureScore]) -> Parts:
     return {"films": films}
 
 
+def _by_sound(bench: Bench, scores: Sequence[BySoundScore]) -> Parts:
+    gains = [score.psnr[OWN] - score.still for score in scores]
+    films = []
+    for place, i in picked(gains).items():
+        window = window_of(bench.episodes, scores[i].seed)
+        assert window is not None  # it was measured
+        told = ", ".join(f"{at:.1f}" for at in window.clip.onsets)
+        films.append(_beside(
+            [window.clip.video, *imagined_by(bench.omni, window, seed=i)], f"{place.capitalize()} of {len(scores)}: "
+            f"{gains[i]:+.1f} dB over repeat. Seed {scores[i].seed}, contact after {told} s: {window.clip.words}",
+            labels=["physics", "by its sound", "unheard"],
+        ))  # fmt: skip
+    return {"films": films}
+
+
 def _looks(bench: Bench, scores: Sequence[LookScore]) -> Parts:
     own = [score for score in scores if score.ability == "foreseeing" and score.look == "plain"]
     if not own:
@@ -373,6 +303,7 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "plans": _questions,
     "text-to-video": _films,
     "picture-films": _picture_films,
+    "sound-to-video": _by_sound,
     "looks": _looks,
     "twins": _twins,
     "forward-dynamics-pusht": partial(_forward, elsewhere="forward-dynamics-pusht"),

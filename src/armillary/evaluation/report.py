@@ -48,6 +48,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 _F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
 _M, _S, _C, _W, _L = "picture-films/", "sound/", "transfer/", "twins/", "plans/"
+_H = "sound-to-video/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
@@ -123,6 +124,19 @@ ROWS = (
     _percent(_S + "onset_seen_imagined", "  onsets where its own film shows a beginning or an end"),
     _percent(_S + "onset_seen_exchanged", "    another film's"),
     _percent(_S + "onset_seen_true", "    true film and true sound"),
+    Row(key=_H + "db_over_repeat_first_frame", words="Film by a sound: above repeating the first frame", unit="dB"),
+    Row(key=_H + "db_more_than_unheard", words="  more than from the picture and the words alone", unit="dB"),
+    Row(key=_H + "db_lost_with_other_sound", words="  lost with another window's sound", unit="dB"),
+    Row(key=_H + "db_lost_with_other_sound_plain", words="    where nobody acts out the words", unit="dB"),
+    *(
+        _percent(f"{_H}contacts_made{end}", words)
+        for end, words in (("", "  its actions make in physics the contacts that are told"),
+                           ("_other_sound", "    those by another window's sound"),
+                           ("_unheard", "    those by no sound"), ("_later", "  the same contacts, told later"),
+                           ("_later_unheard", "    made by those who do not hear"))
+    ),
+    Row(key=_H + "false_contacts", words="  contacts that were not told, a second", unit=""),
+    Row(key=_H + "false_contacts_unheard", words="    by those who do not hear", unit=""),
     *(
         row
         for key, words, unit in (

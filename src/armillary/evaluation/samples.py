@@ -15,6 +15,7 @@ from armillary.errors import DataError
 from armillary.evaluation.answers import Answered, answers_figures
 from armillary.evaluation.behaviour import Attempt, policy_figures
 from armillary.evaluation.bootstrap import Figure
+from armillary.evaluation.by_sound import BySoundScore, by_sound_figures
 from armillary.evaluation.drift import DriftScore, drift_figures
 from armillary.evaluation.dynamics import ForwardScore, InverseScore, forward_figures, inverse_figures
 from armillary.evaluation.elsewhere import Aimed, aimed_figures, pusht_figures
@@ -46,6 +47,7 @@ LINES: dict[str, Kept] = {
     "questions": Kept(line=Answered, asked=("seed", "frame", "task", "words", "truth"), figures=answers_figures),
     "looks": Kept(line=LookScore, asked=("seed", "look", "ability", "which"), figures=looks_figures),
     "sound": Kept(line=Listened, asked=("seed", "kind", "sound", "beside", "contact"), figures=sound_figures),
+    "sound-to-video": Kept(line=BySoundScore, asked=("seed", "start"), figures=by_sound_figures),
     "transfer": Kept(line=Followed, asked=("seed", "measure", "film"), figures=transfer_figures),
     "twins": Kept(line=TwinScore, asked=("seed", "kind"), figures=twins_figures),
     "plans": Kept(line=Planned, asked=("seed", "frame", "words", "truth"), figures=plans_figures),

@@ -13,10 +13,12 @@ from armillary.post_training.adapted import AdapterRun, train_adapter
 from armillary.sampling.adapters import BY_SOUND
 from armillary.sampling.parts import find_checkpoint
 from armillary.sampling.solver import make_schedule
+from armillary.tokenizers.sound import SoundVAE
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.by_sound import BySoundConfig, BySoundSource, load_sounding
 from armillary.training.imagination import FlowConfig
 from armillary.training.loop import Report
+from armillary.training.made_from import check_tokenizers
 
 FILM = "sound-to-video"
 
@@ -33,12 +35,15 @@ class BySoundRun(AdapterRun):
     steps: int = 4
     shift: float = 3.0
     embodiment: str = "tabletop"
-    how: BySoundConfig = field(default_factory=lambda: BySoundConfig(plans=0.8, flow=FlowConfig(drop_prompt=0.0)))
+    how: BySoundConfig = field(
+        default_factory=lambda: BySoundConfig(plans=0.9, late=0.4, flow=FlowConfig(drop_prompt=0.0))
+    )
 
     def start(self, report: Report = print) -> None:
-        """Learn, or go on; ``DataError`` for windows of another tokenizer or without sounds, ``ConfigError`` for as
-        many caches as there are no sounds, else errors as for ``train_adapter``."""
+        """Learn, or go on; ``DataError`` for windows or sounds of another tokenizer, or windows without sounds,
+        ``ConfigError`` where caches and sounds are not as many, else errors as for ``train_adapter``."""
         folder = find_checkpoint(self.origin)
+        check_tokenizers(self.sounds, [folder / "sound_tokenizer"], SoundVAE.load)
         windows, heard = load_sounding(self.caches, self.sounds, [folder / "vae"])
         report(f"{len(windows)} windows, the sound of {int(heard.known.sum())} known, {int(heard.loud.sum())} sounding")
         levels = tuple(stop.level for stop in make_schedule(self.steps, self.shift).stops)

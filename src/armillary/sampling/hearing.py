@@ -69,8 +69,8 @@ def sound_from(source: Any) -> Sound:
 
 
 def frames_heard(sound: Sound, fps: float) -> int:
-    """How many frames a sound lasts for, cut to 4k+1."""
-    count = int(sound.shape[1] / SOUND_HZ * fps + 1e-6)
+    """How many frames a sound lasts for, to a sample (``samples_of`` cuts), cut to 4k+1."""
+    count = int((sound.shape[1] + 1) / SOUND_HZ * fps)
     return 1 + 4 * ((count - 1) // 4)
 
 

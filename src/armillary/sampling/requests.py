@@ -138,8 +138,7 @@ def check_request(
 ) -> Request:
     """The request that ``asked`` means in mode ``name``, for the checkpoint in ``folder``, which may wear one of
     ``adapters`` (None: its own); else ``RequestError``."""
-    mode = mode_named(name)
-    check_asked(mode, dict(asked))
+    check_asked(mode := mode_named(name), dict(asked))
     given: Mapping[str, Any] = {key: value for key, value in asked.items() if value is not None}
     _refuse_unused(mode, given)
     defaults = Defaults.load(folder)
@@ -149,7 +148,6 @@ def check_request(
         mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
     embodiment = embodiment_of(given, folder)
     fps = number(given, "fps", rate_of(mode, given, folder, embodiment, defaults.fps), above=0.0, most=1000.0)
-    given = heard_frames(mode, given, hears, fps)
     size = size_of(mode, given, defaults.size)
     actions = actions_of(mode, given, embodiment)
     controlled = None
@@ -157,9 +155,8 @@ def check_request(
         controlled = check_controls(given, size, fps, defaults.frames if defaults.told else None)
         mode = replace(mode, frames=controlled.stretch, guidance=controlled.words)
     film, last_image = _pictures(mode, given, size, fps)
-    if mode.history and film is not None and len(film) > 1:
-        mode = replace(mode, given_latent_frames=history_of(mode, len(film)))
-    frames = frames_of(mode, given, actions, film) if controlled is None else controlled.frames
+    mode = _begun(mode, film)
+    frames = controlled.frames if controlled else frames_of(mode, heard_frames(mode, given, hears, fps), actions, film)
     adapters = adapters_of(folder) if adapters is None else adapters
     adapter = settle_adapter(walk := walk_called(mode, given), given, adapters)
     mode = defaults.walked(mode, embodiment.name if embodiment else "", adapter, walk)
@@ -196,6 +193,13 @@ def check_request(
     acted = _acted(request, given, defaults, folder, adapters)
     request = replace(request, acted=acted, outputs=_outputs(mode, given, sound, acted is not None))
     return _finished(request, given, defaults, recorded(request, actions, walking))
+
+
+def _begun(mode: Mode, film: Array | None) -> Mode:
+    """The mode with as many given latent frames as what came before has, where it begins with a film of that."""
+    if not mode.history or film is None or len(film) == 1:
+        return mode
+    return replace(mode, given_latent_frames=history_of(mode, len(film)))
 
 
 def _acted(

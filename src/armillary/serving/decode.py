@@ -13,6 +13,7 @@ from armillary.media import read_track
 from armillary.modes import Mode
 from armillary.records import Array
 from armillary.sampling.pictures import at_rate, count_at
+from armillary.sampling.requests import Request
 from armillary.serving.inbound import TAKEN, sound_form
 from armillary.serving.memory import available_bytes
 from armillary.serving.settings import Limits
@@ -69,12 +70,24 @@ def _film_form(data: bytes) -> str:
 
 def open_sound(data: bytes, field: str, limits: Limits) -> Array:
     """float32 2 s at 48 kHz of a sound, or of a film's sound track; ``RequestError`` names the field."""
-    form = sound_form(data) or _film_form(data)
     try:
-        return read_track(io.BytesIO(data), longest=limits.sound_seconds, form=form)
-    except (DataError, MemoryError) as broken:
-        what = str(broken).removeprefix("the sound ") or "is too long for the memory there is: send a shorter one."
-        raise RequestError(f"{field} {what}") from broken
+        return read_track(io.BytesIO(data), longest=limits.sound_seconds, form=sound_form(data) or _film_form(data))
+    except (DataError, OverflowError, MemoryError) as broken:
+        words = f"cannot be read as a sound: send {TAKEN['sound']} that plays elsewhere."
+        if isinstance(broken, DataError) and broken.__cause__ is None:  # our own words, and not FFmpeg's
+            words = str(broken).removeprefix("the sound ")
+        wrong = TooLargeError if words.startswith("lasts longer") else RequestError
+        raise wrong(f"{field} {words}") from broken
+
+
+def check_heard(request: Request, limits: Limits) -> None:
+    """``TooLargeError`` where a sound is longer than a film may be that is made to go with all of it."""
+    most = most_made(request.mode, request.size, request.fps, limits)
+    if "sound" in request.mode.needs and request.frames > most:
+        raise TooLargeError(
+            f"sound lasts for {request.frames} frames at {request.fps:g} a second: at most {most} of this size are "
+            "made here. Send a shorter one, or say with num_frames how many."
+        )
 
 
 def most_made(mode: Mode, size: Sequence[int], fps: float, limits: Limits) -> int:

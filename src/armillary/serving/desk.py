@@ -131,11 +131,10 @@ class Desk:
         if field in files:
             return files[field]
         if isinstance(reference, Mapping):
-            known = {"image_url", "video_url", "audio_url", "url", "file_id"}
-            if len(reference) != 1 or not set(reference) <= known:
-                raise bad(f"{field} has {sorted(reference)}: give one of image_url, video_url, file_id.", field)
-            inner = next(iter(reference.values()))
-            reference = inner.get("url") if isinstance(inner, Mapping) else inner
+            known = ("image_url", "video_url", "audio_url", "url", "file_id")
+            if len(reference) != 1 or not set(reference) <= set(known):
+                raise bad(f"{field} has {sorted(reference)}: give one of {', '.join(known)}.", field)
+            reference = inner.get("url") if isinstance(inner := next(iter(reference.values())), Mapping) else inner
         if not isinstance(reference, str):
             raise bad(f"{field} is {type(reference).__name__}: give a data URL, a URL or a file's id.", field)
         if reference.startswith("data:"):
@@ -157,9 +156,10 @@ class Desk:
     def check(self, wanted: Wanted) -> Request:
         """The settled request, made with stand-ins for the pictures; a ``Problem`` says what is wrong with it."""
         mode = self.mode(wanted.mode)
-        if (wanted.asked.get("sound") or "sound" in wanted.inputs) and not self.heard:
-            raise bad(f"{self.model} makes no sound: /v1/models says what it can do.",
-                      wanted.called.get("sound", "model"), "unsupported_mode")  # fmt: skip
+        names = {name: one.field for name, one in wanted.inputs.items()} | dict(wanted.called)
+        if (sounds := "sound" in wanted.inputs or wanted.asked.get("sound")) and not self.heard:
+            raise bad(f"{self.model} neither makes nor hears sound: /v1/models says what it can do.",
+                      names.get("sound", "model"), "unsupported_mode")  # fmt: skip
         asked = self._embodied(dict(wanted.asked), wanted.called)
         for name in ("prompt", "negative_prompt"):
             if len(str(asked.get(name) or "")) > self.limits.words:
@@ -168,12 +168,12 @@ class Desk:
         if asked.get("steps", 0) > self.limits.steps:
             called = wanted.called.get("steps", "steps")
             raise bad(f"{called}={asked['steps']}: at most {self.limits.steps} are done here.", called, "too_large")
-        self._measure(mode, asked, wanted.called)
+        self._measure(mode, {**asked, "sound": sounds}, wanted.called)
         stand_in = {name: self._stand_in(one, asked, mode) for name, one in wanted.inputs.items()}
         try:
             return check_request(mode.name, stood_in({**asked, **stand_in}), self.checkpoint, self.adapters)
         except ArmillaryError as wrong:
-            raise problem_of(wrong, dict(wanted.called)) from wrong
+            raise problem_of(wrong, names) from wrong
 
     def _measure(self, mode: Mode, asked: Mapping[str, Any], called: Mapping[str, str]) -> None:
         """Refuse what is too much before anything of that size is made."""
@@ -227,10 +227,10 @@ class Desk:
         if one.kind == "image":
             return np.zeros((height, width, 3), np.uint8)
         frames = max(int(asked.get("frames") or mode.frames or 17), 1 + int(asked.get("given_frames") or 0))
-        if one.kind == "sound":  # how long it lasts is known once it is opened
-            return np.zeros((2, samples_of(frames, asked.get("fps") or self.defaults.fps)), np.float32)
-        frames = 1 if mode.history else frames  # how many frames came before is known once it is opened
-        return np.broadcast_to(np.uint8(0), (frames, height, width, 3))
+        if one.kind == "sound":  # how long it lasts is known once it is opened, as is how many frames came before
+            fps, more = abs(asked.get("fps") or self.defaults.fps), 4 if asked.get("frames") else 0
+            return np.zeros((2, 1 + samples_of(frames + more, fps)), np.float32)
+        return np.broadcast_to(np.uint8(0), (1 if mode.history else frames, height, width, 3))
 
     async def judge(self, texts: Sequence[str | None]) -> None:
         """A 400 with code refused if the operator's policy does not want these words."""

@@ -71,6 +71,7 @@ def _fields() -> dict[str, Any]:
         name: (_type_of(kind), None) for name, kind in Asked.__annotations__.items() if _type_of(kind) is not None
     }
     fields["upsample"] = (bool | None, Field(default=None, description=_UPSAMPLE))
+    fields["state"] = (list[float] | None, Field(default=None, description="where the body is: a row of its actions"))
     fields["sound"] = (bool | str | dict[str, Any] | None, Field(default=None, description=_SOUND))
     del fields["upsample_model"]  # whom else the words are sent to is nothing that a client may say
     for name in PICTURES:
@@ -280,11 +281,21 @@ def _length(given: Mapping[str, Any], extra: Mapping[str, Any], asked: dict[str,
 def from_form(fields: Mapping[str, str]) -> dict[str, Any]:
     """Fields of a multipart form: those whose value is JSON are opened, the others stay text."""
     found: dict[str, Any] = dict(fields)
-    opened = ("extra_params", "actions", "outputs", "images", "guidance_between", *REFERENCES, *PICTURES, *SOUNDS)
+    opened = (
+        "extra_params",
+        "actions",
+        "state",
+        "outputs",
+        "images",
+        "guidance_between",
+        *REFERENCES,
+        *PICTURES,
+        *SOUNDS,
+    )
     for name in (*opened, *NAMES, REFERENCE):
         value = found.get(name)
-        if (name in NAMES or name == "sound") and value in ("true", "false"):
-            found[name] = value == "true"
+        if (name in NAMES or name == "sound") and str(value).lower() in ("true", "false"):
+            found[name] = str(value).lower() == "true"
         if isinstance(value, str) and value[:1] in "{[":
             try:
                 found[name] = json.loads(value)

@@ -19,6 +19,7 @@ SOUNDS = {
     "OggS": "ogg",
     "ID3": "mp3",
     "\xff\xfb": "mp3",
+    "\xff\xfa": "mp3",
     "\xff\xf3": "mp3",
     "\xff\xf2": "mp3",
 }

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from armillary.modes import MODES
 from armillary.serving.desk import Desk
-from armillary.serving.inbound import as_input
+from armillary.serving.inbound import as_input, sniff
 from armillary.serving.jobs import Job, NewJob
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, bad
@@ -213,14 +213,14 @@ async def metrics(request: Request) -> Response:
 @router.post("/v1/files", responses=refuses(400, 401, 408, 413, 415, 429),
              openapi_extra=takes_form(file="binary", purpose=""))  # fmt: skip
 async def upload(request: Request) -> JSONResponse:
-    """Keep a picture or a film, to be named by its id in later requests."""
+    """Keep a picture, a film or a sound, to be named by its id in later requests."""
     desk, caller = desk_of(request), caller_of(request)
     fields, files, _ = await form_body(request)
     unknown = sorted(set(fields) - {"purpose"} | set(files) - {"file"})
     if unknown or "file" not in files:
         raise bad(f"a form with {sorted({*fields, *files})} came: send the file as file, and purpose.",
                   unknown[0] if unknown else "file")  # fmt: skip
-    kind = as_input(files["file"], "file").kind
+    kind = as_input(files["file"], "file", "sound" if sniff(files["file"]) == "sound" else None).kind
     told = {"bytes": len(files["file"]), "purpose": fields.get("purpose", "vision")[:64], "media": kind}
     new = NewJob(owner=caller.name, kind="file", mode="file", request=told, cost=0.0, batch_key="", hidden=False)
     job = await run_in_threadpool(_keep, desk, new, files["file"], caller)

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from armillary.errors import DataError
-from armillary.modes import mode_named
+from armillary.modes import MODES, Mode, mode_named
 from armillary.serving.desk import Desk, Wanted
 from armillary.serving.forms import PICTURES, REFERENCES, SOUNDS, VideoBody, asked_of, from_form, parsed
 from armillary.serving.held import FILES, held_of, input_name
@@ -109,6 +109,8 @@ async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, b
     found = desk.mode(mode, called.get("mode", "mode"))
     if found.name != "reason" and "prompt" not in asked and found.action == "none" and not found.sounds:
         raise bad(f"{found.name} lacks prompt: say what is to be seen.", "prompt", "missing_field")
+    if (heard := inputs.get("sound")) is not None:
+        _only_heard(found, heard.field, asked, called)
     seconds = asked.pop("seconds", None)
     if seconds is not None:
         if "frames" in asked:
@@ -120,8 +122,18 @@ async def wanted_of(desk: Desk, caller: Caller, body: Any, files: Mapping[str, b
     return Wanted(mode=found.name, asked=asked, inputs=inputs, called=called)
 
 
+def _only_heard(mode: Mode, field: str, asked: Mapping[str, Any], called: Mapping[str, str]) -> None:
+    """A 400 where a sound is given to a mode that has no use for one, or one is to be made beside it."""
+    if not mode.heeds_sound:
+        able = " and ".join(one.name for one in MODES.values() if one.heeds_sound)
+        raise bad(f"{field} has no use in {mode.name}: a sound is heard in {able}, which need a picture, too.", field)
+    if "sound" in asked:
+        raise bad(f"{called['sound']} says whether sound is to be made, but {field} gives it: send one of the two.",
+                  called["sound"], "conflict")  # fmt: skip
+
+
 async def _inputs(desk: Desk, caller: Caller, body: Any, files: Mapping[str, bytes]) -> dict[str, Input]:
-    """Pictures and films by their names in ``Asked``."""
+    """Pictures, films and sounds by their names in ``Asked``."""
     kinds: dict[str, Kind | None] = {
         "image": "image",
         "last_image": "image",
@@ -134,9 +146,7 @@ async def _inputs(desk: Desk, caller: Caller, body: Any, files: Mapping[str, byt
     found: dict[str, Input] = {}
     for field, kind in kinds.items():
         reference = body.model_dump()[field]
-        if isinstance(reference, bool):  # whether there is to be sound
-            continue
-        if reference is None and field not in files:
+        if field not in files and (reference is None or isinstance(reference, bool)):  # whether there is to be sound
             continue
         if reference is not None and field in files:
             raise bad(f"{field} comes as a file and as text: send it once.", field, "conflict")

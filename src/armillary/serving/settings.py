@@ -29,7 +29,7 @@ class Limits:
     out_frames: int = 1_001
     """Most frames of what is imagined in one request."""
     sound_seconds: float = 120.0
-    """Most seconds of sound that is imagined in one request."""
+    """Most seconds of sound that is imagined in one request, or given to one."""
     kept_mb: int = 1_024
     """Most uploaded files of one client, in MiB."""
     steps: int = 100

@@ -33,7 +33,7 @@ from armillary.sampling.requests import check_request
 from armillary.sampling.speak import hear
 from armillary.serving import logs
 from armillary.serving.bell import WorkerBell
-from armillary.serving.decode import most_made, open_film, open_picture, open_sound
+from armillary.serving.decode import check_heard, most_made, open_film, open_picture, open_sound
 from armillary.serving.files import Files
 from armillary.serving.held import gathered, tells_length
 from armillary.serving.jobs import LEASE_SECONDS, Job, Jobs
@@ -130,7 +130,8 @@ class Worker:
                 requests = [self._opened(job, request) for request in job.request["asks"]]
                 for request in requests:
                     fields = {name: value for name, value in request.items() if name != "mode"}
-                    check_request(request["mode"], fields, self.omni.parts.folder, self.omni.parts.adapters)
+                    whole = check_request(request["mode"], fields, self.omni.parts.folder, self.omni.parts.adapters)
+                    check_heard(whole, self.limits)
                 asked.append((job, requests))
             except ArmillaryError as wrong:
                 self._refuse(job, wrong)
