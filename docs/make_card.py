@@ -61,8 +61,9 @@ def main(checkpoint: Path, results: Sequence[Path]) -> None:
     path, card = checkpoint / "numbers.json", checkpoint / "README.md"
     before = json.loads(path.read_text("utf-8")) if path.exists() else {}
     numbers = joined(before, [json.loads((folder / "numbers.json").read_text("utf-8")) for folder in results])
-    text = filled(card.read_text("utf-8"), numbers["figures"])
-    for target, content in ((path, a_line_each(numbers)), (card, text)):
+    told = a_line_each(numbers)
+    text = filled(card.read_text("utf-8"), json.loads(told)["figures"])  # as they are told, to their last digit
+    for target, content in ((path, told), (card, text)):
         write_whole(target, lambda draft, content=content: draft.write_text(content, encoding="utf-8"))
 
 

@@ -42,6 +42,10 @@ def test_the_bundled_card_s_tables_are_its_numbers():
     assert make_card.filled(text, figures) == text, "python docs/make_card.py src/armillary/checkpoints/pico"
 
 
+def test_what_is_bundled_has_forty_megabytes_in_all():
+    assert sum(path.stat().st_size for path in PICO.rglob("*") if path.is_file()) <= 40_000_000
+
+
 def test_the_bundled_numbers_are_of_the_bundled_weights():
     measured, parts = json.loads((PICO / "numbers.json").read_text("utf-8")), load("pico").parts
     assert measured["weights"] == parts.weights_sha256, "evaluate the weights that are bundled"

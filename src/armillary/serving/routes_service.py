@@ -153,8 +153,9 @@ def model_told(desk: Desk) -> dict[str, Any]:
         for body in desk.bodies.values()
     }
     every = {
-        mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode), "guidance": desk.guidance(mode),
-                    "frames": mode.frames, "sound": mode.may_sound and desk.heard, "history": mode.history,
+        mode.name: {"needs": list(mode.needs), "takes": list(mode.takes), "steps": desk.steps(mode),
+                    "guidance": desk.guidance(mode), "frames": mode.frames, "sound": mode.may_sound and desk.heard,
+                    "history": mode.history,
                     "adapter": None if (worn := desk.worn(mode)) is None else worn.name, "acted": desk.acted(mode),
                     "upsampled": {None: "never", True: "usually", False: "if asked"}[desk.upsampling(mode)]}
         for mode in MODES.values()

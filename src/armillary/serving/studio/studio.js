@@ -102,7 +102,8 @@ function fit(anew = true) {  // the fields of the chosen mode; `anew`: with what
   document.querySelector("label[for=image]").textContent = name === "image-edit" ? "Picture to change" : "First picture";
   for (const field of document.querySelectorAll("#imagine-form [data-field]")) {
     const wanted = field.dataset.field;
-    field.hidden = !(always.has(wanted) || needs.includes(wanted) || (mode.history && wanted === "video"));
+    field.hidden = !(always.has(wanted) || needs.includes(wanted) || (mode.history && wanted === "video")
+      || (wanted === "heard" && mode.takes.includes("sound")));
     if (wanted === "controls") continue;  // whose own fields are told by what is chosen among them
     for (const input of field.querySelectorAll("input, textarea, select")) {
       input.required = needs.includes(wanted) && !(past && wanted === "image");
