@@ -132,9 +132,12 @@ def _worn(checkpoint: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for path in sorted((checkpoint / "adapters").glob("*/adapter.json")):
         told = read_json(path)
-        modes = told.get("modes")
-        taken = {str(name): told[name] for name in ("steps", "guidance") if told.get(name) is not None}
-        if not isinstance(modes, list) or not all(isinstance(one, int | float) for one in taken.values()):
+        modes, steps, guidance = told.get("modes"), told.get("steps"), told.get("guidance")
+        each = steps if isinstance(steps, dict) else {}  # a number for each mode, or one for all of them
+        numbers = [one for one in (*each.values(), guidance, None if each else steps) if one is not None]
+        if not isinstance(modes, list) or not all(isinstance(one, int | float) for one in numbers):
             raise ConfigError(f"{path} cannot be read: it must say modes, a list, and may say steps and guidance.")
-        found = dict.fromkeys(map(str, modes), taken) | found
+        for mode in map(str, modes):
+            taken = {"steps": each.get(mode) if isinstance(steps, dict) else steps, "guidance": guidance}
+            found.setdefault(mode, {name: one for name, one in taken.items() if one is not None})
     return found

@@ -199,6 +199,22 @@ def test_a_checkpoint_walks_its_own_steps_where_it_says_them(folder, tmp_path):
     few, many = (plan.request_of("pico", "image-to-video", **more) for more in ({}, {"steps": 20}))
     assert (few.steps, few.guidance) == (4, 1.0) and (many.steps, many.guidance) == (20, 3.0)  # it wears an adapter
     assert few.acted and not plan.request_of("pico", "policy").acted  # and may be acted out instead
+    assert plan.request_of("pico", "sound-to-video").steps == 4  # of an adapter that says steps for this mode
+
+
+def test_an_adapter_s_steps_are_counted_for_each_mode_it_says(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "adapters/mine").mkdir(parents=True)
+    told = own / "adapters/mine/adapter.json"
+    told.write_text(json.dumps({"modes": ["policy", "transfer"], "steps": {"transfer": 3}, "guidance": 1.0}))
+    jobs = {mode: plan.request_of(own, mode) for mode in ("policy", "transfer")}
+    assert {mode: (job.steps, job.guidance) for mode, job in jobs.items()} == {
+        "policy": (10, 1.0),
+        "transfer": (3, 1.0),
+    }
+    told.write_text(json.dumps({"modes": ["policy"], "steps": {"policy": "few"}}))
+    with pytest.raises(ConfigError, match="may say steps and guidance"):
+        plan.request_of(own, "policy")
 
 
 def test_what_is_painted_is_counted_as_it_is_walked(folder, tmp_path):
