@@ -39,14 +39,15 @@ def main(steps: int = 4, checkpoint: str = "pico", seed: int = 1_900_005, out: P
             actions = plan.actions
         assert film.video is not None and actions is not None
         films.append(film.video)
-        told = [at + later / clip.fps for at in clip.onsets]
+        last = (len(clip.video) - 1) / clip.fps  # what would be told after that is cut off
+        told = [at + later / clip.fps for at in clip.onsets if at + later / clip.fps <= last]
         found = contacts_of(window.life, clip.start, actions, world)
         made, count = made + matched(told, found, within=1 / clip.fps)[0], count + len(told)
         print(f"{clip.words} Told {told} s, made {found} s.")
     world.close()
     write_video(out, np.concatenate(films, axis=2), clip.fps, clip.sound)
     print(f"{out}: what happened, by its sound, by its sound {steps} frames later.")
-    return made / count
+    return made / max(count, 1)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def test_where_nobody_acts_physics_is_not_asked(windows):
 
     omni, counted = Stub(windows, hears, acts=False), []
     scores = measure_by_sound(omni, windows, Untouched(1.0), on_done=counted.append)
-    assert len(omni.asked) == 8 and counted == [2] and not any(score.made or score.false for score in scores)
+    assert len(omni.asked) == 12 and counted == [2] and not any(score.made or score.false for score in scores)
     figures = by_sound_figures(scores)
     assert not any("contacts" in name or "plain" in name for name in figures)
     assert {"psnr", "psnr_repeat_first_frame", "db_over_repeat_first_frame", "db_lost_with_other_sound",

@@ -13,7 +13,8 @@ import armillary
 from armillary.errors import CheckpointError, DataError, RequestError
 from armillary.media import read_track, write_video, write_wav
 from armillary.model.low_rank import LowRank
-from armillary.sampling.abilities import hears_sound, makes_sound, modes_of
+from armillary.modes import MODES
+from armillary.sampling.abilities import hears_sound, makes_sound, modes_of, takes_of
 from armillary.sampling.adapters import BY_SOUND, Adapter, adapters_of
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.hearing import frames_heard, heard_in, samples_of
@@ -118,6 +119,20 @@ def test_a_film_by_its_sound_is_acted_out_by_plans_that_each_hear_what_is_left_o
     assert np.array_equal(film.sound, sound[:, : round(1.3 * 48_000)])
 
 
+def test_a_policy_that_is_told_that_there_is_no_sound_is_told_none(hearer, checkpoint):
+    plan = {"prompt": "Lift the red cube.", "image": PICTURE, "embodiment": "tabletop", "outputs": ("actions",)}
+    none, silent = (hearer.imagine("policy", **plan, **said) for said in ({}, {"sound": False}))
+    assert np.array_equal(none.actions, silent.actions) and check_request("policy", plan, checkpoint).walk == "policy"
+    with pytest.raises(RequestError, match="latents for sound have no use in policy"):
+        check_request("policy", {**plan, "latents": {"sound": np.zeros((64, 43))}}, checkpoint)
+
+
+def test_a_mode_takes_a_sound_and_a_state_where_these_are_learnt(hearer, checkpoint):
+    parts, policy = hearer.parts, MODES["policy"]
+    assert takes_of(policy, parts.folder, parts.defaults, parts.adapters) == ["steady", "sound"]
+    assert takes_of(policy, checkpoint, Defaults.load(checkpoint), {}) == ["steady"]
+
+
 def test_who_plans_without_hearing_does_not_act_out_a_sound(checkpoint, tmp_path):
     """A plan that is deaf would make a film that is: then the film walks by itself, or it is said."""
     deaf = tmp_path / "deaf"
@@ -135,8 +150,8 @@ def test_what_wears_an_adapter_for_it_has_learnt_it(checkpoint, tmp_path):
     shutil.copytree(checkpoint, folder)
     adapter_at(folder / "adapters/by-ear", told)
     omni = armillary.load(folder, dtype="float32")
-    assert "sound-to-video" in modes_of(Defaults.load(folder), adapters_of(folder))
-    assert "sound-to-video" not in modes_of(Defaults.load(checkpoint), adapters_of(checkpoint))
+    assert "sound-to-video" in modes_of(folder, Defaults.load(folder), adapters_of(folder))
+    assert "sound-to-video" not in modes_of(checkpoint, Defaults.load(checkpoint), adapters_of(checkpoint))
     film = {**SMALL, "steps": None, "sound": knock(0.2, 0.5)}
     request = check_request("sound-to-video", film, folder)
     assert request.record["adapter"] == "by-ear" and (request.record["steps"], request.guidance) == (3, 1.0)
@@ -185,6 +200,7 @@ WRONG = [
     ({"sound": knock(0.1, 0.3)}, "lasts 0.30 s, no 5 frames at 10 a second"),
     ({"sound": knock(0.2, 0.9), "frames": 13}, "lasts for 9 at 10 a second"),
     ({"sound": np.zeros((2, 601 * 48_000), np.float32)}, "at most 600 s"),
+    ({"sound": np.zeros((2, 60 * 48_000), np.float32), "fps": 100.0}, "5997 frames at 100 a second: films have"),
     ({}, "lacks sound"),
 ]  # fmt: skip
 

@@ -82,6 +82,10 @@ def test_a_later_stretch_begins_where_the_last_action_sent_the_body(told, monkey
     body = load_embodiment("pusht")
     assert np.array_equal([one.state for one, _ in seen], body.encode([HERE, rows[15]]))
     seen.clear()
+    before = {**{name: one for name, one in ahead.items() if name != "image"}, "video": np.stack([PICTURE] * 5)}
+    told.imagine("forward-dynamics", **before, actions=rows, state=HERE)  # of which the next begins five frames earlier
+    assert np.array_equal([one.state for one, _ in seen[:2]], body.encode([HERE, rows[11]]))
+    seen.clear()
     told.imagine("policy", **ASKED, frames=33, state=HERE)
     assert np.array_equal(seen[1][0].state, seen[0][1].actions[-1])
     seen.clear()

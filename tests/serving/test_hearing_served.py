@@ -21,7 +21,7 @@ from armillary.media import read_wav, write_video
 from armillary.sampling.abilities import hears_sound
 from armillary.serving.app import make_app
 from armillary.serving.decode import TooLargeError, open_sound
-from armillary.serving.desk import Desk, Wanted
+from armillary.serving.desk import Desk, Wanted, batch_key
 from armillary.serving.forms import VideoBody, asked_of, from_form, parsed
 from armillary.serving.heard import sound_file, wav_bytes
 from armillary.serving.inbound import Input, as_input, sniff
@@ -321,8 +321,11 @@ def test_who_cannot_hear_says_so_of_the_field_that_came(tmp_path):
     assert not hears_sound(deaf)
     settings = ServeSettings(checkpoint=str(deaf), folder=tmp_path / "run", role="api")
     with TestClient(make_app(settings), base_url="http://127.0.0.1") as door:
-        ways = [(door.post("/v1/videos", json={**how, **SHOWN, field: url(WAV)}), field)
-                for how in (FILM, PLAN) for field in ("sound", "audio_reference")]  # fmt: skip
+        ways = [(door.post("/v1/videos", json={**PLAN, **SHOWN, field: url(WAV)}), field)
+                for field in ("sound", "audio_reference")]  # fmt: skip
+        film = door.post("/v1/videos", json={**FILM, **SHOWN, "sound": url(WAV)})
+    assert (film.status_code, told(film)["code"]) == (400, "unsupported_mode")
+    assert "cannot do 'sound-to-video'" in told(film)["message"]  # though it says that it has learnt it
     for answer, field in ways:
         wrong = told(answer)
         assert (answer.status_code, wrong["code"], wrong["param"]) == (400, "unsupported_mode", field), wrong
@@ -333,3 +336,30 @@ def test_who_has_not_learnt_it_says_what_there_is(client):
     answer = client.post("/v1/videos", json={**FILM, **SHOWN, "sound": url(WAV)})
     assert (answer.status_code, told(answer)["code"]) == (400, "unsupported_mode")
     assert "cannot do 'sound-to-video': it can do" in told(answer)["message"]
+
+
+@pytest.mark.parametrize("fps", [-1e-9, -0.001, 1e-300])
+def test_no_rate_makes_the_desk_s_own_stand_in_large(desk_with, fps):
+    with pytest.raises(Problem) as wrong:
+        settled(desk_with(), fps=fps)
+    assert (wrong.value.status, wrong.value.param) == (400, "fps") or wrong.value.code == "too_large"
+
+
+def test_films_by_a_sound_are_made_alone_since_nobody_knows_yet_how_long_they_last(desk_with):
+    desk = desk_with()
+    films, plans = ([settled(desk, **how) for _ in range(2)] for how in ({}, {"mode": "policy", "embodiment": "pusht"}))
+    assert len({batch_key("imagine", [one]) for one in films}) == 2
+    assert len({batch_key("imagine", [one]) for one in plans}) == 1
+
+
+def test_what_has_not_been_learnt_is_said_with_what_came_of_it(heeding):
+    """As the library warns: here of a state, which nobody taught this checkpoint."""
+    body = {**PLAN, **SHOWN, "embodiment": "pusht", "state": [100.0, 200.0]}
+    job = heeding.post("/v1/videos", json=body).json()
+    while (told := heeding.get(f"/v1/videos/{job['id']}").json())["status"] in ("queued", "in_progress"):
+        pass
+    assert told["status"] == "completed" and "has learnt state" in told["notice"]
+    heard = heeding.post("/v1/videos", json={**PLAN, **SHOWN, "sound": url(WAV)}).json()
+    while (told := heeding.get(f"/v1/videos/{heard['id']}").json())["status"] in ("queued", "in_progress"):
+        pass
+    assert told["status"] == "completed" and told["notice"] is None

@@ -86,6 +86,7 @@ def by_sound(bench: "Bench") -> "Result":
         "unheard none: a film from a picture.",
         f"later: the sound told {DELAY} frames later, its contacts as far as the window holds them; later unheard: "
         "what is done without hearing, beside these. plain: nobody acts, beside the true film.",
+        f"{sum(bool(score.made) for score in scores)} of {len(scores)} windows were acted out, of which contacts tell.",
         "contacts made: of the contacts that are told, those that physics makes within a frame when the film's own "
         "actions are done there from the window's first frame on; false contacts: those it makes that are not told.",
     ]  # fmt: skip
@@ -127,9 +128,8 @@ def measure_by_sound(
         late = [_later(one, batch[i].clip.fps) for i, one in enumerate(own)]
         sounds = {OWN: own, OTHER: other, LATER: late, UNHEARD: None}
         found = {way: _filmed(omni, batch, heard, seed=first) for way, heard in sounds.items()}
-        if any(film.actions is not None for film in found[OWN]):
-            found[PLAIN] = _filmed(omni, batch, own, seed=first, acting=NONE)
-            found[PLAIN_OTHER] = _filmed(omni, batch, other, seed=first, acting=NONE)
+        found |= {PLAIN: _filmed(omni, batch, own, seed=first, acting=NONE),
+                  PLAIN_OTHER: _filmed(omni, batch, other, seed=first, acting=NONE)}  # fmt: skip
         for i, one in enumerate(batch):
             scores.append(_marked(one, {way: films[i] for way, films in found.items()}, world))
         if on_done is not None:
@@ -163,7 +163,7 @@ def by_sound_figures(scores: Sequence[BySoundScore], *, seed: int = 0) -> dict[s
         "db_lost_with_other_sound": marks[OWN] - marks[OTHER],
         "db_more_than_unheard": marks[OWN] - marks[UNHEARD],
     }
-    if all(PLAIN in score.psnr for score in scores):
+    if any(score.made for score in scores):  # else it is what the others are
         plain, strange = (np.array([score.psnr[way] for score in scores]) for way in (PLAIN, PLAIN_OTHER))
         columns |= {
             "db_over_repeat_first_frame_plain": plain - still,

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from armillary.errors import RequestError
 from armillary.model.layouts import load_config
 from armillary.modes import MODES, Mode
-from armillary.sampling.adapters import Adapter
+from armillary.sampling.adapters import BY_SOUND, STATE, Adapter
 from armillary.sampling.defaults import Defaults
 
 
@@ -32,10 +32,24 @@ def hears_sound(folder: Path) -> bool:
     return any(name.startswith("encoder.") for path in files for name in _names(path))
 
 
-def modes_of(defaults: Defaults, adapters: Mapping[str, Adapter]) -> dict[str, Mode]:
-    """The modes that a checkpoint can be asked for: all but those that neither it nor what it wears has learnt."""
-    worn = {name for one in adapters.values() if one.unasked for name in one.modes or ()}
-    return {name: mode for name, mode in MODES.items() if not mode.apart or name in worn.union(defaults.learnt)}
+def _learnt(defaults: Defaults, adapters: Mapping[str, Adapter]) -> set[str]:
+    """What a checkpoint says that it has learnt, or that an adapter has which it wears."""
+    return {name for one in adapters.values() if one.unasked for name in one.modes or ()}.union(defaults.learnt)
+
+
+def modes_of(folder: Path, defaults: Defaults, adapters: Mapping[str, Adapter]) -> dict[str, Mode]:
+    """The modes that a checkpoint can be asked for: all but those that neither it nor what it wears has learnt, or for
+    which it has no ears."""
+    learnt, hears = _learnt(defaults, adapters), hears_sound(folder)
+    return {name: mode for name, mode in MODES.items()
+            if (not mode.apart or name in learnt) and (hears or "sound" not in mode.needs)}  # fmt: skip
+
+
+def takes_of(mode: Mode, folder: Path, defaults: Defaults, adapters: Mapping[str, Adapter]) -> list[str]:
+    """What a checkpoint may be given in a mode beside what that needs: a sound and a state only if it has learnt to."""
+    learnt = _learnt(defaults, adapters)
+    lacks = set() if BY_SOUND in learnt and hears_sound(folder) else {"sound"}
+    return [name for name in mode.takes if name not in lacks and (name != STATE or STATE in learnt)]
 
 
 def check_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> bool:

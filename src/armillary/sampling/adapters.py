@@ -118,7 +118,9 @@ def _each(steps: Any) -> Iterable[Any]:
 
 def walk_called(mode: Mode, given: Mapping[str, Any]) -> str:
     """What adapters call the walk of a request: by its mode, and the policy that heeds a sound by a name of its own."""
-    return BY_SOUND if mode.action == "hidden" and mode.heeds_sound and given.get("sound") is not None else mode.name
+    sound = given.get("sound")
+    heeds = mode.action == "hidden" and mode.heeds_sound and sound is not None and sound is not False
+    return BY_SOUND if heeds else mode.name
 
 
 def name_of(own: str | Path) -> str:

@@ -30,7 +30,7 @@ def given_sound(mode: Mode, given: Mapping[str, Any], folder: Path) -> Sound | N
 
     ``RequestError`` for what is no sound, and for a checkpoint that has no ears for it.
     """
-    if not mode.heeds_sound or "sound" not in given:
+    if not mode.heeds_sound or "sound" not in given or (given["sound"] is False and "sound" not in mode.needs):
         return None
     if not hears_sound(folder):
         instead = f"take one that has them for {mode.name}" if "sound" in mode.needs else "leave sound out"

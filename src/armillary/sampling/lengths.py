@@ -43,7 +43,12 @@ def heard_frames(mode: Mode, given: Mapping[str, Any], sound: Array | None, fps:
             f"sound lasts {sound.shape[1] / SOUND_HZ:.2f} s, no {1 + FRAMES_A_LATENT} frames at {fps:g} a second: give "
             "a longer one."
         )
-    asked = whole(given, "frames", lasts, 0, MOST_FRAMES)
+    if lasts > MOST_FRAMES and "frames" not in given:
+        raise RequestError(
+            f"sound lasts for {lasts} frames at {fps:g} a second: films have at most {MOST_FRAMES}. Cut it, or say in "
+            "frames how many."
+        )
+    asked = whole(given, "frames", min(lasts, MOST_FRAMES), 0, MOST_FRAMES)
     if asked > lasts:
         raise RequestError(
             f"frames={asked}, but the sound lasts for {lasts} at {fps:g} a second: leave frames out, or give a longer "

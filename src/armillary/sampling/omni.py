@@ -203,12 +203,16 @@ class Omni:
     def _settled(self, requests: Sequence[Mapping[str, Any]]) -> list[Request]:
         """The requests, checked and written out, after the warnings that their modes deserve."""
         checked = [self._checked(number, request, len(requests)) for number, request in enumerate(requests)]
-        told = [self.parts.defaults.warning(one.mode, one.walk, one.adapter) for one in checked if one.schedule]
-        told += [self.parts.defaults.unlearnt(STATE, one.adapter) for one in checked if one.state is not None]
-        for words in dict.fromkeys(told):
-            if words:
-                warnings.warn(words, UntrainedWarning, stacklevel=3)
+        for words in self.doubts(checked):
+            warnings.warn(words, UntrainedWarning, stacklevel=3)
         return upsampled(self.parts, checked)
+
+    def doubts(self, requests: Sequence[Request]) -> list[str]:
+        """Why what comes of these may not be what is asked, as the checkpoint's makers say: a sentence each."""
+        defaults = self.parts.defaults
+        told = [defaults.warning(one.mode, one.walk, one.adapter) for one in requests if one.schedule]
+        told += [defaults.unlearnt(STATE, one.adapter) for one in requests if one.state is not None]
+        return [words for words in dict.fromkeys(told) if words]
 
     def _checked(self, number: int, request: Mapping[str, Any], count: int) -> Request:
         asked = dict(request)

@@ -32,7 +32,7 @@ from armillary.sampling.upsampling import upsampled
 from armillary.tokenizers.streaming import StreamDecoder
 from armillary.tokenizers.video import SPACE, canvas_for, on_canvas
 
-_USELESS = {"actions", "video", "frames", "outputs", "latents"}
+_USELESS = {"actions", "video", "frames", "outputs", "latents", "state"}
 _USELESS |= {"guidance", "guidance_between", "negative_prompt", "reuse"}
 KNOWN = 3  # latent frames that a step looks back on: as many as training shows
 

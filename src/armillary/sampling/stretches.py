@@ -239,7 +239,7 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
         )
         if made.actions is not None:
             found.append(made.actions)
-        state = _then(state, actions if made.actions is None else made.actions)
+        state = _then(state, actions if made.actions is None else made.actions, lead)
         if made.sound is not None:
             heard.append(made.sound if start == 0 else made.sound[:, samples_of(lead, request.fps) :])
         if made.video is not None:
@@ -255,9 +255,11 @@ def _onwards(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
     )
 
 
-def _then(state: NDArray[np.float32] | None, actions: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    """Where the body is after these actions, for the stretch after: where the last one sends it. None stays None."""
-    return state if state is None or actions is None else actions[-1]
+def _then(
+    state: NDArray[np.float32] | None, actions: NDArray[np.float32] | None, lead: int
+) -> NDArray[np.float32] | None:
+    """Where the body is when the next stretch begins, ``lead`` - 1 frames before these actions end. None stays None."""
+    return state if state is None or actions is None else actions[-lead]
 
 
 def _painted(request: Request, things: list[Placed], noise: torch.Generator) -> Generator[Stretch, Made, Made]:
@@ -355,7 +357,7 @@ def _windows(request: Request, noise: torch.Generator) -> Generator[Stretch, Mad
         )
         if made.actions is not None:
             found.append(made.actions)
-        state = _then(state, made.actions)
+        state = _then(state, made.actions, 1)
         if made.sound is not None:
             heard.append(made.sound if start == 0 else made.sound[:, samples_of(1, request.fps) :])
     return Made(

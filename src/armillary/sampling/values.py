@@ -56,6 +56,8 @@ def noise_of(mode: Mode, given: Mapping[str, Any], frames: int) -> Mapping[str, 
             "latents must name the noise of each modality: {'video': c t h w, 'action': t 64, 'sound': 64 t}, or some "
             "of them."
         )
+    if "sound" in latents and mode.heeds_sound:
+        raise RequestError(f"latents for sound have no use in {mode.name}, which finds none: leave them out.")
     if latents and frames > mode.frames:
         raise RequestError(f"latents fit one stretch of {mode.frames} frames, not {frames}: ask for fewer frames.")
     try:

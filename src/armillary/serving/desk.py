@@ -20,10 +20,10 @@ from starlette.requests import Request as HttpRequest
 from armillary.embodiments import Embodiment, load_embodiments
 from armillary.errors import ArmillaryError, CheckpointError, RequestError
 from armillary.modes import Mode, mode_named
+from armillary.records import SOUND_HZ
 from armillary.sampling.abilities import makes_sound, modes_of
 from armillary.sampling.adapters import Adapter, adapters_of, settle_adapter
 from armillary.sampling.defaults import Defaults
-from armillary.sampling.hearing import samples_of
 from armillary.sampling.parts import find_checkpoint
 from armillary.sampling.requests import Request, check_request
 from armillary.serving.bell import Bell
@@ -65,7 +65,7 @@ class Desk:
         self.defaults = Defaults.load(self.checkpoint)
         self.adapters = adapters_of(self.checkpoint, settings.adapter or None)  # as the workers have them
         self.bodies: dict[str, Embodiment] = load_embodiments(self.checkpoint)
-        self.modes = modes_of(self.defaults, self.adapters)
+        self.modes = modes_of(self.checkpoint, self.defaults, self.adapters)
         self.heard = makes_sound(self.checkpoint)
         self.jobs, self.files = Jobs(settings.database_url), Files(settings.files_url)
         self.keys, self.bell = Keys(settings.keys), Bell()
@@ -228,8 +228,8 @@ class Desk:
             return np.zeros((height, width, 3), np.uint8)
         frames = max(int(asked.get("frames") or mode.frames or 17), 1 + int(asked.get("given_frames") or 0))
         if one.kind == "sound":  # how long it lasts is known once it is opened, as is how many frames came before
-            fps, more = abs(asked.get("fps") or self.defaults.fps), 4 if asked.get("frames") else 0
-            return np.zeros((2, 1 + samples_of(frames + more, fps)), np.float32)
+            fps, more = max(asked.get("fps") or self.defaults.fps, 1e-9), 4 if asked.get("frames") else 0
+            return np.zeros((2, 1 + int(min((frames + more) / fps, self.limits.sound_seconds) * SOUND_HZ)), np.float32)
         return np.broadcast_to(np.uint8(0), (1 if mode.history else frames, height, width, 3))
 
     async def judge(self, texts: Sequence[str | None]) -> None:
@@ -270,12 +270,11 @@ class Desk:
         await self.judge([text for one in settled for text in (one.prompt, one.negative_prompt)])
         inputs: dict[str, bytes] = {}
         asks = [self._ask(one, request, inputs) for one, request in zip(wanted, settled, strict=True)]
-        first = settled[0]
         new = NewJob(
-            id=new_id(), owner=caller.name, kind=kind, mode=first.mode.name, request={"asks": asks, "piece": piece},
-            cost=sum(cost_of(one) for one in settled), batch_key=batch_key(kind, settled), priority=caller.priority,
-            deadline=None if deadline_seconds is None else time.time() + deadline_seconds, hidden=hidden,
-            idempotency_key=idempotency_key,
+            id=new_id(), owner=caller.name, kind=kind, mode=settled[0].mode.name, priority=caller.priority,
+            request={"asks": asks, "piece": piece}, cost=sum(cost_of(one) for one in settled), hidden=hidden,
+            batch_key=batch_key(kind, settled), idempotency_key=idempotency_key,
+            deadline=None if deadline_seconds is None else time.time() + deadline_seconds,
         )  # fmt: skip
         job = await run_in_threadpool(self.put, new, inputs, caller)
         self.when_put()
@@ -391,7 +390,8 @@ def cost_of(request: Request) -> float:
 
 def batch_key(kind: str, requests: Sequence[Request]) -> str:
     """Jobs with equal keys are computed together; what is large has a key of its own."""
-    if sum(max(one.frames, 1) * one.size[0] * one.size[1] for one in requests) > TOGETHER_PIXELS:
+    pixels = sum(max(one.frames, 1) * one.size[0] * one.size[1] for one in requests)
+    if pixels > TOGETHER_PIXELS or any("sound" in one.mode.needs for one in requests):  # as long as it then lasts
         return new_id()
     request = requests[0]
     steps = len(request.schedule.stops) if request.schedule is not None else 0

@@ -14,6 +14,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from armillary.modes import MODES
+from armillary.sampling.abilities import takes_of
 from armillary.serving.desk import Desk
 from armillary.serving.inbound import as_input, sniff
 from armillary.serving.jobs import Job, NewJob
@@ -153,7 +154,8 @@ def model_told(desk: Desk) -> dict[str, Any]:
         for body in desk.bodies.values()
     }
     every = {
-        mode.name: {"needs": list(mode.needs), "takes": list(mode.takes), "steps": desk.steps(mode),
+        mode.name: {"needs": list(mode.needs), "steps": desk.steps(mode),
+                    "takes": takes_of(mode, desk.checkpoint, desk.defaults, desk.adapters),
                     "guidance": desk.guidance(mode), "frames": mode.frames, "sound": mode.may_sound and desk.heard,
                     "history": mode.history,
                     "adapter": None if (worn := desk.worn(mode)) is None else worn.name, "acted": desk.acted(mode),

@@ -125,13 +125,17 @@ class Worker:
     def _imagine(self, batch: Sequence[Job]) -> None:
         """Every request of every job in one call; a job that cannot be is taken out beforehand."""
         asked: list[tuple[Job, list[dict[str, Any]]]] = []
+        notices: dict[str, str] = {}
         for job in batch:
             try:
                 requests = [self._opened(job, request) for request in job.request["asks"]]
+                settled = []
                 for request in requests:
                     fields = {name: value for name, value in request.items() if name != "mode"}
-                    whole = check_request(request["mode"], fields, self.omni.parts.folder, self.omni.parts.adapters)
-                    check_heard(whole, self.limits)
+                    parts = self.omni.parts
+                    settled.append(check_request(request["mode"], fields, parts.folder, parts.adapters))
+                    check_heard(settled[-1], self.limits)
+                notices[job.id] = " ".join(self.omni.doubts(settled))
                 asked.append((job, requests))
             except ArmillaryError as wrong:
                 self._refuse(job, wrong)
@@ -157,9 +161,12 @@ class Worker:
                 self.bell.ring(job.id)
             return
         for job, requests in asked:
-            self._keep(job, requests, [next(rollouts) for _ in requests], len(running))
+            notice = notices[job.id]
+            self._keep(job, requests, [next(rollouts) for _ in requests], batch=len(running), notice=notice)
 
-    def _keep(self, job: Job, requests: Sequence[dict[str, Any]], rollouts: Sequence[Rollout], batch: int) -> None:
+    def _keep(
+        self, job: Job, requests: Sequence[dict[str, Any]], rollouts: Sequence[Rollout], *, batch: int, notice: str
+    ) -> None:
         folder, prefix = self.omni.parts.folder, f"{job.id}/{job.attempt}"
         results = [keep_result(self.files, f"{prefix}/{n}", one, folder) for n, one in enumerate(rollouts)]
         result = {**results[0], "all": [one["files"] for one in results]}
@@ -169,8 +176,8 @@ class Worker:
             before = [one if one.ndim == 4 else one[None] for one in shown]  # what was seen, as it was
             film = np.concatenate([*before, rollouts[0].video[-piece["keep"] :]])
             result["files"] = keep_piece(self.files, prefix, film, piece)
-        if self.omni.parts.defaults.untrained:
-            result["notice"] = self.omni.parts.defaults.untrained
+        if notice:
+            result["notice"] = notice
         if not self.jobs.complete(job, result, keep_seconds=self.limits.keep_hours * 3600, batch=batch):
             self.files.remove(prefix)  # cancelled or given to another meanwhile
         self.bell.ring(job.id)
