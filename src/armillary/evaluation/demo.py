@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from armillary.closed_loop.drive import drive_together
 from armillary.closed_loop.policies import Chunks
+from armillary.datasets.sounds import sound_again
 from armillary.embodiments import load_embodiment
 from armillary.evaluation.answers import Guesser, answers_figures, measure_answers, questions_of, same
 from armillary.evaluation.behaviour import Attempt, policy_figures
@@ -37,6 +38,8 @@ from armillary.evaluation.page import Answer, Chart, Film, Number, Page, Reading
 from armillary.evaluation.report import ROWS
 from armillary.evaluation.shapes import ShapeJudge
 from armillary.records import Array, Episode
+from armillary.sampling.abilities import modes_of
+from armillary.sampling.hearing import heard_in
 from armillary.worlds.tabletop import SPEC, Tabletop
 
 if TYPE_CHECKING:
@@ -180,12 +183,16 @@ def image_to_video(stage: Stage, title: str) -> Section:
 
 
 def other_starts(stage: Stage, title: str) -> Section:
-    """A single picture from words, a film gone on with, and a film between two pictures."""
-    count = max(1, stage.much.films // 2)
+    """A single picture from words, a film gone on with, one between two pictures, and one that goes with a sound."""
+    count, parts = max(1, stage.much.films // 2), stage.omni.parts
+    able = modes_of(parts.folder, parts.defaults, parts.adapters)
     episodes = [stage.held.episode("expert", i) for i in range(count)]
     shown = []
     for mode, labels in (("text-to-image", ["imagined"]), ("video-to-video", ["what happened", "imagined"]),
-                         ("first-last-frame", ["what happened", "imagined"])):  # fmt: skip
+                         ("first-last-frame", ["what happened", "imagined"]),
+                         ("sound-to-video", ["what happened", "imagined"])):  # fmt: skip
+        if mode not in able:
+            continue
         requests: list[dict[str, Any]] = []
         for i, episode in enumerate(episodes):
             film, request = (
@@ -196,6 +203,8 @@ def other_starts(stage: Stage, title: str) -> Section:
                 request["video"] = film
             if mode == "first-last-frame":
                 request |= {"image": film[0], "last_image": film[-1]}
+            if mode == "sound-to-video":
+                request |= {"image": film[0], "sound": heard_in(sound_again(episode), 0, FRAMES, SPEC.fps)}
             requests.append(request)
         for episode, made in zip(episodes, _films_of(stage.omni.imagine_many(requests)), strict=True):
             films = [made] if len(made) == 1 else [episode.frames[CAMERA][:FRAMES], made]
@@ -207,7 +216,7 @@ def other_starts(stage: Stage, title: str) -> Section:
         key="other-starts", title=title, films=shown,
         lead=(
             "The same model with other things given: nothing (one picture only), the first five frames of a "
-            "film, or its first and its last frame."
+            "film, its first and its last frame, or its first and what was heard."
         ),
         call='omni.imagine("first-last-frame", image=first, last_image=last, prompt=words, seed=0)',
     )  # fmt: skip
