@@ -138,10 +138,7 @@ class Asked(TypedDict, total=False):
     last_image: Any
     video: Any  # a path, or uint8 t h w 3; of forward dynamics: what came before, in place of the image
     actions: Any  # t-1 a, physical units of the embodiment, or a path to JSON
-    sound: (
-        Any  # the film is to be heard, too (True): 48 kHz stereo; of sound-to-video and policy: what is heard, a path
-    )
-    # or float 2 s at 48 kHz
+    sound: Any  # True: the film is to be heard, too, 48 kHz stereo; where a sound is given: a path, or float 2 s
     state: Any  # where the body is before its first action: a row of its actions' numbers, of bodies told where to be
     embodiment: str  # a name, or a path to a .toml file
     controls: Any  # kind -> a film (path, or uint8 t h w 3), or "auto": edge or blur of ``video``
