@@ -1,5 +1,7 @@
 """Imagination is a world: however its actions are asked for, the film is one, and it stops where it is doubted."""
 
+import warnings
+
 import numpy as np
 import pytest
 from tiny import Line, small_checkpoint
@@ -193,3 +195,83 @@ def test_spread_is_nothing_for_equal_films_and_grows_with_their_distance():
 def test_a_camera_that_is_not_there_is_refused(omni):
     with pytest.raises(ConfigError, match="camera='side': line has front"):
         world(omni, camera="side")
+
+
+def going(omni, **how):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", armillary.sampling.omni.UntrainedWarning)
+        return world(omni, going_on=True, **how)
+
+
+@pytest.mark.filterwarnings("ignore::armillary.sampling.omni.UntrainedWarning")
+class TestAFilmThatGoesOn:
+    def test_it_shows_what_onwards_shows_in_however_many_plans(self, omni):
+        film = omni.onwards(image=Line(99).reset(3).frames["front"], embodiment="tabletop", size=(64, 64),
+                            seed=int(np.random.default_rng([0, 3, 0]).integers(2**31)))  # fmt: skip
+        wanted = film.push(ACTIONS)
+        for plans in ([ACTIONS], [ACTIONS[:16], ACTIONS[16:]], [ACTIONS[:8], ACTIONS[8:12], ACTIONS[12:]]):
+            told = going(omni)
+            told.reset(3)
+            found = []
+            for plan in plans:
+                foresee([told], [plan])
+                found += [told.step(action).frames["front"] for action in plan]
+            assert near(found, wanted)
+        assert not omni.calls  # nothing was asked for in chunks
+
+    def test_one_by_one_it_comes_to_the_same_after_every_four(self, omni):
+        alone, told = seen(going(omni), ACTIONS[:10]), going(omni)
+        told.reset(3)
+        foresee([told], [ACTIONS[:8]])
+        ahead = [told.step(action).frames["front"] for action in ACTIONS[:8]]
+        assert near(alone[4], ahead[3]) and near(alone[8], ahead[7])
+        assert not near(alone[9], alone[8])
+
+    def test_plans_that_end_between_two_fours_go_on_from_what_was_done(self, omni):
+        told, whole = going(omni), going(omni)
+        for one in (told, whole):
+            one.reset(3)
+        foresee([told], [ACTIONS[:6]])
+        [told.step(action) for action in ACTIONS[:6]]
+        foresee([told], [ACTIONS[6:16]])
+        found = [told.step(action).frames["front"] for action in ACTIONS[6:16]]
+        foresee([whole], [ACTIONS[:16]])
+        wanted = [whole.step(action).frames["front"] for action in ACTIONS[:16]]
+        assert near(found[1:], wanted[7:]) and len(told.pictures) == 17
+
+    def test_who_does_not_do_what_he_foretold_sees_what_he_did(self, omni):
+        told = going(omni)
+        told.reset(3)
+        foresee([told], [ACTIONS[:16]])
+        other = [*ACTIONS[:5], *ACTIONS[::-1][:7]]
+        found = [told.step(action).frames["front"] for action in other]
+        assert near(found[11], seen(going(omni), other)[12]) and len(told._marks) <= 2
+
+    def test_it_is_doubted_by_the_chunk_too(self, omni):
+        measured = []
+
+        def measure(films, actions):
+            measured.extend((len(film), len(done)) for film, done in zip(films, actions, strict=True))
+            return [9.0 if len(measured) > 1 else 0.0] * len(films)
+
+        one = going(omni, doubt=Doubt(measure=measure, most=1.0))
+        one.reset(3)
+        foresee([one], [ACTIONS])
+        for action in ACTIONS[:16]:
+            assert not one.step(action).over
+        assert one.step(ACTIONS[16]).over and one.stopped.startswith("Stopped at step 17")
+        assert measured == [(17, 16), (5, 4)]
+        measured.clear()
+        one.reset(3)
+        moments = [one.step(action) for action in ACTIONS[:16]]
+        assert measured == [(17, 16)] and not moments[-1].over
+
+    def test_other_chance_imagines_something_else(self, omni):
+        assert not near(seen(going(omni), ACTIONS[:4])[-1], seen(going(omni, chance=1), ACTIONS[:4])[-1])
+
+
+def test_films_go_on_where_an_adapter_is_made_for_it_and_nobodys_own_comes_before():
+    pico = armillary.load("pico")
+    assert pico.goes_on and Imagined(pico, Line(99)).going_on
+    assert not armillary.load("pico", adapter="none").goes_on
+    assert not armillary.load("pico", adapter="few-steps").goes_on

@@ -127,3 +127,16 @@ def test_who_has_not_learnt_it_says_so(checkpoint, picture, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         armillary.load(able, device="cpu").onwards(image=picture, embodiment="tabletop")
+
+
+def test_a_branch_goes_another_way_and_leaves_the_film_where_it_is(going, actions):
+    film, whole = going(), going()
+    film.push(actions[:4])
+    other = film.branch()
+    aside = other.push(np.concatenate([actions[8:12], actions[:4]]))
+    same = film.branch().push(actions[4:8])
+    assert other.frames == 13 and film.frames == 5
+    on, wanted = film.push(actions[4:8]), whole.push(actions[:8])
+    np.testing.assert_array_equal(on, wanted[4:])
+    np.testing.assert_array_equal(same, on)
+    assert np.abs(aside[:4].astype(int) - on.astype(int)).max() > 1

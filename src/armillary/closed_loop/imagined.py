@@ -2,12 +2,17 @@
 
     a world's reset(seed)            ->  the first moment's picture, true
     the last picture, <= 16 actions  ->  forward dynamics  ->  the next pictures, imagined
+    or what was imagined, 4 actions  ->  it goes on        ->  the next four (``sampling/onwards.py``)
     pictures so far, instruction     ->  a judge handed in  ->  success, said of pictures alone
 
 Imagined moments have no state: what cannot be seen is not known. An action can be asked for alone (``step``); then
 all actions since the chunk began are imagined again with it, so that after sixteen the film is the one that a single
 call would have given. Who knows the next actions beforehand says so (``foresee``; ``drive_together`` does): each
 chunk is then one call, and the chunks of many worlds are one batch.
+
+A film that goes on is never decoded and encoded again, so it stays nearer to the truth over many chunks, and things
+that are held keep their colour longer. Where it has come to between two fours is imagined again with the next action;
+whoever does something else than was foreseen goes on from the last four that were done.
 """
 
 from collections import deque
@@ -22,9 +27,10 @@ from armillary.records import Array, Moment, World, WorldSpec
 
 if TYPE_CHECKING:
     from armillary.sampling.omni import Omni
+    from armillary.sampling.onwards import Onwards
 
 CHUNK = 16  # actions imagined in one call: what models of actions are trained on
-
+FOUR = 4  # actions by which a film goes on
 
 LEAST_READ = 4  # actions of a chunk, below which its film is too short for a measure
 
@@ -65,6 +71,7 @@ class Imagined:
 
     ``judge``: of success, at every ``judge_every``-th picture; none: nothing succeeds. ``doubt``: where the world is
     over because it is not believed; ``stopped`` then says so. ``chance``: another number gives other noise.
+    ``going_on``: whether the film goes on, or each chunk begins with the last picture; None: as the model does better.
     ``world`` is only reset, never stepped; it is closed with this one.
     """
 
@@ -79,6 +86,7 @@ class Imagined:
         camera: str = "front",
         chance: int = 0,
         steps: int | None = None,
+        going_on: bool | None = None,
     ) -> None:
         if camera not in world.spec.cameras:
             raise ConfigError(f"camera={camera!r}: {world.spec.name} has {', '.join(world.spec.cameras)}.")
@@ -88,6 +96,7 @@ class Imagined:
         self.omni, self.camera, self.doubt = omni, camera, doubt
         self._world, self._judge, self._every = world, judge, judge_every
         self._chance, self._steps = chance, steps
+        self.going_on = omni.goes_on if going_on is None else going_on
 
     @property
     def pictures(self) -> list[Array]:
@@ -103,6 +112,8 @@ class Imagined:
         self._ahead: deque[_Foreseen] = deque()
         self._plan: list[Array] = []  # actions that are still to be imagined
         self._new = 0  # of the pictures foreseen, how many the last call brought
+        self._did: list[Array] = []
+        self._marks: list[tuple[int, Onwards]] = []  # films that go on, each after so many steps
         self.stopped = ""
         return self._moment(success=False, over=False)
 
@@ -113,6 +124,9 @@ class Imagined:
             foresee([self], [asked[None]])
         now = self._ahead.popleft()
         self._pictures.append(now.picture)
+        self._did.append(now.action)
+        while len(self._marks) > 1 and self._marks[1][0] <= len(self._did):
+            del self._marks[0]  # nobody goes back there
         self._chunk = [] if len(self._chunk) == CHUNK - 1 else [*self._chunk, now.action]
         done = len(self._pictures) - 1
         if now.distrust:
@@ -134,6 +148,7 @@ class Imagined:
     def _intend(self, plan: Array) -> None:
         """What is to be imagined from the picture that is seen now. A single action goes on with its chunk."""
         self._ahead.clear()
+        self._marks = [mark for mark in self._marks if mark[0] <= len(self._did)]
         self._plan = list(np.asarray(plan))
         if len(self._plan) > 1:
             self._chunk = []
@@ -150,6 +165,30 @@ class Imagined:
             "seed": int(np.random.default_rng([self._chance, self._seed, begun]).integers(2**31)),
             "outputs": ("video",),
         }  # fmt: skip
+
+    def _gone_on(self) -> tuple[dict[str, Any], Array]:
+        """The next chunk, or a step more of it, as a film that goes on shows it, t+1 h w 3, and its actions."""
+        if not self._marks:
+            first, walk = self._pictures[0], {} if self._steps is None else {"steps": self._steps}
+            seed = int(np.random.default_rng([self._chance, self._seed, 0]).integers(2**31))
+            size, body = first.shape[:2], self.spec.embodiment
+            self._marks = [(0, self.omni.onwards(image=first, embodiment=body, size=size, seed=seed, **walk))]
+        at, film = self._marks[-1]
+        known = [] if self._ahead else self._chunk
+        plan = self._plan[: CHUNK - len(known)]
+        begun = [*self._did, *(one.action for one in self._ahead)][at:]  # the first of four that are not whole
+        whole, rest = _fours([*begun, *plan])
+        shown = []
+        if whole:
+            film = film.branch()
+            shown.append(film.push(np.stack(whole)))
+            self._marks.append((at + len(whole), film))
+        if rest:
+            as_if = [*rest, *[rest[-1]] * (FOUR - len(rest))]
+            shown.append(film.branch().push(np.stack(as_if))[: len(rest)])
+        before = [self._ahead[-1].picture] if self._ahead else self._pictures[len(self._did) - len(known) :]
+        film_so_far = np.concatenate([np.stack(before), np.concatenate(shown)[-len(plan) :]])
+        return {"actions": np.stack([*known, *plan])}, film_so_far
 
     def _take(self, request: dict[str, Any], film: Array) -> bool:
         """Keep what was imagined of a chunk; whether it is one to be measured."""
@@ -176,14 +215,28 @@ def foresee(worlds: Sequence[Imagined], plans: Sequence[Array]) -> None:
     for world, plan in zip(worlds, plans, strict=True):
         world._intend(plan)
     while hungry := [world for world in worlds if world._plan]:
-        asked = [world._request() for world in hungry]
-        films = _films(hungry, asked)
+        asked, films = _chunks(hungry)
         doubted = [i for i, world in enumerate(hungry) if world._take(asked[i], films[i])]
         for measure in {id(d.measure): d.measure for d in (hungry[i].doubt for i in doubted) if d}.values():
             own = [i for i in doubted if (d := hungry[i].doubt) and d.measure is measure]
             found = measure([films[i] for i in own], [asked[i]["actions"] for i in own])
             for i, value in zip(own, found, strict=True):
                 hungry[i]._weigh(float(value))
+
+
+def _chunks(worlds: Sequence[Imagined]) -> tuple[list[dict[str, Any]], list[Array]]:
+    """The next chunk of each: what was asked, its actions in it, and the film t+1 h w 3."""
+    found = {i: world._gone_on() for i, world in enumerate(worlds) if world.going_on}
+    others = [i for i in range(len(worlds)) if i not in found]
+    asked = [worlds[i]._request() for i in others]
+    found |= dict(zip(others, zip(asked, _films([worlds[i] for i in others], asked), strict=True), strict=True))
+    return [found[i][0] for i in range(len(worlds))], [found[i][1] for i in range(len(worlds))]
+
+
+def _fours(actions: list[Array]) -> tuple[list[Array], list[Array]]:
+    """As many of them as make whole fours, and the others."""
+    count = len(actions) - len(actions) % FOUR
+    return actions[:count], actions[count:]
 
 
 def foreseeing(worlds: Sequence[World], plans: Sequence[Array]) -> None:

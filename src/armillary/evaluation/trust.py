@@ -47,7 +47,7 @@ from armillary.worlds.tabletop import Tabletop
 BATCH = 8  # tables side by side
 NEAR_SHARE = 0.05  # of the width: further from its true place, a thing is imagined wrong
 LEAST_SEEN = 30  # pixels of a thing's colour in the true picture, to ask where it is
-RULES = 3  # of judging and scoring: another number, and earlier lives are not used again
+RULES = 4  # of judging and scoring: another number, and earlier lives are not used again
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from armillary.model.arithmetic import best_dtype, usable_device
 from armillary.model.memory import Memory
 from armillary.modes import Asked
 from armillary.records import Array, Rollout
-from armillary.sampling.adapters import STATE
+from armillary.sampling.adapters import ONWARDS, STATE, settle_adapter
 from armillary.sampling.imagine import imagine_all, imagined_latents
 from armillary.sampling.onwards import Onwards
 from armillary.sampling.parts import Parts, best_device, find_checkpoint
@@ -142,6 +142,13 @@ class Omni:
         if words := film.warning:
             warnings.warn(words, UntrainedWarning, stacklevel=2)
         return film
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has an adapter with which films go on (``onwards``), and none of somebody's own is before that."""
+        worn = settle_adapter(ONWARDS, {}, self.parts.adapters)
+        own = settle_adapter("forward-dynamics", {}, self.parts.adapters)
+        return worn is not None and ONWARDS in (worn.modes or ()) and (own is None or own is worn or not own.own)
 
     def ask(self, question: str, *, image: Any = None, video: Any = None, **how: Any) -> str:
         """The answer to a question, about a picture (path, Pillow image, uint8 h w 3) or a film (path, uint8 t h w 3).

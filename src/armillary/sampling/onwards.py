@@ -6,10 +6,12 @@
 The first picture stands beside the film as a control does: without it colours drift within seconds. What was imagined
 stays latent: nothing is decoded and encoded again between two steps, and the decoder goes on where it ended
 (``tokenizers/streaming.py``). What stands still is shown as the first picture has it (``steady.py``), of which nothing
-goes back into the film. Time and memory of a step do not grow. Only for checkpoints that have learnt it
+goes back into the film. Time and memory of a step do not grow. A film may be branched at any frame: what if something
+else were done from here? Only for checkpoints that have learnt it
 (``FlowConfig.onwards`` in training, or an adapter for ``onwards``): others know no film that begins in its middle.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,17 @@ class Onwards:
                 f"{len(coded)} actions: a film goes on by four frames at a time, give a multiple of four."
             )
         return np.concatenate([self._four(four) for four in coded.split(FRAMES_A_LATENT)])
+
+    def branch(self) -> "Onwards":
+        """The same film from here on, to go another way; this one stays where it is.
+
+        Given the same actions both become the same. What was computed so far is shared, so a branch costs nothing.
+        """
+        other = copy.copy(self)  # its tensors are replaced as it goes on, never changed
+        other._decoder = self._decoder.branch()
+        other._chance = torch.Generator()
+        other._chance.set_state(self._chance.get_state())
+        return other
 
     @torch.inference_mode()
     def _begin(self, film: Array) -> None:

@@ -81,6 +81,12 @@ class StreamDecoder:
         walk.first = False
         return _from_patches(x).float().clamp(-1.0, 1.0)
 
+    def branch(self) -> "StreamDecoder":
+        """Another stream that goes on from here; what one of the two is pushed, the other does not see."""
+        other = StreamDecoder(self.vae)
+        other._walk.past, other._walk.first = dict(self._walk.past), self._walk.first
+        return other
+
 
 def encode_in_pieces(
     vae: VideoVAE, video: Float[Tensor, "b 3 t h w"], *, frames: int = 16
