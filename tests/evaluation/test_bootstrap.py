@@ -79,3 +79,15 @@ def test_every_kind_counts_alike_however_often_it_comes():
     figure = mean_over_kinds([1] * 90 + [0] * 10, ["often"] * 90 + ["seldom"] * 10, list(range(100)))
     assert figure.value == pytest.approx(0.5) and (figure.low, figure.high) == pytest.approx((0.5, 0.5))
     assert figure.n == 100
+
+
+def test_samples_that_are_all_alike_leave_room_for_others():
+    none, every = mean([False] * 20, list(range(20))), mean([True] * 20, list(range(20)))
+    assert (none.value, none.low, none.high) == (0, 0, pytest.approx(0.1684, abs=1e-4))  # Clopper and Pearson, 0 of 20
+    assert (every.value, every.low, every.high) == (1, pytest.approx(0.8316, abs=1e-4), 1)
+    twice = mean([False] * 40, [i // 2 for i in range(40)])
+    assert twice.high == none.high  # of one episode both count as one
+    some = mean([True] + [False] * 19, list(range(20)))
+    assert 0 < some.value < some.high < 0.2 and some.low == 0
+    still = mean([0.0] * 20, list(range(20)))
+    assert still.low == still.high == 0  # a measure, not a share

@@ -119,6 +119,18 @@ def test_the_table_has_a_row_for_each_measured_figure_that_is_asked_for(measured
     assert "Inverse dynamics: R² of translation, clumsy" in printed and "≥ 72.0 %" in printed
 
 
+def test_one_episode_has_no_interval_and_reaches_nothing_and_a_difference_must_be_apart(capsys):
+    one = {"value": 0.9, "low": 0.9, "high": 0.9, "n": 3, "episodes": 1}
+    near = {"value": 0.1, "low": -0.1, "high": 0.3, "n": 9}
+    told = {"checkpoint": "toy", "dtype": "float32", "device": "cpu", "notes": {}}
+    print_report({**told, "figures": {"questions/exact_mean_over_tasks": one}})
+    printed = capsys.readouterr().out
+    assert "one episode" in printed and "too few" in printed and "goal" not in printed.splitlines()[-2]
+    for low, verdict in ((-0.1, "no"), (0.05, "yes")):
+        shown = table({**told, "figures": {"transfer/edge_f1_better_than_free": near | {"low": low}}})
+        assert list(shown.columns[-1].cells) == [verdict]
+
+
 @pytest.mark.parametrize(("value", "verdict"), [(0.86, "goal"), (0.5, "floor"), (0.2, "below")])
 def test_a_row_says_what_was_reached(value, verdict):
     (row,) = [row for row in ROWS if row.key == "policy/success_model"]

@@ -122,4 +122,4 @@ def test_only_of_a_checkpoint_that_has_learnt_it_there_are_figures(tmp_path):
     told = {"size": [128, 128], "fps": 10.0, "learnt": ["transfer"]}
     (folder / "defaults.json").write_text(json.dumps(told))
     some = measure(load(folder, dtype="float32"), plan, out=tmp_path / "some", sections=["transfer"])
-    assert some["figures"]["transfer/edge_f1"]["n"] == 1 and table(some).row_count == 15
+    assert some["figures"]["transfer/edge_f1"]["n"] == 1 and table(some).row_count == 25

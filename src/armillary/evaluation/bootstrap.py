@@ -7,10 +7,13 @@ all draws. Samples of one episode resemble each other, so whole episodes are dra
 
 The draws depend on the seed and on how many episodes there are, on nothing else: two figures of the same episodes
 were drawn alike, so the difference of their draws is that of a paired comparison (``difference``).
+
+Where all of some yes-or-no samples are alike, every draw is alike too, and would say that nothing else could ever
+come: such a share has the exact interval of as many trials as there are episodes (Clopper and Pearson, 1934).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,9 +68,21 @@ def bootstrap(
 
 
 def mean(values: ArrayLike, groups: Sequence[int], *, seed: int = 0) -> Figure:
-    """The mean of single values (true and false count as 1 and 0), drawn over episodes."""
+    """The mean of single values (true and false count as 1 and 0), drawn over episodes.
+
+    Of values that are all true, or all false, the interval is ``exact``.
+    """
     column = np.asarray(values, dtype=np.float64)
-    return bootstrap(np.stack([column, np.ones_like(column)], axis=-1), groups, ratio, seed=seed)
+    figure = bootstrap(np.stack([column, np.ones_like(column)], axis=-1), groups, ratio, seed=seed)
+    return exact(figure) if np.asarray(values).dtype == bool else figure
+
+
+def exact(share: Figure) -> Figure:
+    """A share of 0 or 1 with the interval that so many episodes give, all alike; other shares as they are."""
+    if share.value not in (0.0, 1.0):
+        return share
+    reach = 1.0 - 0.025 ** (1.0 / share.episodes)
+    return replace(share, low=0.0, high=reach) if share.value == 0.0 else replace(share, low=1.0 - reach, high=1.0)
 
 
 def ratio(sums: Floats) -> Floats:

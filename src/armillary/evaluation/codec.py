@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from armillary.datasets.byte_clips import ByteClips, Bytes
 from armillary.errors import DataError
+from armillary.evaluation.bootstrap import bootstrap, mean, ratio
 from armillary.evaluation.elsewhere import held_out_elsewhere
 from armillary.evaluation.held_out import held_out_clips
 from armillary.evaluation.pixels import HUES, nearest_hue
@@ -47,10 +48,12 @@ class CodecScore:
 
     clips: int
     psnr: float  # dB of the mean squared error over all frames
+    psnr_95: tuple[float, float]  # where 95 of 100 repetitions on other clips would lie
     psnr_frames: tuple[float, ...]  # dB of frame 0, 1, ... over all clips
     worst: float  # dB of the worst single frame
     object_psnr: float | None  # dB on the pixels of objects alone
     kept: float | None
+    kept_95: tuple[float, float] | None
     objects: int
     not_judged: int
     encode_seconds: float  # a clip
@@ -73,7 +76,8 @@ def evaluate_vae(
     for by its colour. ``DataError`` without masks where something is.
     """
     vae = VideoVAE.load(folder, dtype=dtype)
-    errors, objects, counts, seconds = [], [], np.zeros(3, int), np.zeros(2)
+    errors, objects, seconds = [], [], np.zeros(2)
+    counted: list[NDArray[np.int64]] = []  # of each clip: things kept, looked for, too pale
     shown: list[Bytes] = []
     for frames, masks in source:
         if coloured and masks is None:
@@ -85,20 +89,36 @@ def evaluate_vae(
         if coloured and masks is not None:
             marked = (masks > 0) & (masks < BODY)
             objects.append((square[marked].sum(), max(1, 3 * marked.sum())))
-            for before, after, mask in zip(frames, again, masks, strict=True):
-                counts += count_kept(before, after, mask)
+            own = [count_kept(*three) for three in zip(frames, again, masks, strict=True)]
+            counted.append(np.sum(own, axis=0))
         if len(shown) < 16:
             shown += [frames, again]
     if sheet is not None:
         write_image(sheet, contact_sheet(shown, columns=6))
-    table, (error, pixels) = np.array(errors), np.array(objects).sum(0) if coloured else (0.0, 1)
+    counts = np.sum([np.zeros(3, int), *counted], axis=0)
+    table, (error, pixels) = np.array(errors, np.float64), np.array(objects).sum(0) if coloured else (0.0, 1)
     return CodecScore(
-        clips=len(table), psnr=_decibel(table.mean()), psnr_frames=tuple(_decibel(e) for e in table.mean(0)),
+        clips=len(table), psnr=_decibel(table.mean()), psnr_95=_db_95(table.mean(1)),
+        psnr_frames=tuple(_decibel(e) for e in table.mean(0)),
         worst=_decibel(table.max()), object_psnr=_decibel(error / pixels) if coloured else None,
-        kept=float(counts[0] / max(1, counts[1])) if coloured else None,
+        kept=float(counts[0] / max(1, counts[1])) if coloured else None, kept_95=_kept_95(counted),
         objects=int(counts[1]), not_judged=int(counts[2]), encode_seconds=float(seconds[0] / len(table)),
         decode_seconds=float(seconds[1] / len(table)),
     )  # fmt: skip
+
+
+def _db_95(errors: NDArray[np.float64]) -> tuple[float, float]:
+    """The interval of dB of the mean of squared errors, one a clip."""
+    figure = mean(errors, range(len(errors)))
+    return _decibel(figure.high), _decibel(figure.low)
+
+
+def _kept_95(counted: Sequence[NDArray[np.int64]]) -> tuple[float, float] | None:
+    """The interval of the share of things that are kept; None where nothing was looked for."""
+    if not counted or not np.sum(counted, axis=0)[1]:
+        return None
+    figure = bootstrap(np.array(counted)[:, :2], range(len(counted)), ratio)
+    return figure.low, figure.high
 
 
 def reconstruct(vae: VideoVAE, frames: Bytes, *, canvas: bool = False) -> tuple[Bytes, tuple[float, float]]:

@@ -113,7 +113,7 @@ def verdict(rides: Sequence[Ride]) -> str:
     known = [ride for ride in rides if ride.success is not None]
     if not known:
         return f"{len(rides)} lives; nobody can tell success from pictures of this world."
-    figure = mean([float(bool(ride.success)) for ride in known], [ride.seed for ride in known])
+    figure = mean([bool(ride.success) for ride in known], [ride.seed for ride in known])
     stopped = sum(bool(ride.stopped) for ride in rides)
     return (
         f"{100 * figure.value:.0f} % of {figure.n} succeeded (95 %: {100 * figure.low:.0f} to {100 * figure.high:.0f})"

@@ -16,7 +16,8 @@ from rich.table import Table
 class Row:
     """One line: a figure by its key in ``numbers``, what it means, its unit, the floor and the goal if any.
 
-    ``least``: whether more is better. Baselines have neither floor nor goal.
+    ``least``: whether more is better. Baselines have neither floor nor goal. ``apart``: a difference that must be
+    above the floor by its whole interval.
     """
 
     key: str
@@ -25,6 +26,7 @@ class Row:
     floor: float | None = None
     goal: float | None = None
     least: bool = True
+    apart: bool = False
 
     def bar(self, value: float | None) -> str:
         """What is asked, as the table says it; nothing where nothing is."""
@@ -148,8 +150,12 @@ ROWS = (
         )
         for row in (
             Row(key=_C + key, words=words, unit=unit),
-            Row(key=f"{_C}{key}_better_than_free", words="  better than without it by", unit=unit, floor=0.0),
-            Row(key=f"{_C}{key}_better_than_strange", words="  better than under another's by", unit=unit, floor=0.0),
+            Row(key=f"{_C}{key}_better_than_free", words="  better than without it by", unit=unit, floor=0.0,
+                apart=True),
+            Row(key=f"{_C}{key}_better_than_strange", words="  better than under another's by", unit=unit, floor=0.0,
+                apart=True),
+            Row(key=f"{_C}{key}_led", words="  without it, from a true first frame", unit=unit),
+            Row(key=f"{_C}{key}_begun_better_than_led", words="    better than that with it, too, by", unit=unit),
         )
     ),
     *(
@@ -251,11 +257,19 @@ def table(numbers: Mapping[str, Any]) -> Table:
     for row in ROWS:
         figure = numbers["figures"].get(row.key)
         if figure is not None:
-            interval = span(figure["low"], figure["high"], row.unit)
+            alone = figure.get("episodes", figure["n"]) < 2  # which says nothing of others
+            interval = "one episode" if alone else span(figure["low"], figure["high"], row.unit)
             bars = [row.bar(row.floor), row.bar(row.goal)]
             shown.add_row(row.words, said(figure["value"], row.unit), interval, str(figure["n"]), *bars,
-                          row.verdict(figure["value"]))  # fmt: skip
+                          _reached(row, figure, alone=alone))  # fmt: skip
     return shown
+
+
+def _reached(row: Row, figure: Mapping[str, Any], *, alone: bool) -> str:
+    """Whether a figure is what was asked; of one episode nothing is said."""
+    if alone:
+        return "" if row.floor is None else "too few"
+    return row.verdict(figure["low" if row.apart else "value"])
 
 
 def print_report(numbers: Mapping[str, Any], console: Console | None = None) -> None:
