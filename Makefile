@@ -1,4 +1,4 @@
-# make demo   sets up .venv once, then shows every mode on one page
+# make demo   sets up .venv once, then shows what Pico does, on one page, beside the truth
 # make test   sets up .venv once, then everything the checks do
 # make conformance   compares with Diffusers, Transformers and others; DEEP=1 draws 500 shapes a case
 # make map    writes docs/map.md from the first line of every file

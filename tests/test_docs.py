@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from armillary.evaluation.elsewhere import SECTIONS as ASKED_ELSEWHERE
+from armillary.evaluation.suite import OTHERS, SECTIONS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUOTES = re.findall(r"```python\n# (\S+)\n(.*?)```", (ROOT / "docs/the_data_s_way.md").read_text("utf-8"), re.DOTALL)
@@ -20,6 +23,13 @@ def test_links_between_pages_lead_somewhere(page):
 @pytest.mark.parametrize(("file", "quoted"), QUOTES, ids=[f"{i} {file}" for i, (file, _) in enumerate(QUOTES)])
 def test_the_walk_quotes_the_code_as_it_is(file, quoted):
     assert quoted in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_page_on_measuring_tells_of_every_section():
+    page = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)
+    assert [name for name in (*SECTIONS, *ASKED_ELSEWHERE) if rows.count(name) != 1] == []
+    assert [name for name in OTHERS if f"`{name}`" not in page] == []
 
 
 def test_the_walk_visits_every_room_and_no_other():

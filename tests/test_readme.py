@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -28,39 +26,24 @@ def ran(arguments, folder):
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with the one picture that the README speaks of."""
-    from armillary.media import write_image
-    from armillary.worlds import make_world
-
-    place = tmp_path_factory.mktemp("newcomer")
-    world = make_world("tabletop")
-    try:
-        write_image(place / "frame.png", world.reset(seed=12345).frames["front"])
-    finally:
-        world.close()
-    return place
-
-
 def test_there_is_something_to_try():
     assert PROGRAMS
     assert COMMANDS
 
 
-def test_the_commands_run_one_after_the_other(folder):
+def test_the_commands_run_one_after_the_other_in_an_empty_folder(tmp_path):
     for command in COMMANDS:
         program, *arguments = shlex.split(command)
         assert program == "armillary"
-        ran([sys.executable, "-c", "from armillary.cli import main; main()", *arguments], folder)
+        ran([sys.executable, "-c", "from armillary.cli import main; main()", *arguments], tmp_path)
 
 
-def test_the_program_runs_and_prints_an_answer(folder):
+def test_the_program_runs_in_an_empty_folder_and_prints_an_answer(tmp_path):
     for program in PROGRAMS:
-        assert ran([sys.executable, "-c", program], folder).strip()
+        assert ran([sys.executable, "-c", program], tmp_path).strip()
 
 
-def test_the_table_of_verbs_is_the_command_line(folder):
+def test_the_table_of_verbs_is_the_command_line():
     listed = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in TEXT.splitlines() if line[:3] == "| `")))
     from armillary.cli import VERBS
 

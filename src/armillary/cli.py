@@ -294,7 +294,9 @@ def demo(
     device: str | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Show every mode on one page, on input the model has never seen, beside the truth.
+    """Show what a model imagines, foresees, does and answers, on input it has never seen, beside the truth: one page.
+
+    Not shown are edits of pictures, films under controls, sounds that are found, and films that go on as actions come.
 
     Args:
         out: The page: one HTML file that needs nothing else.

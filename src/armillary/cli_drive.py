@@ -39,7 +39,7 @@ def drive(
         execute: Of each planned chunk, how many actions are done before it plans again; what the checkpoint takes
             where nobody says a number, 8 of a server's.
         doubt: Stop an imagination that goes further than this from a chunk's first picture (a pixel's root mean square,
-            0 to 255), and say so: docs/trust.md tells from where on Pico's is wrong.
+            0 to 255), and say so: docs/trust.md tells up to which number Pico's is believed.
         adapter: What the policy's generator wears: the folder of a LoRA of your own, the only one of the checkpoint's,
             by name, or none.
         imagined_adapter: The same of the checkpoint in whose imagination it acts.

@@ -1,6 +1,8 @@
 """Where physics is the imagination nothing is wrong; one that flatters is caught; nothing is lived twice."""
 
+import importlib.util
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from armillary.evaluation.trust_figures import auroc, figures_of, ranks, spearma
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = Plan(seeds=2, shown=1, doubted=2, policies=("expert", "shaking 3 mm", "still"))
 MADE = {"checkpoint": "physics"}
+
+_spec = importlib.util.spec_from_file_location("make_trust", ROOT / "docs/make_trust.py")
+make_trust = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make_trust)
 
 
 class Physics:
@@ -241,6 +247,9 @@ def test_too_little_is_refused():
         Plan(policies=("expert", "juggler"))
 
 
-def test_the_table_in_the_documents_is_that_of_its_figures():
+def test_the_page_in_the_documents_is_that_of_its_figures_and_its_examples_have_their_threshold():
     found = json.loads((ROOT / "docs/trust.json").read_text("utf-8"))
-    assert table_of(found) in (ROOT / "docs/trust.md").read_text("utf-8")
+    page = (ROOT / "docs/trust.md").read_text("utf-8")
+    assert table_of(found) in page and make_trust.paged(found, page) == page, "python docs/make_trust.py docs"
+    told = re.findall(r"(?:\bmost=|--doubt |believed up to \*\*)([\d.]+)", page)
+    assert len(told) == 3 and all(0 <= float(one) - found["doubt"]["most"] < 0.01 for one in told)
