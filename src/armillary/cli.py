@@ -249,11 +249,11 @@ def evaluate(
         seeds: Tables at which each policy lives, of the suite trust.
         policies: Which of the suite trust, at least two; all if none.
         sections: Which parts: forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video,
-            picture-films, sound, sound-to-video, transfer, looks, twins, plans; all if none. By name alone:
-            forward-dynamics-pusht, forward-dynamics-physics, drift-pusht, inverse-dynamics-pusht, policy-pusht.
+            picture-films, given-films, sound, sound-to-video, transfer, looks, twins, plans; all if none. By name
+            alone: forward-dynamics-pusht, forward-dynamics-physics, drift-pusht, inverse-dynamics-pusht, policy-pusht.
         world: Ask questions about these worlds instead: physics, spatial, humans, driving, warehouse, drawer.
-        clips: Of the dynamics, drift, text-to-video and picture-films; a third of them of sound, sound-to-video, and
-            in each look; a fifth of twins; a twelfth of transfer, where each makes fourteen films.
+        clips: Of the dynamics, drift, text-to-video, picture-films and given-films; a third of them of sound,
+            sound-to-video, and in each look; a fifth of twins; a twelfth of transfer, where each makes fourteen films.
         questions: How many.
         episodes: Of the policy.
         known: Lives of training seeds, from which those learn who guess without looking.

@@ -6,6 +6,7 @@ import pytest
 from armillary.datasets.raw import save_raw
 from armillary.errors import ConfigError
 from armillary.evaluation import held_out
+from armillary.evaluation.demo import FIRST_SEED
 from armillary.evaluation.held_out import HELD_OUT, HeldOut, clip_at, moving_clips, scene
 from armillary.records import Episode
 from armillary.worlds.tabletop import Tabletop
@@ -31,8 +32,8 @@ def test_seeds_that_training_may_use_are_refused(tmp_path):
 
 def test_no_two_kinds_share_a_seed(tmp_path):
     held = HeldOut(tmp_path)
-    seeds = [held.seed_of(kind, number) for kind in held_out.RANGES for number in (0, 99_999)]
-    assert len(set(seeds)) == len(seeds) and min(seeds) == HELD_OUT
+    first = sorted(held.seed_of(kind, 0) for kind in held_out.RANGES)
+    assert first[0] == HELD_OUT and np.diff([*first, FIRST_SEED]).min() >= 50_000  # nor with the demo's
 
 
 def test_an_episode_that_is_kept_is_not_simulated_again(tmp_path, monkeypatch):

@@ -50,6 +50,12 @@ ABOUT = {
         "imagines as it usually does; if it acts out the words for that, also where it does not; and if it wears an "
         "adapter then, slowly without it. In dB over a film in which nothing moves.",
     ),
+    "given-films": About(
+        title="What comes next, and what lay between: films of which more is given",
+        lead="The first five frames and the words of what happens are given, or the first and the last frame and these "
+        "words. Left physics, then what the model imagines; between two pictures, right, the one faded into the other. "
+        "In dB over repeating the last frame given, between two pictures over fading.",
+    ),
     "sound": About(
         title="Contacts, seen and heard",
         lead="A contact is heard if an onset lies within a frame of it. Imagined beside the true sound, another's, and "

@@ -26,6 +26,7 @@ from armillary.evaluation.drift import DriftScore, chained, seen, together
 from armillary.evaluation.dynamics import EMBODIMENT, ForwardScore, InverseScore, imagined_films
 from armillary.evaluation.elsewhere import SPECS, clip_again, long_push
 from armillary.evaluation.films import Named, filmed, words_of
+from armillary.evaluation.given_films import FADE, WAYS, GivenScore, imagined_given, untouched
 from armillary.evaluation.held_out import CAMERA, HeldClip, clip_at, long_life, recorded, scene
 from armillary.evaluation.looks import LOOKS, LookScore, relived
 from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Section
@@ -236,6 +237,23 @@ def _picture_films(bench: Bench, scores: Sequence[PictureScore]) -> Parts:
     return {"films": films}
 
 
+def _given_films(bench: Bench, scores: Sequence[GivenScore]) -> Parts:
+    films = []
+    for mode, way in WAYS.items():
+        own = [score for score in scores if score.mode == mode]
+        gains = [score.psnr[USUAL] - score.psnr.get(FADE, score.psnr[STILL]) for score in own]
+        for place, i in picked(gains).items() if own else ():
+            life = recorded(bench.episodes, KIND, own[i].seed)
+            faded = [film for name, film in untouched(mode, beginning(life)).items() if name == FADE]
+            made = imagined_given(bench.omni, [life], [words_told(life)], mode, seed=i)
+            films.append(_beside(
+                [beginning(life), *made, *faded], f"{place.capitalize()} of {len(own)} {way.end.strip('_')}: "
+                f"{gains[i]:+.1f} dB over {'fading' if faded else 'repeat'}. Seed {life.seed}: {words_told(life)}",
+                labels=["physics", "imagined", *(["faded"] * len(faded))],
+            ))  # fmt: skip
+    return {"films": films}
+
+
 def _by_sound(bench: Bench, scores: Sequence[BySoundScore]) -> Parts:
     gains = [score.psnr[OWN] - score.still for score in scores]
     films = []
@@ -303,6 +321,7 @@ _SHOWN: Mapping[str, Callable[[Bench, Any], Parts]] = {
     "plans": _questions,
     "text-to-video": _films,
     "picture-films": _picture_films,
+    "given-films": _given_films,
     "sound-to-video": _by_sound,
     "looks": _looks,
     "twins": _twins,

@@ -5,7 +5,8 @@
     scene(seed)                            ->  a table before anything happens: picture, names, words
 
 No training uses seeds above a million. Every kind of controller, the closed loop, the scenes of text-to-video and
-the lives of picture-films have their own range of seeds, so that no two sections share an episode by chance.
+the lives of picture-films and of given-films have their own range of seeds, of at least 50,000, so that no two
+sections share an episode by chance.
 """
 
 import hashlib
@@ -28,7 +29,8 @@ from armillary.worlds.tabletop import Tabletop
 
 HELD_OUT = 1_000_000  # the first seed that no training may use
 RANGES = {"expert": 0, "clumsy": 100_000, "random": 200_000, "policy": 300_000, "scene": 400_000, "trust": 500_000,
-          "drift": 600_000, "twins": 700_000, "picture": 800_000, "by-sound": 900_000}  # fmt: skip
+          "drift": 600_000, "twins": 700_000, "picture": 800_000, "by-sound": 900_000,
+          "given": 950_000}  # fmt: skip
 STEPS = {"expert": 44, "clumsy": 28, "random": 28}
 FRAMES = 17  # of a clip: 16 actions
 MOVED_SHARE = 0.1  # of the width, from which a thing counts as moved

@@ -84,10 +84,10 @@ def picture_films(bench: "Bench") -> "Result":
     ]  # fmt: skip
 
 
-def picture_lives(bench: "Bench") -> Iterator[Episode]:
-    """The lives of this section that last long enough, in order of their seeds, without end."""
+def picture_lives(bench: "Bench", *, seeds: str = "picture") -> Iterator[Episode]:
+    """The lives of a section's range of ``seeds`` that last long enough, in their order, without end."""
     for number in count():
-        life = recorded(bench.episodes, KIND, bench.held.seed_of("picture", number))
+        life = recorded(bench.episodes, KIND, bench.held.seed_of(seeds, number))
         if len(life.actions) + 1 >= FRAMES:
             yield life
 

@@ -50,7 +50,7 @@ def _percent(key: str, words: str, floor: float | None = None, goal: float | Non
 
 _F, _D, _I, _P, _Q, _T = "forward-dynamics/", "drift/", "inverse-dynamics/", "policy/", "questions/", "text-to-video/"
 _M, _S, _C, _W, _L = "picture-films/", "sound/", "transfer/", "twins/", "plans/"
-_H = "sound-to-video/"
+_H, _G = "sound-to-video/", "given-films/"
 ROWS = (
     Row(key=_F + "psnr", words="Forward dynamics, 16 steps: PSNR", unit="dB"),
     Row(key=_F + "db_over_repeat_first_frame", words="  above repeating the first frame", unit="dB", floor=4, goal=7),
@@ -116,6 +116,25 @@ ROWS = (
                            ("_slow", "    nor wears an adapter, in all its steps"), ("_true", "    in true films"),
                            ("_codec", "    the video tokenizer alone"))
     ),
+    *(
+        Row(key=f"{_G}{what}_continued", words=words, unit="dB")
+        for what, words in (("psnr", "Film that goes on from five frames: PSNR"),
+                            ("db_over_repeat", "  above repeating the last frame given"),
+                            ("db_below_codec", "  below the video tokenizer alone"),
+                            ("db_lost_with_exchanged_words", "  lost with another life's words"))
+    ),
+    _percent(_G + "moved_continued", "  pixels that change from the last frame given to the last"),
+    _percent(_G + "moved_true_continued", "    in true films"),
+    *(
+        Row(key=f"{_G}{what}_between", words=words, unit="dB")
+        for what, words in (("psnr", "Film between two pictures: PSNR"),
+                            ("db_over_repeat", "  above repeating the first frame"),
+                            ("db_over_crossfade", "  above fading the first into the last"),
+                            ("db_below_codec", "  below the video tokenizer alone"),
+                            ("db_lost_with_exchanged_words", "  lost with another life's words"))
+    ),
+    _percent(_G + "moved_between", "  pixels that change from the first to the middle frame"),
+    _percent(_G + "moved_true_between", "    in true films"),
     _percent(_S + "onset_found_to_film", "Sound to a film: its contacts heard within a frame", 0.65, 0.88),
     _percent(_S + "onset_found_to_other_film", "  in the sound to another film"),
     Row(key=_S + "false_onsets_to_film", words="  false onsets a second", unit="", floor=0.5, least=False),

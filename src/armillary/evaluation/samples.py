@@ -20,6 +20,7 @@ from armillary.evaluation.drift import DriftScore, drift_figures
 from armillary.evaluation.dynamics import ForwardScore, InverseScore, forward_figures, inverse_figures
 from armillary.evaluation.elsewhere import Aimed, aimed_figures, pusht_figures
 from armillary.evaluation.films import Named, films_figures
+from armillary.evaluation.given_films import GivenScore, given_figures
 from armillary.evaluation.looks import LookScore, looks_figures
 from armillary.evaluation.other_worlds import WORLDS
 from armillary.evaluation.picture_films import PictureScore, picture_figures
@@ -53,6 +54,7 @@ LINES: dict[str, Kept] = {
     "plans": Kept(line=Planned, asked=("seed", "frame", "words", "truth"), figures=plans_figures),
     "text-to-video": Kept(line=Named, asked=("seed", "search", "fact", "what"), figures=films_figures),
     "picture-films": Kept(line=PictureScore, asked=("seed",), figures=picture_figures),
+    "given-films": Kept(line=GivenScore, asked=("seed", "mode"), figures=given_figures),
     "forward-dynamics-pusht": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=pusht_figures),
     "forward-dynamics-physics": Kept(line=ForwardScore, asked=("seed", "kind", "start"), figures=forward_figures),
     "drift-pusht": Kept(line=DriftScore, asked=("seed", "kind"), figures=drift_figures),

@@ -1,7 +1,7 @@
 """All figures of a checkpoint in one run, each section kept as soon as it is done.
 
-    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, picture-films, sound,
-                    sound-to-video, transfer, looks, twins, plans  ->  numbers.json
+    checkpoint  ->  forward-dynamics, drift, inverse-dynamics, policy, questions, text-to-video, picture-films,
+                    given-films, sound, sound-to-video, transfer, looks, twins, plans  ->  numbers.json
                     (questions-WORLD and those of elsewhere.py, where asked for)
 
 In the folder ``out``: ``episodes-…/`` (simulated once), of every section ``SECTION.jsonl`` (a line a sample) and
@@ -33,6 +33,7 @@ from armillary.evaluation.drift import drift
 from armillary.evaluation.dynamics import forward_figures, inverse_figures, measure_forward, measure_inverse
 from armillary.evaluation.elsewhere import SECTIONS as ASKED_ELSEWHERE
 from armillary.evaluation.films import films_figures, measure_films
+from armillary.evaluation.given_films import given_films
 from armillary.evaluation.held_out import (
     FRAMES,
     HELD_OUT,
@@ -60,8 +61,8 @@ from armillary.sampling.requests import Defaults
 from armillary.worlds.tabletop import Tabletop
 
 SECTIONS = (
-    "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "picture-films", "sound",
-    "sound-to-video", "transfer", "looks", "twins", "plans",
+    "forward-dynamics", "drift", "inverse-dynamics", "policy", "questions", "text-to-video", "picture-films",
+    "given-films", "sound", "sound-to-video", "transfer", "looks", "twins", "plans",
 )  # fmt: skip
 OTHERS = tuple(f"questions-{world}" for world in WORLDS)  # asked for by name only
 ELSEWHERE = (*OTHERS, *ASKED_ELSEWHERE, "twins")  # not on the tabletop
@@ -74,8 +75,8 @@ Step = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is measured. ``clips`` also counts lives of drift and of picture-films, and films of text-to-video; each
-    look takes a third, twins a fifth.
+    """How much is measured. ``clips`` also counts lives of drift, picture-films and given-films, and films of
+    text-to-video; each look takes a third, twins a fifth.
 
     ``seed``: the first held-out seed, at least 1,000,000. ``known``: training-seed episodes, on which the judges that
     know no model are fitted.
@@ -315,6 +316,7 @@ _MEASURES: Mapping[str, Callable[[Bench], Result]] = {
     "questions": _questions,
     "text-to-video": _films,
     "picture-films": picture_films,
+    "given-films": given_films,
     "sound": _sound,
     "sound-to-video": by_sound,
     "transfer": _transfer,
