@@ -21,7 +21,7 @@ from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
 from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.two_towers import tower_of
-from armillary.model.weights import load_model, save_model, write_model_index
+from armillary.model.weights import load_model, save_model, save_preprocessor, write_model_index
 from armillary.tokenizers.sound import SoundVAE
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
@@ -209,8 +209,9 @@ def write_checkpoint(
     for name, source in parts.items():
         shutil.copytree(source, fresh / name)
     write_model_index(fresh)
-    taken = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": "", "steps": {}, "filmless": []}
-    taken |= {"steady": STEADY, **(defaults or {})}
+    taken: dict[str, Any] = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": ""}
+    taken |= {"steps": {}, "filmless": [], "steady": STEADY, **(defaults or {})}
+    save_preprocessor(fresh / "text_tokenizer", model.config, most=max(taken["size"]))
     (fresh / "defaults.json").write_text(json.dumps(taken, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
     save_embodiments(fresh, bodies)
