@@ -3,15 +3,20 @@
 A small random checkpoint of each family is written by ``save_model`` in fp32 and opened unchanged by
 ``Cosmos3OmniForConditionalGeneration`` or ``Cosmos3EdgeForConditionalGeneration``, which read the reasoner and the
 eyes out of the two parts. What ``save_reasoner`` writes is opened by these and by ``Qwen3VLForConditionalGeneration``.
+The bundled checkpoint is asked there as the document says, words and pictures prepared by ``AutoProcessor``.
 """
 
 import copy
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+import armillary
 from armillary.model import (
     PICO,
     TowerConfig,
@@ -24,7 +29,8 @@ from armillary.model import (
     save_model,
     save_reasoner,
 )
-from armillary.sampling.speak import Heard, Manner, say
+from armillary.sampling.speak import Heard, Manner, hear, say
+from armillary.worlds.record import record_tabletop
 
 transformers = pytest.importorskip("transformers")
 
@@ -221,3 +227,65 @@ def test_chats_of_different_lengths_are_answered_as_by_generate_whether_guessed_
     assert said(heard) == wanted
     for guess in (True, False):
         assert [said([one], guess=guess)[0] for one in heard] == wanted
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    """The bundled checkpoint here, Transformers' processor and model of the same folder, and a life with questions."""
+    pico = armillary.load("pico", dtype="float32")
+    processor = transformers.AutoProcessor.from_pretrained(pico.parts.folder, subfolder="text_tokenizer")
+    theirs = transformers.AutoModelForImageTextToText.from_pretrained(pico.parts.folder, dtype=torch.float32).eval()
+    return pico, processor, theirs, record_tabletop(1000100, views=("front",), extras=(), max_steps=2)
+
+
+def prepared(processor, parts):
+    return processor.apply_chat_template(
+        [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True, return_dict=True,
+        return_tensors="pt",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [None, (128, 128), (96, 96), (480, 480), (640, 480)])
+def test_the_bundled_reasoner_scores_what_transformers_has_prepared_alone_as_here(bundled, size):
+    """Words are the same; so are pictures, to one level of 255, since both round."""
+    pico, processor, theirs, life = bundled
+    parts = [{"type": "text", "text": "What shape is the yellow object?"}]
+    if size is not None:
+        parts.insert(0, {"type": "image", "image": Image.fromarray(life.frames["front"][0]).resize(size)})
+    asked = prepared(processor, parts)
+    chat, visual = hear(pico.parts, [{"role": "user", "content": parts}])
+    ids = torch.tensor([pico.parts.text.encode(chat)])
+    assert torch.equal(asked["input_ids"], ids)
+    if visual is not None:
+        assert torch.equal(asked["image_grid_thw"], torch.tensor(visual.grids))
+        assert (asked["pixel_values"] - visual.patches).abs().max() < 1.01 / 127.5
+    with torch.no_grad():
+        other = theirs(**asked).logits[0, -1]
+        mine = pico.parts.model("reasoner", "vision").logits(ids, torch.ones_like(ids, dtype=torch.bool), visual)[0, -1]
+    assert (mine - other).norm() <= (1e-4 if visual is None else 1e-2) * mine.norm()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_bundled_reasoner_answers_what_transformers_has_prepared_alone_as_here(bundled, shown):
+    pico, processor, theirs, life = bundled
+    picture = life.frames["front"][0]
+    answers = set()
+    for question in {one.words for one in life.questions if one.frames == (0,)}:
+        parts = [{"type": "image", "image": Image.fromarray(picture)}] * shown + [{"type": "text", "text": question}]
+        asked = prepared(processor, parts)
+        said = theirs.generate(**asked, max_new_tokens=40, do_sample=False)[0, asked["input_ids"].shape[1] :]
+        answer = processor.decode(said, skip_special_tokens=True)
+        assert answer == pico.ask(question, longest=40, **({"image": picture} if shown else {})), question
+        answers.add(answer)
+    assert len(answers) > 2
+
+
+def test_the_document_s_way_through_transformers_runs_and_answers_as_here(bundled, tmp_path, monkeypatch, capsys):
+    pico, _, _, life = bundled
+    page = (Path(__file__).resolve().parents[1] / "docs/published_models.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?AutoProcessor.*?)```", page, re.DOTALL)
+    Image.fromarray(life.frames["front"][0]).save(tmp_path / "table.png")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "published_models.md", "exec"), {})
+    asked = pico.ask("What shape is the yellow object?", image=tmp_path / "table.png")
+    assert asked and capsys.readouterr().out.strip() == asked

@@ -251,6 +251,16 @@ def test_a_film_is_made_under_controls_of_another(place, armillary, checkpoint):
     assert "omni.py:1: UserWarning: so." in cli._plainly(UserWarning("so."), UserWarning, "omni.py", 1)
 
 
+def test_a_control_that_was_not_learnt_is_told_in_a_sentence(place, armillary, checkpoint):
+    shutil.copytree(checkpoint, place / "mine")
+    told = {"size": [64, 64], "fps": 10, "learnt": ["transfer"], "controls": ["edge", "blur"]}
+    (place / "mine/defaults.json").write_text(json.dumps(told))
+    line = ("imagine", "transfer", "out", "--size", 32, 32, "--steps", 1, "--checkpoint", "mine")
+    with pytest.warns(UntrainedWarning, match="has learnt the control map, but edge, blur"):
+        assert armillary(*line, "--control", "map=film.mp4")[0] == 0
+    assert (place / "out").is_dir()
+
+
 def test_nothing_that_is_there_is_overwritten(place, armillary, checkpoint):
     (place / "mine").mkdir()
     (place / "mine/thesis.txt").write_text("years of work")

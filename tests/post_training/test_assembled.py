@@ -50,6 +50,7 @@ def test_every_part_is_the_one_that_was_named(parts, tmp_path):
     assert (said.size, said.fps, said.filmless, said.steady) == ((64, 64), 5.0, ("policy",), 0.25)
     assert (run.out / "embodiments.json").read_bytes() == (parts / "like/embodiments.json").read_bytes()
     assert (run.out / "sound_tokenizer").is_dir() and omni.parts.sound_vae is not None
+    assert json.loads((run.out / "text_tokenizer/preprocessor_config.json").read_text())["patch_size"] == 16
     assert omni.parts.weights_sha256 != like.parts.weights_sha256
 
 

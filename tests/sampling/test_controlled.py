@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 import armillary
 from armillary import controls
-from armillary.errors import RequestError
+from armillary.errors import CheckpointError, RequestError
 from armillary.model import Sampling, patchify, video_positions, write_model_index
 from armillary.model.attention import Shares, attend, attend_apart
 from armillary.model.walk import Walk
@@ -17,8 +19,10 @@ from armillary.prompts import control_prompt
 from armillary.records import Segment
 from armillary.sampling import imagine as imagining
 from armillary.sampling import solver
+from armillary.sampling.adapters import Adapter
 from armillary.sampling.controlled import reflected
 from armillary.sampling.counts import count_stretches
+from armillary.sampling.defaults import Defaults
 from armillary.sampling.guidance import Field, Hold, Part
 from armillary.sampling.imagine import make
 from armillary.sampling.omni import UntrainedWarning
@@ -292,6 +296,57 @@ def test_whoever_asks_a_checkpoint_that_has_not_learnt_it_is_warned(checkpoint, 
         warnings.simplefilter("error")
         armillary.load(folder, dtype="float32").imagine("transfer", **asked)
         armillary.load(checkpoint, dtype="float32").imagine("text-to-image", prompt="a cube", **SMALL)
+
+
+def saying(checkpoint, folder, **more):
+    """The small checkpoint, which says that it has learnt films under controls, and ``more`` of itself."""
+    folder.mkdir()
+    for part in checkpoint.iterdir():
+        if part.name != "defaults.json":
+            (folder / part.name).symlink_to(part)
+    said = {"size": [64, 64], "fps": 10.0, "learnt": ["transfer"], **more}
+    (folder / "defaults.json").write_text(json.dumps(said, indent=1) + "\n")
+    return folder
+
+
+def test_whoever_holds_a_film_by_a_control_that_was_not_learnt_is_warned(checkpoint, tmp_path):
+    one = armillary.load(saying(checkpoint, tmp_path / "one", controls=["edge", "blur"]), dtype="float32")
+    asked = {"frames": 1, **SMALL}
+    with pytest.warns(UntrainedWarning, match="the control map, but edge, blur: the film may not follow map") as told:
+        film = one.imagine("transfer", controls={"edge": FILM, "map": OTHER}, **asked).video
+    assert len(told) == 1
+    silent = armillary.load(saying(checkpoint, tmp_path / "silent"), dtype="float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one.imagine("transfer", controls={"edge": FILM, "blur": OTHER}, **asked)
+        same = silent.imagine("transfer", controls={"edge": FILM, "map": OTHER}, **asked).video
+    assert np.array_equal(film, same), "what is said of controls changes no film"
+    assert one.parts.made_from == silent.parts.made_from, "what was measured stays valid"
+    other = armillary.load(saying(checkpoint, tmp_path / "other", fps=5.0, controls=["edge"]), dtype="float32")
+    assert other.parts.made_from != one.parts.made_from
+
+
+def test_of_a_control_that_was_not_learnt_one_sentence_is_said_and_none_where_nobody_knows():
+    told = Defaults(learnt=("transfer",), controls=("edge",))
+    assert "the controls blur and map, but edge: the" in told.unheld(["edge", "blur", "map"])
+    assert "control map, but none: the" in Defaults(learnt=("transfer",), controls=()).unheld(["map"])
+    assert not told.unheld(["edge"]) and not Defaults(learnt=("transfer",)).unheld(["map"])
+    assert not replace(told, learnt=()).unheld(["map"]), "that it has not learnt transfer is told instead"
+    worn = Adapter(name="maps", folder=Path(), modes=("transfer",))
+    assert not told.unheld(["map"], worn) and told.unheld(["map"], replace(worn, modes=("policy",)))
+
+
+def test_the_bundled_checkpoint_says_which_controls_it_has_learnt():
+    pico = armillary.load("pico")
+    assert set(pico.parts.defaults.controls) == set(controls.KINDS) - {"map"}
+    for kind in controls.KINDS:
+        request = check_request("transfer", {"controls": {kind: FILM}}, pico.parts.folder)
+        assert [("control map" in words) for words in pico.doubts([request])] == [True] * (kind == "map")
+
+
+def test_controls_that_are_no_list_of_names_are_refused(checkpoint, tmp_path):
+    with pytest.raises(CheckpointError, match="controls 'edge'"):
+        armillary.load(saying(checkpoint, tmp_path / "model", controls="edge"))
 
 
 def test_a_distilled_checkpoint_holds_to_controls_in_its_own_steps(checkpoint, tmp_path):

@@ -29,6 +29,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fps": 10.0,
         "steps": {"policy": 3, "policy/pusht": 5},
         "learnt": ["image-edit", "transfer"],
+        "controls": ["edge", "blur", "depth"],
     }
     lifts = {"who": ["The robot"], "deeds": {"lifts": "Lift"}, "orders": {"lift": "Lift"}}
     told["acting"] = {"modes": ["image-to-video"], "bodies": {"tabletop": lifts}}

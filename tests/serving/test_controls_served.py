@@ -87,3 +87,16 @@ def test_a_film_under_controls_is_made_and_served(client, tmp_path):
     lacking = client.post("/v1/videos", json={"prompt": "a cube", "edge": True})
     assert (lacking.status_code, lacking.json()["error"]["code"]) == (400, "invalid_request")
     assert "give that as video" in lacking.json()["error"]["message"]
+
+
+def test_a_control_that_was_not_learnt_is_said_with_what_came_of_it(client, tmp_path):
+    """As the library warns; which were learnt is said before."""
+    assert client.get("/v1/models").json()["data"][0]["modes"]["transfer"]["controls"] == ["edge", "blur", "depth"]
+    data = write_video(tmp_path / "film.mp4", FILM, 10).read_bytes()
+    body = {"prompt": "a cube", "size": "32x32", "num_inference_steps": "1"}
+    for kind, words in (("map", "has learnt the control map, but edge, blur, depth"), ("depth", None)):
+        job = client.post("/v1/videos", data=body, files={kind: ("held.mp4", data)}).json()
+        while (told := client.get(f"/v1/videos/{job['id']}").json())["status"] in ("queued", "in_progress"):
+            pass
+        assert told["status"] == "completed", told
+        assert words in told["notice"] if words else told["notice"] is None

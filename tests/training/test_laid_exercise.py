@@ -112,3 +112,5 @@ def test_a_checkpoint_says_what_it_has_learnt(tmp_path):
     deaf = replace(run.flow, painting=0.0, onwards=0.0, heard=HeardConfig(modes={"image-to-video": 1.0}))
     told = abilities_of(replace(run, laid=tmp_path, sounds=tmp_path, sound_tokenizer=tmp_path, flow=deaf))
     assert told == {"filmless": [], "learnt": [], "control_scale": {}}
+    told = abilities_of(replace(run, controls=tmp_path))
+    assert told["learnt"] == ["onwards", "transfer"] and told["controls"] == ["edge", "blur", "depth", "segmentation"]

@@ -112,6 +112,7 @@ def test_a_run_spells_anew_once_and_goes_on_with_that(lives, tmp_path):
     told = int(next(line for line in said if "words of other worlds" in line).split()[0])
     now = TextTokenizer.load(tmp_path / "out/checkpoint/text_tokenizer")
     assert len(changed_ids(words, now)) == told
+    assert (tmp_path / "out/checkpoint/text_tokenizer/preprocessor_config.json").is_file()
     first = load_model(tmp_path / "out/checkpoint", dtype=torch.float32)
     spelt = (tmp_path / "out/checkpoint/text_tokenizer/tokenizer.json").read_text()
     assert train_reasoner(run, said.append)  # it is over: the same comes out again

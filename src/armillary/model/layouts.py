@@ -360,10 +360,11 @@ def read_json(path: Path) -> Json:
     return told
 
 
-def write_json(path: Path, content: Json) -> None:
-    """Write a file in one move."""
+def write_json(path: Path, content: Json, *, compact: bool = False) -> None:
+    """Write a file in one move; with ``compact`` in as few bytes as it takes, in the order given."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    how: Json = {"separators": (",", ":")} if compact else {"indent": 2, "sort_keys": True}
+    fresh.write_text(json.dumps(content, **how) + "\n", encoding="utf-8")
     fresh.replace(path)
 
 

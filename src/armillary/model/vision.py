@@ -25,6 +25,7 @@ from armillary.model.positions import Grid, Rotation
 from armillary.model.sizes import VisionConfig
 
 LEAST_PIXELS = 256 * 256  # what the published preprocessors enlarge smaller pictures to (cosmos3.md 1.6)
+LOWER, UPPER = 14, 20  # pixels of a side by which Transformers' bounds stand apart from ours (``preprocessor``)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +116,26 @@ def fit_for_eyes(frames: UInt8[np.ndarray, "t h w 3"], *, most: int, unit: int) 
     pixels = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float()
     pixels = functional.interpolate(pixels, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True)
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def preprocessor(vision: VisionConfig, *, most: int) -> dict[str, Any]:
+    """What Transformers must be told to prepare pictures as ``fit_for_eyes`` does, for eyes of kind ``qwen``.
+
+    It rounds the sides of what it enlarges up and of what it shrinks down, we to the nearest: hence ``LOWER`` and
+    ``UPPER``. Its processor of that name widens ``<|image_pad|>`` and wants no torchvision; films it leaves out.
+    """
+    least = math.isqrt(LEAST_PIXELS)
+    return {
+        "processor_class": "PaddleOCRVLProcessor",
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "size": {"shortest_edge": (least - LOWER) ** 2, "longest_edge": (max(most, least) + UPPER) ** 2},
+        "resample": 2,  # bilinear
+        "patch_size": vision.patch,
+        "merge_size": vision.merge,
+        "temporal_patch_size": vision.temporal_patch,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
 
 
 def _as_tensor(pictures: Any) -> Tensor:

@@ -4,6 +4,7 @@
     vision_encoder/    the reasoner's eyes, named as Transformers' Qwen3VLVisionModel, or as Cosmos3Edge*
     config.json, model.safetensors.index.json      let Transformers open the reasoner; no second copy of weights
     model_index.json, scheduler/                   let Diffusers' Cosmos3OmniPipeline open the whole
+    text_tokenizer/preprocessor_config.json        lets Transformers' AutoProcessor open the tokenizer, for pictures too
 
 Two more layouts are read, and written for others: the reasoner alone as Transformers keeps it (``save_reasoner``),
 and the native framework's names (``save_native``). The VAE and the text tokenizer are written beside by
@@ -39,8 +40,18 @@ from armillary.model.shards import KINDS, SHARD_BYTES, Shards, open_shards, save
 from armillary.model.sizes import ModelConfig
 from armillary.model.stock import Stock, needed
 from armillary.model.two_towers import TwoTowers
+from armillary.model.vision import preprocessor
 
-__all__ = ["load_config", "load_model", "open_model", "save_model", "save_native", "save_reasoner", "write_model_index"]
+__all__ = [
+    "load_config",
+    "load_model",
+    "open_model",
+    "save_model",
+    "save_native",
+    "save_preprocessor",
+    "save_reasoner",
+    "write_model_index",
+]
 
 
 def save_model(
@@ -90,6 +101,17 @@ def save_reasoner(
     named = {to_transformers(name, edge=edge): tensor for name, tensor in both.items()}
     tensors = {name: tensor for name, tensor in named.items() if name is not None}
     _write_beside(Path(folder), tensors, root_config(model.config, dtype), largest)
+
+
+def save_preprocessor(folder: str | Path, config: ModelConfig, *, most: int) -> None:
+    """Write into a text tokenizer's folder how Transformers is to prepare pictures of about ``most`` squared at most.
+
+    ``AutoProcessor`` then opens the folder. One that is there stays; for Edge's eyes, which have a processor of their
+    own, none is written.
+    """
+    path = Path(folder) / "preprocessor_config.json"
+    if config.vision.kind == "qwen" and not path.exists():
+        write_json(path, preprocessor(config.vision, most=most), compact=True)
 
 
 def save_native(folder: str | Path, model: TwoTowers, *, dtype: torch.dtype = torch.bfloat16) -> None:

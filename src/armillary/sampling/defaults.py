@@ -1,7 +1,7 @@
 """What a checkpoint means when nobody asks for more: its ``defaults.json``, read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from armillary.sampling.adapters import Adapter
 from armillary.sampling.painting import Painting
 from armillary.sampling.templates import Template
 
+TRANSFER = "transfer"  # the mode of films under controls
 EXECUTE = 8  # actions of a planned chunk that are done before the next look, where nobody says a number
 
 
@@ -29,6 +30,7 @@ class Defaults:
     chunk of actions that it plans for a body, how many are done before it looks again; in the file a number for every
     body, or one for each that is named (``execute_of``).
     ``steady``: how unlike what stands still a film may be and is yet shown as its first picture has it (``steady.py``).
+    ``controls``: which kinds of them it has learnt to hold films by, None where the folder does not say.
     ``control_scale``: of a kind of control, by what its latents are multiplied before the model
     sees them. ``upsampling``: of a mode, how its prompts are written out (``templates.py``). ``painting``: how it
     paints pictures from words that say where things are, None where it has not learnt to. ``acting``: which words of
@@ -46,6 +48,7 @@ class Defaults:
     filmless: tuple[str, ...] = ()
     execute: Mapping[str, int] | int = EXECUTE
     steady: float = 0.0
+    controls: tuple[str, ...] | None = None
     control_scale: Mapping[str, float] = field(default_factory=dict)
     upsampling: Mapping[str, Template] = field(default_factory=dict)
     painting: Painting | None = None
@@ -84,6 +87,24 @@ class Defaults:
             f"Take one that has, or post-train it and name {name!r} under 'learnt' in its defaults.json."
         )
 
+    def unheld(self, kinds: Iterable[str], worn: Adapter | None = None) -> str:
+        """One sentence, if it says which controls it has learnt and some of ``kinds`` are not among them.
+
+        Where it has not learnt films under controls at all, ``unlearnt`` says so; what the adapter that is ``worn`` has
+        learnt there nobody says.
+        """
+        taught = worn is not None and worn.modes is not None and TRANSFER in worn.modes
+        strange = [kind for kind in kinds if kind not in (self.controls or ())]
+        if self.controls is None or TRANSFER not in self.learnt or taught or not strange:
+            return ""
+        names = " and ".join(strange)
+        many = "s" if len(strange) > 1 else ""
+        return (
+            f"this checkpoint does not say that it has learnt the control{many} {names}, but "
+            f"{', '.join(self.controls) or 'none'}: the film may not follow {names}. Give one that it has learnt, or "
+            f"post-train it and name {names} under 'controls' in its defaults.json."
+        )
+
     @classmethod
     def load(cls, folder: Path) -> "Defaults":
         """From a checkpoint folder; ``CheckpointError`` if its file is broken."""
@@ -97,6 +118,7 @@ class Defaults:
                        execute=_done_of(found.get("execute", EXECUTE)),
                        steady=_share(found.get("steady", 0.0)),
                        task=str(found.get("task", "")), untrained=str(found.get("untrained", "")),
+                       controls=_kinds(found["controls"]) if "controls" in found else None,
                        control_scale={str(kind): float(by) for kind, by in found.get("control_scale", {}).items()},
                        upsampling={mode_named(mode).name: Template.of(how)
                                    for mode, how in found.get("upsampling", {}).items()},
@@ -116,6 +138,12 @@ def _done_of(found: object) -> Mapping[str, int] | int:
         if not isinstance(done, int) or done < 1:
             raise ValueError(f"execute {found!r}")
     return found  # type: ignore[return-value]
+
+
+def _kinds(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list):
+        raise ValueError(f"controls {found!r}")
+    return tuple(map(str, found))
 
 
 def _share(found: object) -> float:

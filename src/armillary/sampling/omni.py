@@ -69,7 +69,7 @@ def load(
 
 
 class UntrainedWarning(UserWarning):
-    """A generator was asked that its makers have not trained yet, or that does not say it has learnt the mode."""
+    """A generator was asked that is not trained yet, or that does not say it has learnt the mode or the control."""
 
 
 class Omni:
@@ -111,7 +111,7 @@ class Omni:
         ``on_look`` is now and then shown what a film looks like so far: the request's number, frames uint8 t h w 3;
         it costs at most a sixth of the time. All are checked before any is begun. Warns (``UntrainedWarning``) where
         the checkpoint's makers say that its generator has not been trained, or do not say that it has learnt a mode
-        that not every one learns: what it imagines may then be noise.
+        or a control that not every one learns: what it imagines may then be noise.
         """
         checked = self._settled(requests)
         pictured = [i for i, request in enumerate(checked) if request.mode.name != "reason"]
@@ -219,6 +219,7 @@ class Omni:
         defaults = self.parts.defaults
         told = [defaults.warning(one.mode, one.walk, one.adapter) for one in requests if one.schedule]
         told += [defaults.unlearnt(STATE, one.adapter) for one in requests if one.state is not None]
+        told += [defaults.unheld(one.controlled.films, one.adapter) for one in requests if one.controlled is not None]
         return [words for words in dict.fromkeys(told) if words]
 
     def _checked(self, number: int, request: Mapping[str, Any], count: int) -> Request:

@@ -35,6 +35,7 @@ from armillary.tokenizers.sound import SoundVAE
 from armillary.tokenizers.text import TextTokenizer
 from armillary.tokenizers.video import VideoVAE
 
+BESIDE = ("acting", "controls")  # of defaults.json: what is hashed apart, and what only warns
 CHECKPOINTS = Path(armillary.__file__).parent / "checkpoints"
 
 
@@ -131,12 +132,13 @@ class Parts:
     @cached_property
     def settings_sha256(self) -> str:
         """One hash over what the folder says of itself beside its weights: its defaults, but for which words it acts
-        out (``acts_told``), and its embodiments."""
+        out (``acts_told``) and which controls it has learnt, which changes no film, and its embodiments."""
         whole = hashlib.sha256()
         for path in (self.folder / "defaults.json", self.folder / "embodiments.json"):
             said = path.read_bytes() if path.is_file() else b""
-            if path.stem == "defaults" and self.defaults.acting is not None:
-                said = _told({name: one for name, one in json.loads(said).items() if name != "acting"})
+            apart = self.defaults.acting is not None or self.defaults.controls is not None
+            if path.stem == "defaults" and apart:
+                said = _told({name: one for name, one in json.loads(said).items() if name not in BESIDE})
             whole.update(path.name.encode() + said)
         return whole.hexdigest()
 

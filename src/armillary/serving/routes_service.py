@@ -159,6 +159,7 @@ def model_told(desk: Desk) -> dict[str, Any]:
                     "guidance": desk.guidance(mode), "frames": mode.frames, "sound": mode.may_sound and desk.heard,
                     "history": mode.history,
                     "adapter": None if (worn := desk.worn(mode)) is None else worn.name, "acted": desk.acted(mode),
+                    **({"controls": desk.defaults.controls} if "controls" in mode.needs else {}),
                     "upsampled": {None: "never", True: "usually", False: "if asked"}[desk.upsampling(mode)]}
         for mode in MODES.values()
     }  # fmt: skip

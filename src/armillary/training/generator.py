@@ -21,12 +21,12 @@ from armillary.model import TwoTowers
 from armillary.model.arithmetic import usable_device
 from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.two_towers import tower_of
-from armillary.model.weights import load_model, save_model, write_model_index
+from armillary.model.weights import load_model, save_model, save_preprocessor, write_model_index
 from armillary.tokenizers.sound import SoundVAE
 from armillary.tokenizers.text import TextTokenizer
 from armillary.training.compiling import compile_layers
 from armillary.training.heard import TO_FILM, load_heard, with_ears
-from armillary.training.held import load_held
+from armillary.training.held import HELD, load_held
 from armillary.training.imagination import FlowConfig, FlowSource
 from armillary.training.latents import ANY_TASK, PICTURE, Windows, load_cache
 from armillary.training.loop import Report, Stage, train_stage
@@ -165,6 +165,7 @@ def abilities_of(run: GeneratorRun) -> dict[str, Any]:
         "filmless": ["policy"] if _stills(run) and flow.stills_share * flow.still_policy > 0 else [],
         "learnt": [name for name, has in learnt.items() if has],
         "control_scale": dict(flow.held.scale) if under_control else {},
+        **({"controls": list(HELD)} if under_control else {}),
     }
     if run.laid is not None and flow.painting > 0:
         places = {"ask": PLACES, "temperature": 1.0, "longest": 64, "usual": True, "places": True, "tries": 8}
@@ -198,9 +199,10 @@ def write_checkpoint(
     ``defaults``: what this model takes where a request says nothing, in place of Pico's: ``size``, ``fps``, ``task``,
     ``steps`` of each mode where another number than the mode's own is better, ``filmless``: modes in which it has
     learnt to act without a film, ``learnt``: those that not every checkpoint learns and this one has (transfer),
-    ``steady``: how unlike what stands still a film may be and is yet shown as given, ``control_scale``: how large it
-    has seen each kind of control, ``painting`` and ``upsampling``: how pictures from words are made
-    (docs/upsampling.md), and ``untrained``, one sentence that warns whoever asks a generator that has not been trained.
+    ``steady``: how unlike what stands still a film may be and is yet shown as given, ``controls``: those by which it
+    has learnt to hold films, ``control_scale``: how large it has seen each kind of them, ``painting`` and
+    ``upsampling``: how pictures from words are made (docs/upsampling.md), and ``untrained``, one sentence that warns
+    whoever asks a generator that has not been trained.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = fresh_folder(folder)
@@ -209,8 +211,9 @@ def write_checkpoint(
     for name, source in parts.items():
         shutil.copytree(source, fresh / name)
     write_model_index(fresh)
-    taken = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": "", "steps": {}, "filmless": []}
-    taken |= {"steady": STEADY, **(defaults or {})}
+    taken: dict[str, Any] = {"size": list(PICTURE), "fps": 10.0, "task": ANY_TASK, "untrained": ""}
+    taken |= {"steps": {}, "filmless": [], "steady": STEADY, **(defaults or {})}
+    save_preprocessor(fresh / "text_tokenizer", model.config, most=max(taken["size"]))
     (fresh / "defaults.json").write_text(json.dumps(taken, indent=1) + "\n")
     bodies = [load_embodiment(name) for name in EMBODIMENTS] if embodiments is None else list(embodiments)
     save_embodiments(fresh, bodies)

@@ -22,13 +22,14 @@ from armillary.model import PICO, ModelConfig, Seen, TwoTowers, Visual
 from armillary.model.arithmetic import usable_device
 from armillary.model.layouts import fresh_folder, move_in
 from armillary.model.two_towers import tower_of
-from armillary.model.weights import load_model, save_model
+from armillary.model.weights import load_model, save_model, save_preprocessor
 from armillary.tokenizers.text import TextTokenizer, train_tokenizer
 from armillary.training.abroad import Abroad, see_abroad
 from armillary.training.compiling import compile_layers
 from armillary.training.dreams import DreamSource, Lesson
 from armillary.training.eyes import Sight, open_eyes
 from armillary.training.hand import notice_hand
+from armillary.training.latents import PICTURE
 from armillary.training.loop import Report, Stage, kept_state, train_stage
 from armillary.training.respelt import respell, respelt, said_of
 from armillary.training.talk import ABROAD, Talk, TalkSource, talk_loss
@@ -187,6 +188,7 @@ def train_reasoner(run: ReasonerRun, report: Report = print) -> bool:
     if run.origin is None:
         model.init_generator_from_reasoner()
     save_model(folder, model, dtype=torch.bfloat16)
+    save_preprocessor(folder / "text_tokenizer", model.config, most=max(PICTURE))
     return finished
 
 
