@@ -16,6 +16,7 @@ from armillary.tokenizers.video import canvas_for
 
 FRAMES_A_LATENT = 4
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
+MOST_SIDE = 4096  # pixels: three times the longest side of the largest published tier
 
 
 def history_of(mode: Mode, count: int) -> int:
@@ -106,6 +107,8 @@ def size_of(mode: Mode, given: Mapping[str, Any], usual: tuple[int, int]) -> tup
         raise RequestError(
             f"size={height}x{width}: both sides must be multiples of {UNIT}, {near[0]}x{near[1]} would do."
         )
+    if max(height, width) > MOST_SIDE:
+        raise RequestError(f"size={height}x{width}: no side is longer than {MOST_SIDE} pixels, scale it down.")
     if mode.action != "none":
         canvas_for(height, width)
     return height, width

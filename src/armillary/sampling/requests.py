@@ -222,7 +222,7 @@ def _acted(
         "size": request.size,
         "image": np.zeros((*request.size, 3), np.uint8),
     }
-    ahead = {"actions": np.zeros((done, body.width)), "steady": request.steady}
+    ahead = {"actions": [body.rest] * done, "steady": request.steady}
     heeds = {"prompt": told, "outputs": ("actions",)} | ({} if request.hears is None else {"sound": request.hears})
     try:
         plan = check_request("policy", {**one, **heeds}, folder, adapters)
