@@ -31,6 +31,7 @@ from armillary.cli_parts import (
     Size,
     Upsample,
     Weights,
+    as_flags,
     check_suite,
     pairs,
     progress,
@@ -355,7 +356,7 @@ def main() -> None:
     except ArmillaryError as wrong:
         if tracing:
             raise
-        _stop(str(wrong), 2)
+        _stop(as_flags(str(wrong)), 2)
     except BrokenPipeError:  # whoever read our words has gone, for example head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -49,7 +49,7 @@ def heard_frames(mode: Mode, given: Mapping[str, Any], sound: Array | None, fps:
             f"sound lasts for {lasts} frames at {fps:g} a second: films have at most {MOST_FRAMES}. Cut it, or say in "
             "frames how many."
         )
-    asked = whole(given, "frames", min(lasts, MOST_FRAMES), 0, MOST_FRAMES)
+    asked = whole(given, "frames", min(lasts, MOST_FRAMES), 1, MOST_FRAMES)
     if asked > lasts:
         raise RequestError(
             f"frames={asked}, but the sound lasts for {lasts} at {fps:g} a second: leave frames out, or give a longer "
@@ -60,9 +60,9 @@ def heard_frames(mode: Mode, given: Mapping[str, Any], sound: Array | None, fps:
 
 def frames_of(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: Array | None) -> int:
     """How many frames the film has: told by actions or film where these are given, else asked for."""
-    frames = whole(given, "frames", mode.frames, 0, MOST_FRAMES)
     if mode.name == "reason":
         return 0
+    frames = whole(given, "frames", mode.frames, 1, MOST_FRAMES)
     told = (
         len(actions) + 1 if actions is not None else len(film) if mode.video == "given" and film is not None else None
     )

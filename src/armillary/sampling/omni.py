@@ -211,7 +211,7 @@ class Omni:
     def doubts(self, requests: Sequence[Request]) -> list[str]:
         """Why what comes of these may not be what is asked, as the checkpoint's makers say: a sentence each."""
         defaults = self.parts.defaults
-        told = [defaults.warning(one.mode, one.walk, one.adapter) for one in requests if one.schedule]
+        told = [defaults.warning(one.mode, one.walk, one.adapter, one.left_off) for one in requests if one.schedule]
         told += [defaults.unlearnt(STATE, one.adapter) for one in requests if one.state is not None]
         return [words for words in dict.fromkeys(told) if words]
 
