@@ -31,6 +31,7 @@ from armillary.cli_parts import (
     Size,
     Upsample,
     Weights,
+    as_flags,
     check_suite,
     pairs,
     progress,
@@ -166,13 +167,12 @@ def imagine(
     said = {name: value for name, value in locals().items() if value is not None and value is not False}
     given = {name: value for name, value in said.items() if name in Asked.__annotations__}
     from armillary.sampling.adapters import name_of
-    from armillary.sampling.keep import check_new, keep_rollout, read_actions
+    from armillary.sampling.keep import check_new, keep_rollout
 
     check_new(out)
     given |= {"upsample": told_upsample(upsample), "controls": pairs(controls, "control")}
     given |= {"control_weights": pairs(control_weights, "control-weight")}
     given = {name: value for name, value in given.items() if value != {}} | told_sound(sound, heard)
-    given |= {} if actions is None else {"actions": read_actions(actions, embodiment)}
     given |= {} if adapter is None else {"adapter": name_of(adapter)}
     omni = armillary.load(checkpoint, device=device, dtype=dtype, weights=weights, offload=offload, adapter=adapter)
     with progress(mode) as told:
@@ -358,7 +358,7 @@ def main() -> None:
     except ArmillaryError as wrong:
         if tracing:
             raise
-        _stop(str(wrong), 2)
+        _stop(as_flags(str(wrong)), 2)
     except BrokenPipeError:  # whoever read our words has gone, for example head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

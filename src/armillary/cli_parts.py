@@ -29,6 +29,14 @@ def told_upsample(word: str | None) -> bool | str | None:
     return {"yes": True, "no": False}.get(word, word) if word is not None else None
 
 
+def as_flags(sentence: str) -> str:
+    """A sentence of ours that says what a request may say, as the command line says it."""
+    for python, flag in (("upsample=False", "--upsample no"), ("upsample=True", "--upsample yes"),
+                         ("upsample_model", "--upsample-model")):  # fmt: skip
+        sentence = sentence.replace(python, flag)
+    return sentence
+
+
 def told_sound(asked: bool, file: Path | None) -> dict[str, Any]:
     """What a request says of sound: that there is to be one, or what is heard; ``RequestError`` for both."""
     if asked and file is not None:
@@ -60,10 +68,11 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
 def pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
     """``KIND=VALUE`` words as a mapping; ``RequestError`` for words that are none, and for a kind that comes twice."""
     found: dict[str, str] = {}
+    such = "edge=FILM or edge=auto" if option == "control" else "edge=2"
     for word in words:
         kind, equals, value = word.partition("=")
         if not equals or not kind or not value:
-            raise RequestError(f"--{option} {word} says nothing of a kind: write edge=VALUE, for example.")
+            raise RequestError(f"--{option} {word} says nothing of a kind: write {such}, for example.")
         if kind in found:
             raise RequestError(f"--{option} {kind} comes twice: give each kind once.")
         found[kind] = value

@@ -140,8 +140,9 @@ class Embodiment:
         return rest
 
     def encode(self, actions: ArrayLike) -> Float[np.ndarray, "t 64"]:
-        """Actions t a in physical units -> float32 t 64: normalised, zeros after ``width``."""
+        """Actions t a in physical units -> float32 t 64: normalised, zeros after ``width``; or ``DataError``."""
         raw = self.check(actions)
+        self._refuse_huge(raw)
         padded = np.zeros((len(raw), MODEL_CHANNELS), dtype=np.float32)
         padded[:, : self.width] = (raw - self.normaliser.offset) / self.normaliser.scale
         return padded
@@ -182,6 +183,16 @@ class Embodiment:
                         f"{channel.high}. Check the unit and the frame ({channel.frame})."
                     )
         return raw
+
+    def _refuse_huge(self, raw: Float[np.ndarray, "t a"]) -> None:
+        """``DataError`` for what is finite here and is not once it is normalised to float32."""
+        normal = np.abs(raw / self.normaliser.scale) + np.abs(np.divide(self.normaliser.offset, self.normaliser.scale))
+        if len(huge := np.argwhere(normal > np.finfo(np.float32).max)):
+            row, column = huge[0]
+            raise DataError(
+                f"action {row} has {raw[row, column]:g} for {self.channels[column].name}: normalised, that is more "
+                f"than 32 bits hold. Check the unit, {self.channels[column].unit}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; ``from_dict`` is the inverse."""

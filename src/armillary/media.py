@@ -157,9 +157,16 @@ def read_image(source: Any) -> Picture:
         array = np.repeat(array[..., None], 3, axis=-1)
     if array.ndim != 3 or array.shape[-1] != 3:
         raise DataError(f"a picture of shape {array.shape} is not h w 3: give height by width by red, green, blue.")
+    if not array.size:
+        raise DataError(f"a picture of shape {array.shape} is empty: give one with at least one row and one column.")
     if array.dtype == np.uint8:
         return array
-    if np.issubdtype(array.dtype, np.floating) and array.size and array.min() >= 0 and array.max() <= 1:
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise DataError("a picture holds a number that is not finite: give uint8 0 to 255, or float in [0, 1].")
+        if array.min() < 0 or array.max() > 1:
+            raise DataError(f"a picture goes from {array.min():g} to {array.max():g}: floats must be in [0, 1], "
+                            "or give uint8 0 to 255.")  # fmt: skip
         return np.round(array * 255).astype(np.uint8)
     raise DataError(f"a picture of {array.dtype} numbers is unclear: give uint8 0 to 255, or float in [0, 1].")
 
@@ -254,7 +261,11 @@ def write_array(path: str | Path, array: NDArray[Any]) -> Path:
 
 
 def _existing(path: str | Path) -> Path:
+    if not str(path):
+        raise DataError("the path is empty: give that of a file.")
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{str(path)!r} is a folder: give a file in it.")
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}: check the path.")
     return path

@@ -143,6 +143,16 @@ def test_a_number_that_is_none_is_refused_by_row_and_name():
         load_embodiment("pusht").encode(actions)
 
 
+@pytest.mark.parametrize("number", [1e37, -1e38, 1e300])
+def test_a_number_that_is_too_large_once_normalised_is_refused(number):
+    body = load_embodiment("droid")
+    actions = np.tile(body.rest, (3, 1))
+    assert np.isfinite(body.encode(actions)).all()
+    actions[2, 1] = number
+    with pytest.raises(DataError, match=r"action 2 has .* for step_y: .*more than 32 bits hold"):
+        body.encode(actions)
+
+
 def test_limits_are_checked_on_request_and_name_unit_and_frame():
     actions = np.array([[100.0, 100.0], [100.0, 700.0]])
     body = load_embodiment("pusht")

@@ -274,7 +274,7 @@ def test_how_still_things_are_held_is_taken_by_every_plan_and_told(actor):
         ({"fps": 24.0}, "fps=24, but tabletop acts 10 times a second"),
         ({"acting": "cow"}, "acting='cow' is nobody who could act"),
         ({"acting": "umi"}, "acting='umi' is nobody who could act: this checkpoint knows pusht, tabletop"),
-        ({"size": (32, 8000)}, "acting='tabletop' cannot be here: "),
+        ({"size": (32, 4000)}, "acting='tabletop' cannot be here: "),
         ({"acting": "src/armillary/embodiment_files/pusht.toml"}, "is nobody who could act"),
         ({"acting": ["tabletop"]}, "is nobody who could act"),
     ],

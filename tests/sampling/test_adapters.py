@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import armillary
 from armillary.errors import CheckpointError, RequestError
 from armillary.model import load_model
 from armillary.model.low_rank import LowRank
-from armillary.modes import MODES
-from armillary.sampling.adapters import NONE, ONWARDS, adapters_of, settle_adapter
+from armillary.modes import MODES, mode_named
+from armillary.sampling.adapters import NONE, ONWARDS, Adapter, adapters_of, left_off, settle_adapter
+from armillary.sampling.defaults import Defaults
 from armillary.sampling.omni import UntrainedWarning
 from armillary.sampling.parts import Parts
 from armillary.sampling.requests import check_request
@@ -96,11 +98,34 @@ def test_an_adapter_is_worn_where_it_says_and_where_it_is_named(wearer, mode, gi
 
 @pytest.mark.parametrize("asked", ["quik", "../adapters/quick", "/etc", 5, ["quick"]])
 def test_an_unknown_name_is_told_with_those_that_there_are(wearer, asked):
-    with pytest.raises(RequestError, match=r"which has going, quick: name one .* nearest is '") as told:
+    with pytest.raises(RequestError, match=r"has going, quick: name one of these or 'none'\.") as told:
         check_request("text-to-video", {**FILM, "adapter": asked}, wearer)
     assert "\n" not in str(told.value)
-    with pytest.raises(RequestError, match="nearest is 'quick'"):
+    with pytest.raises(RequestError, match="Did you mean 'quick'"):
         settle_adapter("text-to-video", {"adapter": "quik"}, adapters_of(wearer))
+
+
+@pytest.mark.parametrize(("given", "why"), [
+    ({"steps": 8}, "which is left off since steps=8 is asked for: leave that out, or say adapter='heard' beside it"),
+    ({"steps": 8, "guidance": 2.0}, "since steps=8 and guidance=2.0 is asked for"),
+    ({"negative_prompt": "fog"}, "since negative_prompt='fog' is asked for"),
+    ({"adapter": "none"}, "which is left off since adapter='none' is asked for: leave that out."),
+    ({"dialect": "diffusers"}, "since dialect='diffusers' is asked for"),
+    ({}, ""),
+])  # fmt: skip
+def test_an_adapter_that_has_learnt_a_mode_and_is_left_off_is_named_with_why(given, why, tmp_path):
+    """What a checkpoint has not learnt itself: the sentence says what was asked, not that nobody has learnt it."""
+    heard = Adapter(name="heard", folder=tmp_path, modes=("sound-to-video",), steps=4, guidance=1.0)
+    mode, others = "sound-to-video", {"heard": heard}
+    worn = settle_adapter(mode, given, others)
+    told = left_off(mode, given, others, worn)
+    assert why in told and bool(told) == (worn is None) == bool(why)
+    for defaults in (Defaults(), Defaults(learnt=(mode,)), Defaults(untrained="not trained")):
+        warned = defaults.warning(mode_named(mode), mode, worn, told)
+        assert warned == (defaults.untrained or ("" if defaults.learnt else told))
+    own = replace(heard, unasked=False)
+    assert left_off(mode, {}, {"heard": own}, None).endswith("is not worn unasked: say adapter='heard'.")
+    assert left_off("policy", given, others, None) == ""
 
 
 def test_where_no_generator_is_at_work_none_can_be_named(wearer, checkpoint, tmp_path):

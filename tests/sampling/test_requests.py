@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +19,14 @@ from armillary.sampling.stretches import unfold
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 FILM = np.zeros((17, 64, 64, 3), np.uint8)
 STILL = [[0, 0, 0, 1, 0, 0, 0, 1, 0, 0.5]] * 16
+
+
+def moved(number, column=0, row=1):
+    """The still actions, one number of which is another."""
+    rows = np.array(STILL, np.float64)
+    rows[row, column] = number
+    return {**GOOD["forward-dynamics"], "actions": rows}
+
 
 GOOD = {
     "text-to-image": {"prompt": "a cube"},
@@ -42,13 +52,19 @@ WRONG = [
     ("text-to-video", {"prompt": "x", "size": (100, 128)}, "multiples of 32, 96x128 would do"),
     ("text-to-video", {"prompt": "x", "size": (128, 64.5)}, "two whole numbers"),
     ("text-to-video", {"prompt": "x", "size": "big"}, "two whole numbers"),
+    ("text-to-video", {"prompt": "x", "size": (12_800_000, 12_800)}, "no side is longer than 4096"),
+    ("image-to-video", {"image": PICTURE, "size": (128, 4128)}, "size=128x4128: no side is longer"),
     ("text-to-video", {"prompt": "x", "frames": 18}, "4k\\+1, 17 would do"),
     ("text-to-video", {"prompt": "x", "frames": 1}, "4k\\+1, 5 would do"),
-    ("text-to-video", {"prompt": "x", "frames": 0}, "4k\\+1"),
-    ("text-to-video", {"prompt": "x", "frames": 10_001}, "from 0 to 5000"),
+    ("text-to-video", {"prompt": "x", "frames": 0}, "from 1 to 5000"),
+    ("text-to-video", {"prompt": "x", "frames": 10_001}, "from 1 to 5000"),
+    ("text-to-video", {"prompt": " \n"}, "has no words, which text-to-video goes by"),
+    ("text-to-image", {"prompt": ""}, "prompt='' has no words"),
+    ("image-edit", {"prompt": "", "image": PICTURE}, "prompt='' has no words"),
+    ("reason", {"prompt": ""}, "prompt='' has no words"),
     ("text-to-image", {"prompt": "x", "frames": 17}, "makes one picture"),
     ("text-to-video", {"prompt": 3}, "give text"),
-    ("text-to-video", {"prompt": "x", "steps": 0}, "takes no step"),
+    ("text-to-video", {"prompt": "x", "steps": 0}, "steps=0 is no use: give a whole number from 1 to 999"),
     ("text-to-video", {"prompt": "x", "steps": 2.5}, "whole number"),
     ("text-to-video", {"prompt": "x", "steps": True}, "whole number"),
     ("text-to-video", {"prompt": "x", "seed": -1}, "whole number from 0"),
@@ -71,6 +87,17 @@ WRONG = [
     ("text-to-video", {"prompt": "x", "latents": {"video": [math.inf]}}, "not finite"),
     ("image-to-video", {"image": "nowhere.png"}, "no file 'nowhere.png'"),
     ("image-to-video", {"image": np.zeros((4, 4), np.int32)}, "uint8"),
+    ("image-to-video", {"image": "."}, "'.' is a folder: give a file"),
+    ("image-to-video", {"image": ""}, "the path is empty"),
+    ("image-to-video", {"image": PICTURE[:0]}, "is empty: give one with at least one row"),
+    ("image-to-video", {"image": PICTURE[:, :0]}, "is empty: give one with at least one row"),
+    ("image-to-video", {"image": np.full((4, 4, 3), np.nan)}, "image cannot be used: a picture holds a number that is"),
+    ("image-to-video", {"image": np.full((4, 4, 3), 1.5)}, "goes from 1.5 to 1.5: floats must be in"),
+    ("image-to-video", {"image": np.zeros((1, 20_000, 3), np.uint8)}, "cannot be shown at 128x128"),
+    ("video-to-video", {"video": FILM[:, :0]}, "video is empty"),
+    ("transfer", {"controls": {"edge": FILM[:, :0]}}, "control edge is empty"),
+    ("transfer", {"controls": {"edge": PICTURE[:0]}}, "control edge cannot be used: .* is empty"),
+    ("reason", {"prompt": "x", "image": PICTURE[:0]}, "is empty"),
     ("video-to-video", {"video": "nowhere.mp4"}, "no file 'nowhere.mp4'"),
     ("video-to-video", {"video": FILM[:3]}, "at least 5"),
     ("video-to-video", {"video": FILM, "frames": 5}, "nothing to find"),
@@ -80,6 +107,18 @@ WRONG = [
     ("forward-dynamics", {"image": PICTURE, "actions": np.zeros((16, 7)), "embodiment": "tabletop"}, "rows of 10"),
     ("forward-dynamics", {"image": PICTURE, "actions": [], "embodiment": "tabletop"}, "actions"),
     ("forward-dynamics", {"image": PICTURE, "actions": np.full((4, 10), np.nan), "embodiment": "tabletop"}, "finite"),
+    (
+        "forward-dynamics",
+        moved(10.0),
+        r"action 1 has 10 for step_x, in metre: tabletop takes -0.1 to 0.1; are these mi",
+    ),
+    ("forward-dynamics", moved(-30.0, 2, 3), "action 3 has -30 for step_z"),
+    ("forward-dynamics", moved(1e37), "action 1 has 1e.37 for step_x"),
+    ("forward-dynamics", moved(255.0, 9), "in open fraction: tabletop takes 0 to 1. Check the frame, too: absolute"),
+    ("forward-dynamics", moved([0.0] * 6, slice(3, 9)), "no turn: to turn by nothing say 1, 0, 0, 0, 1, 0"),
+    ("forward-dynamics", {**moved(0.0), "actions": {"embodiment": "pusht", "actions": STILL}}, "of pusht: give rows"),
+    ("forward-dynamics", {**moved(0.0), "actions": {"rows": STILL}}, "actions holds none of tabletop, but rows"),
+    ("policy", {**GOOD["policy"], "embodiment": "pusht", "state": [1e6, 0]}, "state 0 has 1e.06 for target_x"),
     ("forward-dynamics", {"image": PICTURE, "actions": "gone.json", "embodiment": "tabletop"}, "is no file"),
     ("forward-dynamics", {**GOOD["forward-dynamics"], "frames": 33}, "which makes 17"),
     ("forward-dynamics", {**GOOD["forward-dynamics"], "embodiment": "table"}, "Did you mean 'tabletop'"),
@@ -110,6 +149,21 @@ def test_a_wrong_request_is_refused_with_a_sentence_and_loads_nothing(checkpoint
         omni.imagine(mode, **asked)
     assert "\n" not in str(refusal.value)
     assert omni.parts.loaded == ()
+
+
+def test_what_a_body_may_well_do_is_not_refused(checkpoint):
+    """Beyond its limits by little, as a policy's own words may be, or as far as its normaliser knows."""
+    for number, column in ((1.0, 0), (-2.0, 1), (3.0, 4), (8.0, 9)):
+        assert check_request("forward-dynamics", moved(number, column), checkpoint).actions is not None
+
+
+def test_actions_that_were_kept_go_in_again_as_a_file_and_as_they_are(checkpoint, tmp_path):
+    kept = {"embodiment": "tabletop", "rate_hz": 10, "actions": STILL}
+    (tmp_path / "actions.json").write_text(json.dumps(kept))
+    plain = check_request("forward-dynamics", GOOD["forward-dynamics"], checkpoint).actions
+    for told in (kept, str(tmp_path / "actions.json"), tmp_path / "actions.json"):
+        again = check_request("forward-dynamics", {**GOOD["forward-dynamics"], "actions": told}, checkpoint)
+        assert np.array_equal(again.actions, plain)
 
 
 def test_one_wrong_request_among_many_is_named_and_none_is_begun(checkpoint):
@@ -220,3 +274,15 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path, checkpoint):
         armillary.load(checkpoint, dtype="float16")
     with pytest.raises(ConfigError, match="take cpu or cuda"):
         armillary.load(checkpoint, device="abacus")
+
+
+def test_what_is_not_even_of_the_kind_that_is_said_is_one_sentence_too(checkpoint):
+    """In a process of its own, in which nobody checks types as tests do."""
+    for line, words in (
+        ("load(None)", "CheckpointError: the checkpoint is NoneType: give a bundled name, a folder or a hub id."),
+        (f"load({str(checkpoint)!r}).ask(3)", "RequestError: the question has no words, it is 3: give a text"),
+        (f"load({str(checkpoint)!r}).ask('x', seed=None)", "RequestError: seed=None is out of range"),
+    ):
+        run = [sys.executable, "-c", f"import armillary; armillary.{line}"]
+        told = subprocess.run(run, capture_output=True, text=True, timeout=100)
+        assert words in told.stderr.splitlines()[-1]

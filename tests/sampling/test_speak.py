@@ -138,7 +138,16 @@ def test_temperature_sharpens_and_flattens():
         ([{"role": "user", "content": [{"type": "image", "image": "gone.png"}]}], {}, "no file"),
         ([{"role": "user", "content": "<|vision_start|><|image_pad|><|vision_end|>"}], {}, "give each picture"),
         ([{"role": "user", "content": "hi"}], {"warmth": 1}, "not a way of speaking"),
-        ([{"role": "user", "content": "hi"}], {"top_p": 0.0}, "top_p above 0"),
+        ([{"role": "user", "content": "hi"}], {"top_p": 0.0}, "top_p=0.0 is out of range: give a number above 0"),
+        ([{"role": "user", "content": "hi"}], {"longest": 0}, "^longest=0 is out of range: give a whole number of at"),
+        ([{"role": "user", "content": "hi"}], {"longest": 2.5}, "longest=2.5 is out of range"),
+        ([{"role": "user", "content": "hi"}], {"longest": True}, "longest=True is out of range"),
+        ([{"role": "user", "content": "hi"}], {"temperature": float("nan")}, "^temperature=nan is out of range: give"),
+        ([{"role": "user", "content": "hi"}], {"temperature": float("inf")}, "temperature=inf is out of range"),
+        ([{"role": "user", "content": "hi"}], {"temperature": "hot"}, "temperature='hot' is out of range"),
+        ([{"role": "user", "content": "hi"}], {"top_k": -1}, "top_k=-1 is out of range"),
+        ([{"role": "user", "content": "hi"}], {"seed": None}, "seed=None is out of range"),
+        ([{"role": "user", "content": "hi " * 5000}], {}, "no room for a reply: at most 4096 are read"),
         (
             [{"role": "user", "content": [{"type": "video", "video": np.zeros((2, 4, 4, 3), np.uint8), "fps": 0}]}],
             {},
@@ -149,6 +158,25 @@ def test_temperature_sharpens_and_flattens():
 def test_a_chat_that_cannot_be_is_refused_before_a_word_is_said(omni, messages, how, words):
     with pytest.raises(RequestError, match=words):
         omni.chat(messages, stream=True, **how)
+
+
+@pytest.mark.parametrize("question", ["", "  \n", None, 3, ["why?"]])
+def test_a_question_without_words_is_refused(omni, question):
+    with pytest.raises(RequestError, match="question 0 has no words, it is"):
+        omni.ask_many([{"question": question, "image": PICTURE}])
+    if isinstance(question, str):
+        with pytest.raises(RequestError, match="the question has no words"):
+            omni.ask(question)
+
+
+def test_the_coldest_chance_takes_the_likeliest(omni):
+    assert omni.ask("why?", longest=6, temperature=1e-300) == omni.ask("why?", longest=6)
+
+
+def test_a_tokenizer_that_does_not_say_how_much_it_reads_leaves_that_to_the_model(omni, monkeypatch):
+    assert omni.parts.longest_chat == 4096 < omni.parts.sizes.max_positions
+    monkeypatch.setattr(omni.parts.text, "longest", None)
+    assert omni.parts.longest_chat == omni.parts.sizes.max_positions
 
 
 def test_guesses_are_what_followed_the_last_time_and_fewer_the_more_were_wrong():

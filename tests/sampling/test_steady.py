@@ -8,6 +8,7 @@ import torch
 from tiny import SMALL_VAE, small_checkpoint
 
 import armillary
+from armillary.embodiments import load_embodiment
 from armillary.errors import CheckpointError, RequestError
 from armillary.sampling.defaults import Defaults
 from armillary.sampling.requests import check_request
@@ -62,7 +63,8 @@ def checkpoint(tmp_path_factory):
     return small_checkpoint(tmp_path_factory.mktemp("small"))
 
 
-ASKED = {"image": np.full((64, 64, 3), 90, np.uint8), "actions": np.zeros((32, 10)), "embodiment": "tabletop"}
+STANDS = [load_embodiment("tabletop").rest] * 32
+ASKED = {"image": np.full((64, 64, 3), 90, np.uint8), "actions": STANDS, "embodiment": "tabletop"}
 
 
 def test_a_film_begins_with_exactly_the_picture_it_was_given(checkpoint):

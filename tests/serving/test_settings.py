@@ -2,17 +2,23 @@
 
 import json
 import logging
+import re
 import shutil
+import socket
 
 import pytest
 import torch
 from tiny import small_checkpoint
 
 from armillary.errors import CheckpointError, ConfigError
-from armillary.serving.app import make_app
+from armillary.serving.app import bound, make_app, serve
 from armillary.serving.desk import Desk
+from armillary.serving.forms import ImageBody, VideoBody, parsed
+from armillary.serving.inbound import as_input
 from armillary.serving.logs import Line
+from armillary.serving.problems import Problem
 from armillary.serving.settings import ServeSettings, chosen_checkpoint
+from armillary.serving.talk import ChatBody
 from armillary.serving.worker import opened
 
 VARIABLES = ("NIM_FT_CHECKPOINT", "NIM_MODEL_PATH", "NIM_MODEL_SIZE")
@@ -45,6 +51,48 @@ def test_what_no_worker_could_open_is_told_before_the_server_begins(wrong, words
     with pytest.raises(ConfigError, match=words):
         make_app(ServeSettings(folder=tmp_path, **wrong))
     make_app(ServeSettings(folder=tmp_path, role="api", **wrong))  # who computes, elsewhere, has his own settings
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", "nohost.invalid"])
+def test_a_place_where_nobody_can_listen_is_told_before_anything_is_opened(where, tmp_path, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"^{where}:{port} cannot be listened at \(.+\): give .*--host"):
+            serve(ServeSettings(folder=tmp_path / "kept", host=where, port=port))
+    assert capsys.readouterr().out == "" and not (tmp_path / "kept").exists()
+
+
+def test_a_free_port_is_the_same_at_every_address_of_a_name():
+    sockets = bound("localhost", 0)
+    assert len({one.getsockname()[1] for one in sockets}) == 1 and sockets[0].getsockname()[1] > 0
+    for one in sockets:
+        one.close()
+
+
+@pytest.mark.parametrize(("model", "body", "words"), [
+    (VideoBody, {"size": "big"}, "size='big' cannot be: it must be written another way, such as 128x128."),
+    (VideoBody, {"actions": 3}, "actions=3 cannot be: it must be a list, such as [[0.01, 0, 0, 1, 0, 0, 0, 1, 0, 1]]."),
+    (VideoBody, {"actions": [["far"]]}, "it must be a number, such as [["),
+    (VideoBody, {"steps": "many"}, "steps='many' cannot be: it must be a whole number."),
+    (VideoBody, {"solver": "heun"}, "solver='heun' cannot be: it must be 'unipc' or 'euler'."),
+    (VideoBody, {"deadline_seconds": 0}, "deadline_seconds=0 cannot be: it must be above 0."),
+    (ImageBody, {"prompt": "x", "n": 11}, "n=11 cannot be: it must be at most 10."),
+    (ImageBody, {"prompt": 3}, "prompt=3 cannot be: it must be text."),
+    (ChatBody, {"messages": []}, 'messages=[] cannot be: it must have at least 1, such as [{"role": "user", '),
+], ids=lambda one: one if isinstance(one, str) else "")  # fmt: skip
+def test_what_a_body_cannot_hold_is_told_in_words_of_ours(model, body, words):
+    with pytest.raises(Problem, match=re.escape(words)):
+        parsed(model, body)
+
+
+def test_a_sound_is_among_what_may_be_kept():
+    with pytest.raises(Problem, match="PNG, JPEG or WebP, MP4 or WebM, WAV, FLAC"):
+        as_input(b"%PDF-1.7 ", "file", any_kind=True)
+    with pytest.raises(Problem, match="send PNG, JPEG or WebP, MP4 or WebM"):
+        as_input(b"RIFF\0\0\0\0WAVE", "input_reference")
+    assert as_input(b"RIFF\0\0\0\0WAVE", "file", any_kind=True).kind == "sound"
 
 
 def test_a_worker_compiles_before_it_is_ready(tmp_path, monkeypatch):

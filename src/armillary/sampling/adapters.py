@@ -168,27 +168,43 @@ def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, A
         return None
     if asked is not None:
         if not isinstance(asked, str) or asked not in adapters:
-            near = difflib.get_close_matches(str(asked), [*adapters, NONE], n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(str(asked), [*adapters, NONE], n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RequestError(
                 f"adapter={asked!r} is none of this checkpoint, which has {', '.join(adapters) or 'none at all'}: name "
-                f"one of these or {NONE!r}; nearest is {near!r}. One of your own is given when the model is loaded."
+                f"one of these or {NONE!r}.{hint} One of your own is given when the model is loaded."
             )
         return adapters[asked]
     if given.get("dialect", "native") != "native":
         return None
     told_first = sorted(adapters.values(), key=lambda one: mode == ONWARDS and one.modes is None)
-    for one in told_first:
-        if one.worn_in(mode) and _fits(one, mode, given):
-            return one
-    return None
+    return next((one for one in told_first if one.worn_in(mode) and not _unfit(one, mode, given)), None)
 
 
-def _fits(one: Adapter, mode: str, given: Mapping[str, Any]) -> bool:
-    """Whether a request asks for nothing that an adapter has not learnt: its steps, their levels, its guidance."""
+def left_off(mode: str, given: Mapping[str, Any], adapters: Mapping[str, Adapter], worn: Adapter | None) -> str:
+    """Why nothing is worn that has learnt a mode although there is an adapter that has: a sentence, or nothing."""
+    learnt = {name: one for name, one in adapters.items() if mode in (one.modes or ())}
+    one = next(iter(learnt.values()), None)
+    if one is None or worn in learnt.values():
+        return ""
+    foreign = given.get("dialect", "native") != "native"
+    why = ["adapter"] * (given.get("adapter") is not None) or ["dialect"] * foreign or _unfit(one, mode, given)
+    if not one.unasked or not why:
+        cause = f"is not worn unasked: say adapter={one.name!r}."
+    else:
+        said = " and ".join(f"{name}={given[name]!r}" for name in why)
+        other = "" if why == ["adapter"] else f", or say adapter={one.name!r} beside it"
+        cause = f"is left off since {said} is asked for: leave that out{other}."
+    return f"what is made may not be what is asked: {mode} was learnt by the adapter {one.name!r}, which {cause}"
+
+
+def _unfit(one: Adapter, mode: str, given: Mapping[str, Any]) -> list[str]:
+    """Which fields of a request ask for what an adapter has not learnt: its steps, their levels, its guidance."""
     usual = {"steps": one.steps_in(mode), "guidance": one.guidance}
     if usual["steps"] is not None and mode in MODES:
         usual["shift"] = MODES[mode].shift
-    if any(taken is not None and given.get(name) not in (None, taken) for name, taken in usual.items()):
-        return False
-    pulls = bool(given.get("negative_prompt")) or given.get("guidance_between") is not None
-    return not (pulls and one.guidance == 1.0)  # these have no use without guidance
+    unfit = [name for name, taken in usual.items() if taken is not None and given.get(name) not in (None, taken)]
+    if one.guidance == 1.0:  # without which these have no use
+        unfit += ["negative_prompt"] * bool(given.get("negative_prompt"))
+        unfit += ["guidance_between"] * (given.get("guidance_between") is not None)
+    return unfit

@@ -16,6 +16,8 @@ from armillary.errors import ConfigError, DataError, RequestError
 from armillary.modes import Mode
 from armillary.records import Array
 
+FAR = 10  # times the span of a channel beyond its end: no recording goes there, but another unit does
+
 
 def embodiment_of(given: Mapping[str, Any], folder: Path) -> Embodiment | None:
     """The embodiment a request names, as this checkpoint knows it; None if it names none, else ``RequestError``."""
@@ -52,7 +54,7 @@ def state_of(given: Mapping[str, Any], embodiment: Embodiment | None) -> NDArray
             "only those that say where to be say where a body is. Leave it out."
         )
     try:
-        return embodiment.encode([given["state"]])[0]
+        return embodiment.encode(rows_of(embodiment, [given["state"]], what="state"))[0]
     except (DataError, TypeError, ValueError) as broken:
         raise RequestError(f"state cannot be used: {broken}") from broken
 
@@ -63,18 +65,65 @@ def actions_of(mode: Mode, given: Mapping[str, Any], embodiment: Embodiment | No
         return None
     value = given["actions"]
     if isinstance(value, (str, Path)):
-        if not Path(value).is_file():
-            raise RequestError(f"actions names {str(value)!r}, which is no file: give a path to JSON, or the numbers.")
-        try:
-            value = json.loads(Path(value).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as broken:
-            raise RequestError(
-                f"actions in {given['actions']} are not JSON ({broken}): write a list of rows."
-            ) from broken
+        value = _opened(Path(value))
+    if isinstance(value, Mapping):
+        value = _kept(value, embodiment)
     try:
-        actions = embodiment.check(value)
+        actions = rows_of(embodiment, value)
     except DataError as broken:
         raise RequestError(f"actions cannot be used: {broken}") from broken
     if not len(actions):
         raise RequestError("actions has no rows: give at least one action, each leads to one more frame.")
     return actions
+
+
+def rows_of(embodiment: Embodiment, rows: Any, *, what: str = "action") -> Array:
+    """Rows t a in the body's units as float64, as somebody gives them.
+
+    ``DataError`` as ``Embodiment.check`` raises it, for a number that lies ``FAR`` beyond what its channel takes (both
+    what it allows and what its normaliser knows), and for a turn of noughts alone, which is none.
+    """
+    raw = embodiment.check(rows)
+    for column, channel in enumerate(embodiment.channels):
+        offset, scale = embodiment.normaliser.offset[column], embodiment.normaliser.scale[column]
+        low, high = min(channel.low, offset - scale), max(channel.high, offset + scale)
+        reach = FAR * (high - low)
+        beyond = np.flatnonzero((raw[:, column] < low - reach) | (raw[:, column] > high + reach))
+        if len(beyond):
+            units = (
+                "; are these millimetres?" if channel.unit == "metre" else f". Check the frame, too: {channel.frame}."
+            )
+            raise DataError(
+                f"{what} {beyond[0]} has {raw[beyond[0], column]:g} for {channel.name}, in {channel.unit}: "
+                f"{embodiment.name} takes {channel.low:g} to {channel.high:g}{units}"
+            )
+    turns = [column for column, channel in enumerate(embodiment.channels) if channel.unit == "direction cosine"]
+    if embodiment.rotation == "rot6d columns" and turns and len(none := np.flatnonzero(~raw[:, turns].any(axis=1))):
+        names = [embodiment.channels[column].name for column in turns]
+        raise DataError(
+            f"{what} {none[0]} has 0 for all of {names[0]} to {names[-1]}, which is no turn: to turn by nothing say "
+            f"{', '.join(f'{embodiment.rest[column]:g}' for column in turns)}."
+        )
+    embodiment.encode(raw)  # or it says what no number of the model can hold
+    return raw
+
+
+def _opened(path: Path) -> Any:
+    """What a JSON file holds; ``RequestError`` for what is none."""
+    if not path.is_file():
+        raise RequestError(f"actions names {str(path)!r}, which is no file: give a path to JSON, or the numbers.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
+        raise RequestError(f"actions in {path} are not JSON ({broken}): write a list of rows.") from broken
+
+
+def _kept(told: Mapping[str, Any], embodiment: Embodiment) -> Any:
+    """The rows of what a rollout kept (``keep.actions_told``); ``RequestError`` for none, or another body's."""
+    body = told.get("embodiment", embodiment.name)
+    if "actions" not in told or body != embodiment.name:
+        raise RequestError(
+            f"actions holds none of {embodiment.name}, but {', '.join(map(str, told)) or 'nothing'} of {body}: give "
+            "rows of numbers, or what was kept of a rollout of that body."
+        )
+    return told["actions"]

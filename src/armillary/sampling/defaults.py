@@ -71,12 +71,14 @@ class Defaults:
         """How many actions of a chunk that is planned for a body are done before the next look."""
         return self.execute if isinstance(self.execute, int) else self.execute.get(body, EXECUTE)
 
-    def warning(self, mode: Mode, walk: str, worn: Adapter | None) -> str:
+    def warning(self, mode: Mode, walk: str, worn: Adapter | None, left_off: str = "") -> str:
         """Why what is imagined in a mode may be noise, one sentence; empty where the makers do not say so.
 
-        ``walk``: what the checkpoint must have learnt (``Request.walk``), or the adapter that is ``worn``.
+        ``walk``: what the checkpoint must have learnt (``Request.walk``), or the adapter that is ``worn``;
+        ``left_off``: why one that has is not (``adapters.left_off``).
         """
-        return self.untrained or (self.unlearnt(walk, worn) if mode.apart or walk != mode.name else "")
+        told = self.unlearnt(walk, worn) if mode.apart or walk != mode.name else ""
+        return self.untrained or (told and (left_off or told))
 
     def unlearnt(self, name: str, worn: Adapter | None = None) -> str:
         """One sentence, if nobody says that the checkpoint, or what it wears, has learnt what is called ``name``."""

@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from armillary.embodiments import load_embodiment
 from armillary.errors import DataError
 from armillary.media import write_image, write_video, write_wav
 from armillary.records import Rollout
@@ -52,27 +51,6 @@ def check_new(out: Path) -> None:
     """``DataError`` unless ``out`` is a name that is free, or an empty folder."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(f"{out} is there already: name a new folder, so that nothing is overwritten.")
-
-
-def read_actions(path: Path, embodiment: str | None) -> Any:
-    """Rows of actions from JSON: plain rows, or an ``actions.json`` as it is kept here, of that embodiment.
-
-    ``embodiment``: a name, or a .toml file, which says its name; ``RequestError`` or ``ConfigError`` if that cannot be
-    used. ``DataError`` if ``path`` cannot be read or holds another body's actions; widths are checked with the request.
-    """
-    if not path.is_file():
-        raise DataError(f"actions names {str(path)!r}, which is no file: give a path to JSON.")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
-        raise DataError(f"{path} is not JSON ({broken}): write a list of rows of numbers.") from broken
-    if not isinstance(found, dict):
-        return found
-    own = load_embodiment(embodiment).name if embodiment is not None and embodiment.endswith(".toml") else embodiment
-    body = found.get("embodiment", own)
-    if "actions" not in found or (own is not None and body != own):
-        raise DataError(f"{path} holds no actions of {own}, but {sorted(found)} of {body}: give rows of numbers.")
-    return found["actions"]
 
 
 def actions_told(rollout: Rollout) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from armillary.tokenizers.video import canvas_for
 
 FRAMES_A_LATENT = 4
 UNIT = 32  # pixels: a latent cell has 16, a token 2x2 cells
+MOST_SIDE = 4096  # pixels: three times the longest side of the largest published tier
 
 
 def history_of(mode: Mode, count: int) -> int:
@@ -48,7 +49,7 @@ def heard_frames(mode: Mode, given: Mapping[str, Any], sound: Array | None, fps:
             f"sound lasts for {lasts} frames at {fps:g} a second: films have at most {MOST_FRAMES}. Cut it, or say in "
             "frames how many."
         )
-    asked = whole(given, "frames", min(lasts, MOST_FRAMES), 0, MOST_FRAMES)
+    asked = whole(given, "frames", min(lasts, MOST_FRAMES), 1, MOST_FRAMES)
     if asked > lasts:
         raise RequestError(
             f"frames={asked}, but the sound lasts for {lasts} at {fps:g} a second: leave frames out, or give a longer "
@@ -59,9 +60,9 @@ def heard_frames(mode: Mode, given: Mapping[str, Any], sound: Array | None, fps:
 
 def frames_of(mode: Mode, given: Mapping[str, Any], actions: Array | None, film: Array | None) -> int:
     """How many frames the film has: told by actions or film where these are given, else asked for."""
-    frames = whole(given, "frames", mode.frames, 0, MOST_FRAMES)
     if mode.name == "reason":
         return 0
+    frames = whole(given, "frames", mode.frames, 1, MOST_FRAMES)
     told = (
         len(actions) + 1 if actions is not None else len(film) if mode.video == "given" and film is not None else None
     )
@@ -106,6 +107,8 @@ def size_of(mode: Mode, given: Mapping[str, Any], usual: tuple[int, int]) -> tup
         raise RequestError(
             f"size={height}x{width}: both sides must be multiples of {UNIT}, {near[0]}x{near[1]} would do."
         )
+    if max(height, width) > MOST_SIDE:
+        raise RequestError(f"size={height}x{width}: no side is longer than {MOST_SIDE} pixels, scale it down.")
     if mode.action != "none":
         canvas_for(height, width)
     return height, width

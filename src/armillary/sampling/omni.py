@@ -153,7 +153,8 @@ class Omni:
     def ask(self, question: str, *, image: Any = None, video: Any = None, **how: Any) -> str:
         """The answer to a question, about a picture (path, Pillow image, uint8 h w 3) or a film (path, uint8 t h w 3).
 
-        ``how``: longest, temperature, top_k, top_p, seed (``speak.Manner``); by default the likeliest words.
+        ``how``: longest, temperature, top_k, top_p, seed (``speak.Manner``); by default the likeliest words. Raises
+        ``RequestError`` for a question without words, for what cannot be looked at, and for more than can be read.
         """
         return self.chat(_question(question, image=image, video=video), **how)
 
@@ -217,7 +218,7 @@ class Omni:
     def doubts(self, requests: Sequence[Request]) -> list[str]:
         """Why what comes of these may not be what is asked, as the checkpoint's makers say: a sentence each."""
         defaults = self.parts.defaults
-        told = [defaults.warning(one.mode, one.walk, one.adapter) for one in requests if one.schedule]
+        told = [defaults.warning(one.mode, one.walk, one.adapter, one.left_off) for one in requests if one.schedule]
         told += [defaults.unlearnt(STATE, one.adapter) for one in requests if one.state is not None]
         told += [defaults.unheld(one.controlled.films, one.adapter) for one in requests if one.controlled is not None]
         return [words for words in dict.fromkeys(told) if words]
@@ -250,13 +251,15 @@ class Omni:
 def _turn(number: int, asked: str | Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One of many questions as a chat of one turn, and what else was given with it."""
     fields = {"question": asked} if isinstance(asked, str) else dict(asked)
-    if not isinstance(fields.get("question"), str):
-        raise RequestError(f"question {number} has no words: give 'question', a text.")
     pictures = {name: fields.pop(name) for name in ("image", "video") if name in fields}
-    return _question(fields.pop("question"), **pictures), fields
+    return _question(fields.pop("question", None), called=f"question {number}", **pictures), fields
 
 
-def _question(question: str, *, image: Any = None, video: Any = None) -> list[dict[str, Any]]:
+def _question(
+    question: Any, *, called: str = "the question", image: Any = None, video: Any = None
+) -> list[dict[str, Any]]:
     """A chat of one turn: what is shown, then the words."""
+    if not isinstance(question, str) or not question.strip():
+        raise RequestError(f"{called} has no words, it is {question!r}: give a text, such as 'What is red?'.")
     pictures = [{"type": k, k: v} for k, v in (("image", image), ("video", video)) if v is not None]
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]

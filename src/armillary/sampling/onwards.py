@@ -23,7 +23,7 @@ from armillary.model.ports import action_positions, patchify, unpatchify, video_
 from armillary.prompts import action_prompt
 from armillary.records import Array
 from armillary.sampling.adapters import NONE, ONWARDS, settle_adapter
-from armillary.sampling.bodies import embodiment_of
+from armillary.sampling.bodies import embodiment_of, rows_of
 from armillary.sampling.guidance import Field, Part
 from armillary.sampling.parts import Parts
 from armillary.sampling.pictures import to_numbers, to_pixels
@@ -59,7 +59,7 @@ class Onwards:
         worn = settle_adapter(ONWARDS, asked, parts.adapters)
         steps = None if worn is None else worn.steps_in(ONWARDS)
         usual = {} if steps is None else {"steps": steps}
-        still = {"actions": np.zeros((FRAMES_A_LATENT, body.width)), "adapter": NONE}
+        still = {"actions": [body.rest] * FRAMES_A_LATENT, "adapter": NONE}
         request = check_request("forward-dynamics", {**usual, **asked, **still}, parts.folder, parts.adapters)
         request = upsampled(parts, [request])[0]
         assert request.film is not None and request.schedule is not None
@@ -74,8 +74,11 @@ class Onwards:
         self._begin(request.film)
 
     def push(self, actions: ArrayLike) -> Array:
-        """The frames uint8 t h w 3 to which these actions t a lead; t is a multiple of four, else ``RequestError``."""
-        coded = torch.from_numpy(self._body.encode(actions))
+        """The frames uint8 t h w 3 to which these actions t a lead; t is a multiple of four, else ``RequestError``.
+
+        ``DataError`` for rows that cannot be this body's.
+        """
+        coded = torch.from_numpy(self._body.encode(rows_of(self._body, actions)))
         if len(coded) == 0 or len(coded) % FRAMES_A_LATENT:
             raise RequestError(
                 f"{len(coded)} actions: a film goes on by four frames at a time, give a multiple of four."

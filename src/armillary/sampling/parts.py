@@ -41,6 +41,8 @@ CHECKPOINTS = Path(armillary.__file__).parent / "checkpoints"
 
 def find_checkpoint(name: str | Path) -> Path:
     """The folder of a bundled name, the folder itself, or that of a hub id; ``CheckpointError`` if there is none."""
+    if not isinstance(name, (str, Path)):
+        raise CheckpointError(f"the checkpoint is {type(name).__name__}: give a bundled name, a folder or a hub id.")
     for folder in (CHECKPOINTS / name, Path(name)):
         if (folder / "model_index.json").is_file():
             return folder
@@ -108,6 +110,12 @@ class Parts:
     def sizes(self) -> ModelConfig:
         """The sizes of the model, known without loading it."""
         return load_config(self.folder) if self._model is None else self._model.config
+
+    @property
+    def longest_chat(self) -> int:
+        """How many tokens a chat and its reply may have: what the model has places for, and was taught to read."""
+        most = self.sizes.max_positions
+        return most if self.text.longest is None else min(most, self.text.longest)
 
     @cached_property
     def vae(self) -> VideoVAE:

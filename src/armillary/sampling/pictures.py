@@ -23,6 +23,7 @@ from armillary.errors import DataError, RequestError
 from armillary.records import Array
 
 Film = UInt8[np.ndarray, "t h w 3"]
+MOST_COVERING = 2**27  # pixels of a picture that covers what is asked for, before it is cut to that shape
 
 
 def picture_from(source: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
@@ -44,6 +45,8 @@ def film_from(source: Any, name: str, fps: float) -> Film:
     film = np.asarray(source)
     if film.dtype != np.uint8 or film.ndim != 4 or film.shape[-1] != 3 or not len(film):
         raise RequestError(f"{name} is {film.dtype} {film.shape}: give a path to a film, or uint8 frames t h w 3.")
+    if not film.size:
+        raise RequestError(f"{name} is empty, {film.shape}: give frames with at least one row and one column.")
     return film
 
 
@@ -59,13 +62,21 @@ def count_at(frames: int, rate: float, fps: float) -> int:
 
 
 def fit_picture(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:
-    """Cover ``size`` (height, width) without stretching, then cut around the middle; bilinear with antialiasing."""
+    """Cover ``size`` (height, width) without stretching, then cut around the middle; bilinear with antialiasing.
+
+    ``RequestError`` for a picture of so long a shape that next to nothing of it would be left.
+    """
     height, width = size
     h, w = picture.shape[:2]
     if (h, w) == size:
         return picture
     scale = max(width / w, height / h)
     covering = (math.ceil(scale * h), math.ceil(scale * w))
+    if covering[0] * covering[1] > MOST_COVERING:
+        raise RequestError(
+            f"a picture of {h}x{w} cannot be shown at {height}x{width}, since it would first be enlarged to "
+            f"{covering[0]}x{covering[1]}: cut it to another shape."
+        )
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
     pixels = functional.interpolate(pixels, size=covering, mode="bilinear", align_corners=False, antialias=True)
     top, left = round((covering[0] - height) / 2), round((covering[1] - width) / 2)

@@ -21,7 +21,7 @@ from armillary.prompts import Placed, places_in
 from armillary.records import Array
 from armillary.sampling.abilities import check_sound
 from armillary.sampling.acting import OWN_WALK, rate_of, settle_acting, with_things
-from armillary.sampling.adapters import BY_SOUND, NONE, Adapter, adapters_of, settle_adapter, walk_called
+from armillary.sampling.adapters import BY_SOUND, NONE, Adapter, adapters_of, left_off, settle_adapter, walk_called
 from armillary.sampling.bodies import actions_of, embodiment_of, state_of
 from armillary.sampling.controlled import Controlled, check_controls
 from armillary.sampling.defaults import Defaults
@@ -34,7 +34,7 @@ from armillary.sampling.recorded import recorded
 from armillary.sampling.shortcuts import EXACT, Shortcuts
 from armillary.sampling.solver import Schedule, make_schedule
 from armillary.sampling.templates import Upsampling, settle_upsampling
-from armillary.sampling.values import noise_of, number, whole, words
+from armillary.sampling.values import noise_of, number, prompt_of, whole, words
 
 _ALWAYS = {"prompt", "negative_prompt", "size", "fps", "steps", "guidance", "shift", "solver", "seed", "outputs"}
 _ALWAYS |= {"frames", "latents", "dialect", "sound", "guidance_between", "reuse", "adapter"}
@@ -52,10 +52,10 @@ class Request:
     ``dialect``, ``system``: see ``dialects.py``. ``source`` uint8 h w 3: the picture that is to be changed. ``sound``:
     the film is to be heard, too; ``listening``: how its sound walks once the film is made, None with it. ``hears``
     float32 2 s: the sound that is given, from where the film begins. ``state`` float32 64: where the body is before its
-    first action, in model space. ``filmless``: actions are found beside the given
-    picture alone. ``upsampling``: what is to be done with the prompt before.
-    ``painting``: how things that the prompt places are painted. ``steady``: how unlike what stands still a film may be
-    and is yet shown as given (``steady.py``); 0 shows all of it as decoded. ``adapter``: what the generator wears.
+    first action, in model space. ``filmless``: actions are found beside the given picture alone.
+    ``upsampling``: what is to be done with the prompt before. ``painting``: how things that the prompt places are
+    painted. ``steady``: how unlike what stands still a film may be and is yet shown as given (``steady.py``); 0 shows
+    all of it as decoded. ``adapter``: what the generator wears; ``left_off``: why not one that has learnt the mode.
     ``acted``: the requests by which a film's words are planned and foreseen (``acting.py``), None where it walks by
     itself; pictures, seeds and actions are still to come. ``record``: all of it as plain data.
     """
@@ -88,6 +88,7 @@ class Request:
     painting: Painting | None = None
     steady: float = 0.0
     adapter: Adapter | None = None
+    left_off: str = ""
     acted: tuple["Request", "Request"] | None = None
     latents: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -148,8 +149,7 @@ def check_request(
         mode = replace(mode, frames=defaults.frames)  # longer films are made of stretches of this length
     embodiment = embodiment_of(given, folder)
     fps = number(given, "fps", rate_of(mode, given, folder, embodiment, defaults.fps), above=0.0, most=1000.0)
-    size = size_of(mode, given, defaults.size)
-    actions = actions_of(mode, given, embodiment)
+    size, actions = size_of(mode, given, defaults.size), actions_of(mode, given, embodiment)
     controlled = None
     if "controls" in mode.needs:
         controlled = check_controls(given, size, fps, defaults.frames if defaults.told else None)
@@ -163,7 +163,7 @@ def check_request(
     walking = _walking(mode, given, folder, picture=frames == 1)
     request = Request(
         mode=mode,
-        prompt=words(given, "prompt", defaults.task if mode.action != "none" else ""),
+        prompt=prompt_of(mode, given, defaults.task if mode.action != "none" else ""),
         negative_prompt=_unwanted(given, walking),
         frames=frames,
         size=size,
@@ -189,6 +189,7 @@ def check_request(
         painting=settle_painting(mode, given, defaults.painting),
         steady=number(given, "steady", _usually_steady(mode, given, defaults), least=0.0, most=1.0),
         adapter=adapter,
+        left_off=left_off(walk, given, adapters, adapter),
     )
     acted = _acted(request, given, defaults, folder, adapters)
     request = replace(request, acted=acted, outputs=_outputs(mode, given, sound, acted is not None))
@@ -222,7 +223,7 @@ def _acted(
         "size": request.size,
         "image": np.zeros((*request.size, 3), np.uint8),
     }
-    ahead = {"actions": np.zeros((done, body.width)), "steady": request.steady}
+    ahead = {"actions": [body.rest] * done, "steady": request.steady}
     heeds = {"prompt": told, "outputs": ("actions",)} | ({} if request.hears is None else {"sound": request.hears})
     try:
         plan = check_request("policy", {**one, **heeds}, folder, adapters)
@@ -251,9 +252,9 @@ def _walking(mode: Mode, given: Mapping[str, Any], folder: Path, *, picture: boo
     """The walk that is asked for, the mode's own where nobody says otherwise; None where nothing is walked."""
     guidance = number(given, "guidance", mode.guidance, most=100.0)
     shift = number(given, "shift", mode.shift, above=0.0, most=1000.0) if "shift" in given else None
-    steps = whole(given, "steps", mode.steps, 0, 999)
     if mode.name == "reason":
         return None
+    steps = whole(given, "steps", mode.steps, 1, 999)
     return settle(given, folder, steps=steps, guidance=guidance, shift=shift, usual_shift=mode.shift, picture=picture)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,9 @@ from armillary.tokenizers.chat import Shown, film_moments, film_seconds, widen
 
 MOST_AT_ONCE = 32  # chats answered as one batch
 _HALF_A_CHARACTER = "\ufffd"
+_COLDEST = 1e-6  # below it scores would leave what numbers hold, and the likeliest is all that is left anyway
+_KINDS: dict[type, tuple[type, ...]] = {int: (int, np.integer), float: (int, float, np.integer, np.floating)}
+_SPANS = {"longest": (1, 2**31), "temperature": (0, 1000), "top_k": (0, 2**31), "top_p": (0, 1), "seed": (0, 2**63 - 1)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,19 +45,28 @@ class Manner:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.longest < 1 or self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise RequestError(
-                f"longest={self.longest}, temperature={self.temperature}, top_k={self.top_k}, top_p={self.top_p}: "
-                "there must be at least one word, no negative temperature or top_k, and top_p above 0 and at most 1."
-            )
+        for one in fields(self):
+            _check_way(one.name, getattr(self, one.name), one.default)
 
     @classmethod
     def of(cls, how: Mapping[str, Any]) -> "Manner":
         """From keywords; ``RequestError`` names one that is unknown."""
-        known = [one.name for one in fields(cls)]
+        known = {one.name: one.default for one in fields(cls)}
         if unknown := [name for name in how if name not in known]:
             raise RequestError(f"{unknown[0]!r} is not a way of speaking: known are {', '.join(known)}.")
+        for name, value in how.items():
+            _check_way(name, value, known[name])
         return cls(**how)
+
+
+def _check_way(name: str, value: Any, usual: Any) -> None:
+    """``RequestError`` for what no field of a manner of that name can be."""
+    kind, (least, most) = _KINDS[type(usual)], _SPANS[name]
+    known = isinstance(value, kind) and not isinstance(value, bool)
+    if not known or not least <= value <= most or (name == "top_p" and value == 0):
+        what = "a whole number" if isinstance(usual, int) else "a number"
+        span = {"top_p": "above 0 and at most 1", "temperature": f"from 0 to {most}"}.get(name, f"of at least {least}")
+        raise RequestError(f"{name}={value!r} is out of range: give {what} {span}, such as {usual}.")
 
 
 def speak(parts: Parts, messages: Sequence[Mapping[str, Any]], manner: Manner) -> Iterator[str]:
@@ -136,9 +149,12 @@ class Heard:
 def _attend(parts: Parts, messages: Sequence[Mapping[str, Any]], manner: Manner) -> Heard:
     text, visual = hear(parts, messages)
     ids = parts.text.encode(text)
-    room = parts.sizes.max_positions - len(ids)
+    room = parts.longest_chat - len(ids)
     if room < 1:
-        raise RequestError(f"the chat has {len(ids)} tokens, which leaves no room for a reply: shorten it.")
+        raise RequestError(
+            f"the chat has {len(ids)} tokens, which leaves no room for a reply: at most {parts.longest_chat} are read "
+            "and said, shorten it."
+        )
     return Heard(ids=ids, visual=visual, manner=manner, longest=min(manner.longest, room))
 
 
@@ -247,7 +263,7 @@ def choose(scores: Tensor, manner: Manner, chance: torch.Generator) -> int:
     order = scores.argsort(descending=True)
     if manner.top_k:
         order = order[: manner.top_k]
-    share = (scores[order] / manner.temperature).softmax(dim=0)
+    share = (scores[order] / max(manner.temperature, _COLDEST)).softmax(dim=0)
     before = share.cumsum(dim=0) - share  # the likeliest is always kept
     kept = share * (before < manner.top_p)
     return int(order[torch.multinomial(kept, 1, generator=chance)])

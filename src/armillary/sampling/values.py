@@ -22,6 +22,17 @@ def words(given: Mapping[str, Any], name: str, default: str) -> str:
     return value
 
 
+def prompt_of(mode: Mode, given: Mapping[str, Any], default: str) -> str:
+    """The prompt; ``RequestError`` for one without words in a mode that has nothing else to go by.
+
+    A policy looks at its picture, too, and some have learnt from recordings without words.
+    """
+    prompt = words(given, "prompt", default)
+    if "prompt" in mode.needs and mode.action == "none" and not prompt.strip():
+        raise RequestError(f"prompt={prompt[:60]!r} has no words, which {mode.name} goes by: say what is wanted.")
+    return prompt
+
+
 def number(
     given: Mapping[str, Any], name: str, default: float, *, most: float, above: float | None = None,
     least: float | None = None,

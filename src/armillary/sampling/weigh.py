@@ -34,9 +34,9 @@ def weigh(parts: Parts, chats: Sequence[Sequence[Mapping[str, Any]]], answers: S
     heard = [hear(parts, chat) for chat in chats]
     asked = [(parts.text.encode(text), visual) for text, visual in heard]
     longest = max((len(ids) for ids, _ in asked), default=0) + max(len(end) for end in ends)
-    if longest > parts.sizes.max_positions:
+    if longest > parts.longest_chat:
         raise RequestError(
-            f"a chat with its answer has {longest} tokens, more than the {parts.sizes.max_positions} that can be read: "
+            f"a chat with its answer has {longest} tokens, more than the {parts.longest_chat} that can be read: "
             "shorten it."
         )
     found = [_likelihoods(parts, asked[start : start + AT_ONCE], ends) for start in range(0, len(asked), AT_ONCE)]

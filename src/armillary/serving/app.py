@@ -1,6 +1,7 @@
 """The HTTP side of the server: routes put together, problems told in one form, workers started and stopped."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 import armillary
-from armillary.errors import ArmillaryError
+from armillary.errors import ArmillaryError, ConfigError
 from armillary.serving import (
     logs,
     policy_socket,
@@ -26,6 +27,7 @@ from armillary.serving import (
     studio,
 )
 from armillary.serving.desk import Desk
+from armillary.serving.forms import plainly
 from armillary.serving.guard import HEAD_BYTES, Guard, patient
 from armillary.serving.problems import Problem, problem_of
 from armillary.serving.settings import ServeSettings
@@ -68,16 +70,22 @@ def make_app(settings: ServeSettings) -> FastAPI:
 
 
 def serve(settings: ServeSettings) -> None:
-    """Serve until stopped; with role worker, compute for servers elsewhere until stopped."""
-    logs.begin()
+    """Serve until stopped; with role worker, compute for servers elsewhere until stopped.
+
+    ``ConfigError`` for a place where nobody can listen, and as ``make_app``.
+    """
     if settings.role == "worker":
+        logs.begin()
         work(settings, connected=False)
         return
+    sockets = bound(settings.host, settings.port)  # a place that is taken is told now, before anything is opened
+    logs.begin()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     seconds = settings.limits.body_seconds / 3
     app = make_app(settings)
+    port = sockets[0].getsockname()[1]
     place = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"{app.state.desk.model} at http://{place}:{settings.port}/ (the studio; programs ask at /v1). Jobs are kept "
+    print(f"{app.state.desk.model} at http://{place}:{port}/ (the studio; programs ask at /v1). Jobs are kept "
           f"in {settings.folder}. Ctrl-C ends it.", flush=True)  # fmt: skip
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, http=patient(seconds), ws="websockets-sansio",
@@ -85,7 +93,32 @@ def serve(settings: ServeSettings) -> None:
         h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=30, limit_concurrency=None,
         timeout_graceful_shutdown=5, server_header=False,
     )  # fmt: skip
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets=sockets)
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """A socket at every address of ``host``, each bound to ``port``; ``ConfigError`` where none can be.
+
+    Port 0 is any that is free.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sockets.append(one := socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((address[0], port, *address[2:]))
+            port = one.getsockname()[1]
+    except OSError as broken:
+        for one in sockets:
+            one.close()
+        unknown = isinstance(broken, socket.gaierror)
+        other = "the name or address of this machine as --host, such as 127.0.0.1" if unknown else (
+            "another --port, or an address of this machine as --host")  # fmt: skip
+        raise ConfigError(f"{host}:{port} cannot be listened at ({broken.strerror}): give {other}.") from broken
+    return sockets
 
 
 def _answer(request: Request, problem: Problem) -> Response:
@@ -125,7 +158,7 @@ def methods_at(path: str) -> list[str]:
 async def _schema(request: Request, wrong: Any) -> Response:
     first = wrong.errors()[0]
     name = str(first["loc"][-1])
-    return _answer(request, Problem(400, "invalid_value", f"{name} cannot be: {first['msg'].lower()}.", param=name))
+    return _answer(request, Problem(400, "invalid_value", f"{name} cannot be: {plainly(first)}.", param=name))
 
 
 async def _broken(request: Request, _: Any) -> Response:

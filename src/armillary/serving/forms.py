@@ -52,6 +52,25 @@ _SOUND = (
     "true: the film is to be heard, too; of sound-to-video and policy: what is heard, a data URL, an allowed http(s) "
     "URL, or the id of an uploaded file"
 )
+_MUST = {  # of a kind of pydantic's errors: what must hold
+    "too_short": "it must have at least {min_length}", "too_long": "it must have at most {max_length}",
+    "string_too_short": "it must have at least {min_length} characters",
+    "string_too_long": "it must have at most {max_length} characters",
+    "string_pattern_mismatch": "it must be written another way", "string_type": "it must be text",
+    "list_type": "it must be a list", "dict_type": "it must be an object", "model_type": "it must be an object",
+    "model_attributes_type": "it must be an object", "tuple_type": "it must be a list",
+    "bool_type": "it must be true or false", "bool_parsing": "it must be true or false",
+    "int_type": "it must be a whole number", "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number", "float_type": "it must be a number",
+    "float_parsing": "it must be a number", "finite_number": "it must be a finite number",
+    "literal_error": "it must be {expected}", "greater_than": "it must be above {gt}",
+    "greater_than_equal": "it must be at least {ge}", "less_than": "it must be below {lt}",
+    "less_than_equal": "it must be at most {le}",
+}  # fmt: skip
+_SUCH = {  # of a field: what it may look like
+    "size": "128x128", "actions": "[[0.01, 0, 0, 1, 0, 0, 0, 1, 0, 1]]", "state": "[256, 256]",
+    "outputs": '["video"]', "guidance_between": "[0.2, 0.9]", "messages": '[{"role": "user", "content": "why?"}]',
+}  # fmt: skip
 _REFERENCE = "a data URL, an allowed http(s) URL, or the id of an uploaded file"
 
 
@@ -195,8 +214,15 @@ def _told(wrong: ValidationError, known: list[str]) -> Problem:
         return bad(f"{'.'.join(where)} is missing: it is needed.", ".".join(where), "missing_field")
     came = repr(first["input"])
     came = came if len(came) <= 80 else came[:77] + "..."
-    what = first["msg"][0].lower() + first["msg"][1:]
-    return bad(f"{name}={came} cannot be: {what}.", name, "invalid_value")
+    return bad(f"{name}={came} cannot be: {plainly(first)}.", name, "invalid_value")
+
+
+def plainly(wrong: Mapping[str, Any]) -> str:
+    """What must hold where one of pydantic's errors came, and an example where there is one."""
+    words = _MUST.get(wrong["type"])
+    field = next((part for part in reversed(wrong["loc"]) if part in _SUCH), "")
+    told = words.format(**wrong.get("ctx", {})) if words else wrong["msg"][0].lower() + wrong["msg"][1:]
+    return f"{told}, such as {_SUCH[field]}" if field else told
 
 
 def asked_of(body: Any) -> tuple[str | None, dict[str, Any], dict[str, str]]:

@@ -50,13 +50,14 @@ def sound_form(data: bytes) -> str | None:
     return next((form for begins, form in SOUNDS.items() if data.startswith(begins.encode("latin-1"))), None)
 
 
-def as_input(data: bytes, field: str, kind: Kind | None = None) -> Input:
-    """Bytes as an input; a 400 unless they are of the wanted kind."""
+def as_input(data: bytes, field: str, kind: Kind | None = None, *, any_kind: bool = False) -> Input:
+    """Bytes as an input; a 400 unless they are of the wanted kind: picture, film, or (``any_kind``) sound."""
     found = sniff(data)
     if kind == "sound" and found == "video":  # its sound track
         found = "sound"
-    if found is None or (found != kind if kind is not None else found == "sound"):
-        wanted = TAKEN[kind] if kind else f"{TAKEN['image']}, {TAKEN['video']}"
+    if found is None or (found != kind if kind is not None else found == "sound" and not any_kind):
+        able: tuple[Kind, ...] = (kind,) if kind else ("image", "video", "sound") if any_kind else ("image", "video")
+        wanted = ", ".join(TAKEN[one] for one in able)
         begins = data[:8].hex(" ") or "nothing"
         raise bad(f"{field} begins with {begins}, which is no file that is taken: send {wanted}.", field, "bad_media")
     return Input(kind=found, data=data, field=field)

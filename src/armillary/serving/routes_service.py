@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from armillary.modes import MODES
 from armillary.sampling.abilities import takes_of
 from armillary.serving.desk import Desk
-from armillary.serving.inbound import as_input, sniff
+from armillary.serving.inbound import as_input
 from armillary.serving.jobs import Job, NewJob
 from armillary.serving.keys import Caller
 from armillary.serving.problems import Problem, bad
@@ -224,7 +224,7 @@ async def upload(request: Request) -> JSONResponse:
     if unknown or "file" not in files:
         raise bad(f"a form with {sorted({*fields, *files})} came: send the file as file, and purpose.",
                   unknown[0] if unknown else "file")  # fmt: skip
-    kind = as_input(files["file"], "file", "sound" if sniff(files["file"]) == "sound" else None).kind
+    kind = as_input(files["file"], "file", any_kind=True).kind
     told = {"bytes": len(files["file"]), "purpose": fields.get("purpose", "vision")[:64], "media": kind}
     new = NewJob(owner=caller.name, kind="file", mode="file", request=told, cost=0.0, batch_key="", hidden=False)
     job = await run_in_threadpool(_keep, desk, new, files["file"], caller)

@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from armillary.embodiments import Embodiment, rot6d_from_pose
 from armillary.errors import ArmillaryError
 from armillary.records import Array
+from armillary.sampling.bodies import rows_of
 from armillary.sampling.requests import FRAMES_A_LATENT
 from armillary.serving.camera import HERE, Rows, Target, moved, pose_of, steps_to
 from armillary.serving.desk import Desk, Wanted
@@ -235,7 +236,7 @@ class Session:
         if action.embodiment not in (None, self.body.name):
             raise bad(f"embodiment={action.embodiment!r}, but the session is {self.body.name}'s.", "embodiment")
         try:
-            return Move(way=self.body.check(action.data).tolist(), prompt=event.prompt)
+            return Move(way=rows_of(self.body, action.data).tolist(), prompt=event.prompt)
         except ArmillaryError as wrong:
             raise problem_of(wrong, {}) from wrong
 

@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from armillary.errors import CheckpointError, ConfigError, RequestError
 from armillary.prompts import CHAT_TEMPLATE, chat_text
 
+LONGEST = 4096  # ids of a text that tokenizers made here are for
 SPECIALS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
     "<|box_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
@@ -32,10 +33,13 @@ CUTS = (
 
 
 class TextTokenizer:
-    """Text to ids and back. The special ids are attributes: ``im_start``, ``im_end``, ``vision_start`` and so on."""
+    """Text to ids and back. The special ids are attributes: ``im_start``, ``im_end``, ``vision_start`` and so on.
 
-    def __init__(self, inner: Tokenizer) -> None:
-        self._inner = inner
+    ``longest``: of how many ids a text is at most, as the folder's ``model_max_length`` says; None where it says none.
+    """
+
+    def __init__(self, inner: Tokenizer, longest: int | None = None) -> None:
+        self._inner, self.longest = inner, longest
         missing = [token for token in (*SPECIALS, *MARKS) if inner.token_to_id(token) is None]
         if missing:
             raise CheckpointError(f"the tokenizer lacks {', '.join(missing)}: it must be a Qwen-style tokenizer.")
@@ -58,7 +62,7 @@ class TextTokenizer:
             json.loads(text)
         except json.JSONDecodeError as broken:
             raise CheckpointError(f"{path} is not JSON ({broken}): copy the checkpoint again.") from broken
-        return cls(Tokenizer.from_str(text))
+        return cls(Tokenizer.from_str(text), _longest(path.with_name("tokenizer_config.json")))
 
     def __len__(self) -> int:
         return self._inner.get_vocab_size()
@@ -131,6 +135,15 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, vocabulary: int = 
     return TextTokenizer.load(folder)
 
 
+def _longest(path: Path) -> int | None:
+    """What a tokenizer's settings say of the longest text; None where they say nothing of use (some say 1e30)."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8")).get("model_max_length")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError):
+        return None
+    return told if isinstance(told, int) and 0 < told < 2**31 else None
+
+
 def _write_folder(inner: Tokenizer, folder: Path) -> None:
     """``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``, as Transformers opens them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +158,7 @@ def _write_folder(inner: Tokenizer, folder: Path) -> None:
         "bos_token": None,
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,
-        "model_max_length": 4096,
+        "model_max_length": LONGEST,
         "added_tokens_decoder": {
             str(added["id"]): {key: value for key, value in added.items() if key != "id"}
             for added in state["added_tokens"]
