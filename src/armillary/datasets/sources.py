@@ -93,7 +93,7 @@ def export(
     """
     path, out = Path(path), Path(out)
     if out.exists() and path.exists() and os.path.samefile(out, path if path.is_dir() else path.parent):
-        raise DataError(f"{out} is where {path} itself lies: name a new folder for the other form.")
+        raise DataError(f"{out} is the folder of the data itself: name a new folder for the other form.")
     source = open_episodes(path)
     if not len(source):
         raise DataError(f"{path} holds no episode: there is nothing to export.")
