@@ -91,8 +91,8 @@ def test_an_export_mixes_with_nothing_that_is_there(tmp_path, monkeypatch):
     (tmp_path / "film/vision.mp4").write_bytes(b"a film")
     monkeypatch.chdir(tmp_path)
     for data, out, what in (
-        ("set", "set", "the data itself"), ("set", "link", "the data itself"), ("link", "./film/../set", "the data itself"),
-        ("rows/episodes.jsonl", "rows", "the data itself"), ("set", "film", "not empty"), ("set", "rows", "not empty"),
+        ("set", "set", "data itself"), ("set", "link", "data itself"), ("link", "./film/../set", "data itself"),
+        ("rows/episodes.jsonl", "rows", "data itself"), ("set", "film", "not empty"), ("set", "rows", "not empty"),
     ):  # fmt: skip
         before = {place: place.read_bytes() for place in tmp_path.rglob("*") if place.is_file()}
         with pytest.raises(ArmillaryError, match=what):
