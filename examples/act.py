@@ -1,7 +1,9 @@
 """Acting: the model looks, hears an instruction, plans sixteen actions, does them, and looks again.
 
-The physics answers; a film of it is written. Run: python examples/act.py --instruction "Lift the red cube."
-(whatever stands on the table of that seed; without an instruction the table asks for something itself)
+The physics answers; a film of it is written.
+Run: python examples/act.py --instruction "Push the blue ball to the left."
+On the usual seed's table stand a blue cube, a blue ball and a purple cylinder; another seed lays another table. Without
+an instruction the table asks for something itself.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import numpy as np
 
 import armillary
 from armillary.closed_loop.policies import OmniPolicy
+from armillary.errors import ArmillaryError
 from armillary.media import write_video
 from armillary.worlds.tabletop import SPEC, Tabletop
 
@@ -45,4 +48,7 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", default="pico")
     parser.add_argument("--seed", type=int, default=1_300_000)
     parser.add_argument("--instruction")
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ArmillaryError as wrong:
+        parser.exit(2, f"{parser.prog}: {wrong}\n")

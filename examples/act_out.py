@@ -2,8 +2,10 @@
 
 The model sees one picture of a table and reads a sentence; it plans, and imagines what its plan leads to. The same
 actions are then done in the world itself. Writes a film, physics on the left and imagination on the right.
-Run: python examples/act_out.py --words "The robot lifts the red cube."
-(whatever stands on the table of that seed; without words the table asks for something itself)
+Run: python examples/act_out.py --words "The robot pushes the blue cube to the right." --steps 16
+On the usual seed's table stand a blue cube, a blue ball and a purple cylinder; another seed lays another table. Without
+words the table asks for something itself. What the hand touches blurs in the imagined film, and fades after two seconds
+or so; later plans look at such pictures.
 """
 
 import argparse
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import armillary
+from armillary.errors import ArmillaryError
 from armillary.evaluation.pixels import psnr
 from armillary.media import write_video
 from armillary.worlds.tabletop import SPEC, Tabletop
@@ -51,4 +54,7 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", default="pico")
     parser.add_argument("--seed", type=int, default=1_300_000)
     parser.add_argument("--words")
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ArmillaryError as wrong:
+        parser.exit(2, f"{parser.prog}: {wrong}\n")

@@ -11,6 +11,7 @@ import numpy as np
 
 import armillary
 from armillary.datasets.raw import save_raw
+from armillary.errors import ArmillaryError
 from armillary.post_training.finetune import FinetuneRun, finetune
 from armillary.worlds.record import record_tabletop
 
@@ -45,4 +46,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="An adapter learnt from recordings, put on and taken off.")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--checkpoint", default="pico")
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ArmillaryError as wrong:
+        parser.exit(2, f"{parser.prog}: {wrong}\n")

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import armillary
+from armillary.errors import ArmillaryError
 from armillary.evaluation.by_sound import contacts_of, window_of
 from armillary.evaluation.sound import matched
 from armillary.media import write_video
@@ -55,4 +56,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--checkpoint", default="pico")
     parser.add_argument("--seed", type=int, default=1_900_005)
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ArmillaryError as wrong:
+        parser.exit(2, f"{parser.prog}: {wrong}\n")

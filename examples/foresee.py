@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import armillary
+from armillary.errors import ArmillaryError
 from armillary.evaluation.pixels import psnr
 from armillary.media import write_video
 from armillary.worlds.record import record_tabletop
@@ -41,4 +42,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--checkpoint", default="pico")
     parser.add_argument("--seed", type=int, default=1_000_001)
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ArmillaryError as wrong:
+        parser.exit(2, f"{parser.prog}: {wrong}\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from armillary.embodiments import fit_normaliser, load_embodiment
+from armillary.errors import ArmillaryError
 
 WHEELS = """\
 # Two driven wheels and a gripper.
@@ -70,4 +71,7 @@ def main(steps: int = 200, out: Path = Path("wheels.toml")) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A new embodiment from a file.")
     parser.add_argument("--steps", type=int, default=200)
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ArmillaryError as wrong:
+        parser.exit(2, f"{parser.prog}: {wrong}\n")

@@ -25,6 +25,8 @@ def test_every_border_is_shown():
     assert "20 % of the tokens are given" in text and "100 % of the tokens are given" in text  # forward dynamics
     norm = float(re.search(r"gradient .* norm ([\d.e+-]+)", text)[1])
     assert 0 < norm < float("inf")
+    assert "body         Embodiment tabletop, 10 channels (step_x, " in text and "gripper), 10 a second" in text
+    assert "Channel(" not in text and max(map(len, text.splitlines())) < 200  # no record is printed as Python does
     assert text.count("17x128x128x3") == 2  # the clip, and what is imagined of it
 
 

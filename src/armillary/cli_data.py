@@ -81,15 +81,15 @@ def export(data: Path, out: Path, /, *, form: Form = "lerobot-v2.1", lossless: b
 
     Args:
         data: A LeRobot folder (v3.0 or v2.1), WebDataset shards, or JSONL and films.
-        out: A folder: a new one, or one that this verb began and did not finish.
+        out: A folder: a new one, or one that this verb began with the same data and settings and did not finish.
         form: lerobot (LeRobotDataset v3.0), lerobot-v2.1 (GR00T, older openpi), webdataset or jsonl.
         lossless: Keep every pixel; without it films are smaller, at about 45 dB.
     """
     from armillary.datasets.sources import export as write
 
     with progress(f"episodes as {form}") as show:
-        count = write(data, out, form, lossless=lossless, on_progress=show)
-    print(f"{out}: {count} episodes as {form}")
+        count, begun = write(data, out, form, lossless=lossless, on_progress=show)
+    print(f"{out}: {count} episodes as {form}" + (f", {begun} were there already" if begun else ""))
 
 
 def inspect(

@@ -3,8 +3,13 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from armillary.cli_parts import Json
+
+MaxSteps = Annotated[int | None, tyro.conf.arg(aliases=("--max-steps",))]
 
 
 def drive(
@@ -16,7 +21,7 @@ def drive(
     imagined: str = "",
     episodes: int = 8,
     seed: int = 1_000_000,
-    steps: int | None = None,
+    steps: MaxSteps = None,
     execute: int | None = None,
     doubt: float | None = None,
     adapter: str | None = None,
@@ -35,7 +40,8 @@ def drive(
         imagined: The checkpoint in whose imagination it acts, after a true first picture; physics where none is named.
         episodes: How many lives.
         seed: Of the first one; each has the next.
-        steps: Of a life at most; what the world has where nobody says a number.
+        steps: How many actions of a life at most: few make a short first try. What the world has where nobody says a
+            number.
         execute: Of each planned chunk, how many actions are done before it plans again; what the checkpoint takes
             where nobody says a number, 8 of a server's.
         doubt: Stop an imagination that goes further than this from a chunk's first picture (a pixel's root mean square,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from armillary.datasets.clips import ClipPlan, Dropped, cut
-from armillary.embodiments import load_embodiment, save_embodiments
+from armillary.embodiments import Embodiment, load_embodiment, save_embodiments
 from armillary.errors import ConfigError
 from armillary.model import TwoTowers, save_model, write_model_index
 from armillary.model.memory import Memory
@@ -150,6 +150,9 @@ def _of(value: Any) -> str:
     if isinstance(value, Mapping):
         told = ", ".join(f"{name}: {_of(one)}" for name, one in list(value.items())[:3])
         return f"{{{told}{', …' if len(value) > 3 else ''}}}" if len(told) < 2 * LONGEST else f"{len(value)} entries"
+    if isinstance(value, Embodiment):
+        names = ", ".join(channel.name for channel in value.channels)
+        return f"Embodiment {value.name}, {value.width} channels ({names}), {value.rate_hz:g} a second"
     if isinstance(value, (list, tuple)) and not isinstance(value[0], (int, float)):
         return f"{len(value)} of {_kind(value[0])}"
     if isinstance(value, (list, tuple)):

@@ -56,8 +56,70 @@ def test_every_form_is_a_source_of_clips(tmp_path, form):
 def test_from_form_to_form_and_back_nothing_changes(tmp_path):
     write(tmp_path / "0", 3)
     for number, form in enumerate(("webdataset", "jsonl", "lerobot-v2.1", "lerobot"), 1):
-        assert export(tmp_path / f"{number - 1}", tmp_path / f"{number}", form) == 3
+        assert export(tmp_path / f"{number - 1}", tmp_path / f"{number}", form) == (3, 0)
+    (tmp_path / "4/export.json").unlink()  # the one file that only an export writes
     assert contents(tmp_path / "0") == contents(tmp_path / "4")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_that_was_stopped_goes_on_and_ends_with_the_same_bytes(tmp_path, form, monkeypatch):
+    write(tmp_path / "set", 3)
+    export(tmp_path / "set", tmp_path / "whole", form)
+
+    def stop(share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    (tmp_path / "cut/.pending").mkdir(parents=True)  # what is there of one that was killed at once
+    (tmp_path / "cut/.export.json.1.tmp").write_text("{")
+    with pytest.raises(KeyboardInterrupt):
+        export(tmp_path / "set", tmp_path / "cut", form, on_progress=stop)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    assert export(tmp_path / "moved", tmp_path / "cut", form) == (3, 2)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "cut")
+    assert export(tmp_path / "moved", tmp_path / "cut", form) == (3, 3)
+    write(tmp_path / "moved", 4)
+    assert export(tmp_path / "moved", tmp_path / "cut", form) == (4, 3)  # data that has grown
+    assert len(open_episodes(tmp_path / "cut")) == 4
+
+
+def test_an_export_mixes_with_nothing_that_is_there(tmp_path, monkeypatch):
+    write(tmp_path / "set", 2, "lerobot-v2.1")
+    write(tmp_path / "rows", 2, "jsonl")
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    (tmp_path / "film").mkdir()
+    (tmp_path / "film/vision.mp4").write_bytes(b"a film")
+    monkeypatch.chdir(tmp_path)
+    for data, out, what in (
+        ("set", "set", "data itself"), ("set", "link", "data itself"), ("link", "./film/../set", "data itself"),
+        ("rows/episodes.jsonl", "rows", "data itself"), ("set", "film", "not empty"), ("set", "rows", "not empty"),
+    ):  # fmt: skip
+        before = {place: place.read_bytes() for place in tmp_path.rglob("*") if place.is_file()}
+        with pytest.raises(ArmillaryError, match=what):
+            export(data, out, "jsonl")
+        assert before == {place: place.read_bytes() for place in tmp_path.rglob("*") if place.is_file()}
+
+
+def test_an_export_goes_on_only_with_its_own_data_and_settings(tmp_path):
+    write(tmp_path / "set", 2)
+    with EpisodeWriter(tmp_path / "other", fps=10, cameras=("top", "wrist"), robot="made-up") as writer:
+        writer.write(episode(7))
+    export(tmp_path / "set", tmp_path / "out", "jsonl")
+    before = contents(tmp_path / "out")
+    for data, form, more, what in (
+        ("other", "jsonl", {}, "other data"), ("set", "webdataset", {}, "begun with form jsonl"),
+        ("set", "jsonl", {"lossless": False}, "begun with lossless True"),
+    ):  # fmt: skip
+        with pytest.raises(ArmillaryError, match=what):
+            export(tmp_path / data, tmp_path / "out", form, **more)
+    write(tmp_path / "fewer", 1)
+    with pytest.raises(ArmillaryError, match="has 2 episodes and"):
+        export(tmp_path / "fewer", tmp_path / "out", "jsonl")
+    (tmp_path / "out/export.json").write_text("[1")
+    with pytest.raises(ArmillaryError, match="no JSON object"):
+        export(tmp_path / "set", tmp_path / "out", "jsonl")
+    (tmp_path / "out/export.json").unlink()
+    assert before.keys() - contents(tmp_path / "out").keys() == {"export.json"}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -84,8 +84,8 @@ def test_what_cannot_be_driven(checkpoint, tmp_path):
 
 
 def test_the_verb(checkpoint, tmp_path, capsys, monkeypatch):
-    line = ["armillary", "drive", "tabletop", str(tmp_path / "v"), "--policy", checkpoint, "--episodes", "1", "--steps",
-            "2", "--json"]  # fmt: skip
-    monkeypatch.setattr("sys.argv", line)
-    cli.main()
-    assert [ride["seed"] for ride in json.loads(capsys.readouterr().out)] == [1_000_000]
+    line = ["armillary", "drive", "tabletop", str(tmp_path / "v"), "--policy", checkpoint, "--episodes", "1", "--json"]
+    for option in ("--steps", "--max-steps"):  # two names of one thing: the second finds the first's life
+        monkeypatch.setattr("sys.argv", [*line, option, "2"])
+        cli.main()
+        assert [(ride["seed"], ride["steps"]) for ride in json.loads(capsys.readouterr().out)] == [(1_000_000, 2)]
