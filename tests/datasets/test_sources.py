@@ -18,7 +18,7 @@ from armillary.datasets.clips import ClipPlan, clips_of
 from armillary.datasets.films import encode
 from armillary.datasets.sources import episodes_of, export, form_of, open_episodes
 from armillary.datasets.store import EpisodeWriter
-from armillary.errors import ArmillaryError
+from armillary.errors import ArmillaryError, DataError
 
 FORMS = ("lerobot", "lerobot-v2.1", "webdataset", "jsonl")
 
@@ -218,3 +218,9 @@ def test_what_is_no_data_set_is_refused_in_a_sentence(tmp_path):
     write(tmp_path / "set", 1, "jsonl")
     with pytest.raises(ArmillaryError, match="new folder"):
         EpisodeWriter(tmp_path / "set", fps=20, cameras=("top", "wrist"), form="jsonl")
+
+
+def test_a_file_that_is_no_data_set_is_called_a_file(tmp_path):
+    (tmp_path / "frame.png").write_bytes(b"picture")
+    with pytest.raises(DataError, match="is a file, and no data set"):
+        form_of(tmp_path / "frame.png")

@@ -124,7 +124,7 @@ def test_a_draft_that_a_kill_left_is_no_clip(made, tmp_path):
 def test_latents_of_several_layouts_or_stretches_are_refused(origin):
     omni, picture = armillary.load(origin), np.zeros((64, 64, 3), np.uint8)
     moved = {"mode": "forward-dynamics", "image": picture, "embodiment": "tabletop", "seed": 0}
-    once, twice = ({**moved, "actions": np.tile(np.eye(10)[0], (steps, 1))} for steps in (16, 32))
+    once, twice = ({**moved, "actions": np.tile(np.eye(10)[3], (steps, 1))} for steps in (16, 32))
     told = {"mode": "image-to-video", "image": picture, "prompt": "a table", "frames": 17, "steps": 1}
     alone = {"mode": "policy", "image": picture, "embodiment": "tabletop", "prompt": "go", "outputs": ("actions",)}
     assert torch.isfinite(omni.latents([alone])).all()  # this checkpoint finds actions beside a film

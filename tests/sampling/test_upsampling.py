@@ -141,6 +141,8 @@ def test_what_usually_happens_can_be_declined_and_spares_what_is_written_out(fol
     declined = settled(upsample=False)
     assert declined.upsampling is None and declined.record["upsample"] is False
     assert settled(prompt=' {"subjects": []}').upsampling is None
+    with pytest.raises(RequestError, match="has no words"):
+        settled(prompt="")
     assert settled(dialect="diffusers").upsampling is None
     assert settled(dialect="diffusers", upsample=True).upsampling is not None
 
@@ -248,7 +250,7 @@ URL = "http://127.0.0.1:1"
         ("text-to-image", {"upsample": URL, "upsample_model": 3}, "give text"),
         ("text-to-image", {"upsample": True, "upsample_model": "scribe"}, "has no use without an endpoint"),
         ("text-to-image", {"upsample_model": "scribe"}, "has no use without an endpoint"),
-        ("text-to-image", {"upsample": True, "prompt": ""}, "no prompt to be written out"),
+        ("text-to-image", {"upsample": True, "prompt": ""}, "has no words, which text-to-image goes by"),
         ("reason", {"upsample": True}, "upsample has no use in reason"),
     ],
 )

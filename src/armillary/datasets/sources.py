@@ -43,6 +43,10 @@ def form_of(path: str | Path) -> Form:
         return "webdataset"
     if path.suffix == ".jsonl" and path.is_file():
         return "jsonl"
+    if path.is_file():
+        raise DataError(
+            f"{str(path)!r} is a file, and no data set: give a folder of one, a tar shard or a .jsonl file."
+        )
     if not path.is_dir():
         raise DataError(f"there is no folder {str(path)!r}: give a data set, a tar shard or a .jsonl file.")
     if (path / "meta").is_dir() or (path / ".pending").is_dir():
