@@ -35,7 +35,7 @@ MAY_IMPORT = {
     },
 }  # fmt: skip
 RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after", "runs_pushing",
-        "runs_adapters", "run_chain"}  # fmt: skip
+        "runs_adapters", "runs_whole", "run_chain"}  # fmt: skip
 EVERYTHING = {
     *MAY_IMPORT,
     *RUNS,
@@ -62,6 +62,7 @@ TOP = {
     "runs_pushing": {"post_training", "run_kinds", "runs_after"},
     "runs_adapters": {"post_training", "training", "run_kinds", "runs_after"},
     "run_chain": {"training", "run_kinds"},
+    "runs_whole": RUNS - {"training", "model", "runs_whole"},
     "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,
