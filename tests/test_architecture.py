@@ -35,7 +35,7 @@ MAY_IMPORT = {
     },
 }  # fmt: skip
 RUNS = {"training", "model", "post_training", "run_kinds", "runs_pico", "runs_worlds", "runs_after", "runs_pushing",
-        "runs_adapters"}  # fmt: skip
+        "runs_adapters", "runs_whole", "run_chain"}  # fmt: skip
 EVERYTHING = {
     *MAY_IMPORT,
     *RUNS,
@@ -61,6 +61,8 @@ TOP = {
     "runs_after": {"post_training", "run_kinds", "runs_worlds"},
     "runs_pushing": {"post_training", "run_kinds", "runs_after"},
     "runs_adapters": {"post_training", "training", "run_kinds", "runs_after"},
+    "run_chain": {"training", "run_kinds"},
+    "runs_whole": RUNS - {"training", "model", "runs_whole"},
     "runs": RUNS,
     "cli": EVERYTHING,
     "cli_data": EVERYTHING,

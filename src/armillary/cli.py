@@ -54,6 +54,7 @@ def train(run: str, /, *settings: str) -> None:
 
     A run that was stopped goes on where it was. Example: armillary train finetune --from pico --data PATH
     --embodiment FILE.toml --out runs/mine. On N processes: torchrun --nproc-per-node N -m armillary train RUN
+    Pico from nothing, stage by stage: armillary train pico (--list says the stages).
 
     Args:
         run: A name from runs.py (a wrong one lists them), or FILE.py:function for a run of your own.

@@ -16,9 +16,12 @@ from armillary.training.vae import VAERun, train_vae
 
 @runtime_checkable
 class Run(Protocol):
-    """Settings that know what they are for: ``start`` does the work and writes into their folder."""
+    """Settings that know what they are for: ``start`` does the work and writes into their folder.
 
-    def start(self, report: Report = print) -> None: ...
+    It says False where its minutes were over before its work was done; started again it goes on.
+    """
+
+    def start(self, report: Report = print) -> bool | None: ...
 
 
 @runtime_checkable
@@ -83,6 +86,11 @@ class Cache(CacheRun):
 class Codec(VAERun):
     """Train the video tokenizer."""
 
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it (``run_chain.py``)."""
+        return (self.out / "vae",)
+
     def start(self, report: Report = print) -> None:
         """Do it, or go on."""
         figures = train_vae(self)
@@ -93,18 +101,28 @@ class Codec(VAERun):
 class Reasoner(ReasonerRun):
     """Train the reasoner."""
 
-    def start(self, report: Report = print) -> None:
-        """Do it, or go on."""
-        train_reasoner(self, report)
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it."""
+        return (self.out / "checkpoint",)
+
+    def start(self, report: Report = print) -> bool:
+        """Do it, or go on; False where the minutes of a stage were over before its steps."""
+        return train_reasoner(self, report)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generator(GeneratorRun):
     """Train the generator of a checkpoint."""
 
-    def start(self, report: Report = print) -> None:
-        """Do it, or go on."""
-        train_generator(self, report)
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it."""
+        return (self.out / "checkpoint",)
+
+    def start(self, report: Report = print) -> bool:
+        """Do it, or go on; False where its minutes were over before its steps."""
+        return train_generator(self, report)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@
     pico-onwards-lives, -films, -pushed -> pico-onwards      the bundled adapters: with which films go on,
     pico-told-lives, -windows -> pico-few-steps              films from a picture in four steps,
     pico-told-heard -> pico-by-sound                         films and plans that go with a sound
+    pico-pushing-bundle, pico-onwards, -few-steps, -by-sound -> pico-dressed    the checkpoint that wears them
     pico-generator -> pico-corrections -> pico-amends       moments it came to, and what the expert would have done
+    pico        all of these from nothing, one after the other: ``--list`` says them
     tiny        all of it in seconds, for the tests
     finetune    a trained model learns your recordings
     pusht-recordings -> pusht, and droid    finetune, shown twice: gym-pusht, and a real recording
@@ -103,6 +105,7 @@ from armillary.runs_pushing import (
     pico_pushing_own,
     pico_pushing_replans,
 )
+from armillary.runs_whole import pico, pico_dressed
 from armillary.runs_worlds import (
     pico_worlds,
     pico_worlds_abroad,
@@ -178,7 +181,7 @@ RUNS: dict[str, Callable[[], Run]] = {
         pico_pushing_own, pico_pushing_amends, pico_pushing_moved, pico_pushing_both, pico_pushing_last,
         pico_pushing_bundle, pico_onwards_lives, pico_onwards_films, pico_onwards_pushed, pico_onwards, pico_told_lives,
         pico_told_windows, pico_told_heard, pico_few_steps, pico_by_sound,
-        tiny, finetune, pusht_recordings, pusht, droid,
+        pico_dressed, pico, tiny, finetune, pusht_recordings, pusht, droid,
     )
 }  # fmt: skip
 

@@ -101,6 +101,7 @@ def pico_pushing_bundle() -> AssembledRun:
         out=PUSHING / "bundle",
         steps={"policy/pusht_steps": 4},
         execute={"tabletop": 16, "pusht_steps": 8},
+        halved=True,
     )
 
 

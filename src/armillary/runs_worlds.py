@@ -87,6 +87,11 @@ class WorldsData(Several):
     seed: int = 0
     share: tuple[int, int] = (0, 1)
 
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it (``run_chain.py``)."""
+        return tuple(self.out / world for world in self.worlds)
+
     def start(self, report: Report = print) -> None:
         """Simulate what is not there yet."""
         for world in self.worlds:
@@ -105,6 +110,11 @@ class WorldsLives:
     def __post_init__(self) -> None:
         if not 0 < self.of <= 1:
             raise ConfigError(f"of={self.of}: it must be a part of the lives, above 0 and at most 1.")
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it."""
+        return tuple(self.out / world for world in READ)
 
     def start(self, report: Report = print) -> None:
         """Simulate what is not there yet."""
@@ -131,6 +141,11 @@ class WorldsClips(Several):
     a_file: int = 30
     seed: int = 0
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What it reads in ``data``."""
+        return tuple(self.data / world for world in self.worlds)
+
     def start(self, report: Report = print) -> None:
         """Cut what is not there yet."""
         for world in self.worlds:
@@ -152,6 +167,17 @@ class WorldsWindows(Several):
     frames: Path
     share: tuple[int, int] = (0, 1)
     threads: int = 1
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What it reads in ``data``."""
+        return tuple(self.data / world for world in self.worlds)
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it."""
+        frames = (self.frames / world for world in self.worlds if TAUGHT[world].stills)
+        return (*(self.out / world for world in self.worlds), *frames)
 
     def start(self, report: Report = print) -> None:
         """Encode what is not there yet."""

@@ -60,6 +60,11 @@ class AdapterRun:
                 "and an alpha above 0."
             )
 
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it (``run_chain.py``)."""
+        return (self.out / "adapter",)
+
 
 def train_adapter(
     run: AdapterRun, source: Callable[[TwoTowers, TextTokenizer], Source], where: Mapping[str, Any], report: Report

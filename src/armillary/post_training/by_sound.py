@@ -39,7 +39,7 @@ class BySoundRun(AdapterRun):
         default_factory=lambda: BySoundConfig(plans=0.9, late=0.4, flow=FlowConfig(drop_prompt=0.0))
     )
 
-    def start(self, report: Report = print) -> None:
+    def start(self, report: Report = print) -> bool:
         """Learn, or go on; ``DataError`` for windows or sounds of another tokenizer, or windows without sounds,
         ``ConfigError`` where caches and sounds are not as many, else errors as for ``train_adapter``."""
         folder = find_checkpoint(self.origin)
@@ -53,4 +53,4 @@ class BySoundRun(AdapterRun):
             return BySoundSource(model, words, windows, heard, replace(self.how, levels=levels), body=body)
 
         where = {"modes": [FILM, BY_SOUND], "steps": {FILM: self.steps}, "guidance": 1.0}
-        train_adapter(self, source, where, report)
+        return train_adapter(self, source, where, report)

@@ -41,7 +41,7 @@ class FewStepsRun(AdapterRun):
                 "or more."
             )
 
-    def start(self, report: Report = print) -> None:
+    def start(self, report: Report = print) -> bool:
         """Learn, or go on; ``DataError`` for windows of another tokenizer, else errors as for ``train_adapter``."""
         windows = load_cache(self.cache, tokenizers=[find_checkpoint(self.origin) / "vae"])
         report(f"{len(windows)} windows, {int(windows.tells.sum())} of them told")
@@ -55,4 +55,4 @@ class FewStepsRun(AdapterRun):
             return FlowSource(model, words, windows, flow)
 
         modes = [name for name in MODES if name in self.modes]
-        train_adapter(self, source, {"modes": modes, "steps": self.steps, "guidance": 1.0}, report)
+        return train_adapter(self, source, {"modes": modes, "steps": self.steps, "guidance": 1.0}, report)

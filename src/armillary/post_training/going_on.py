@@ -76,7 +76,7 @@ class OnwardsRun(AdapterRun):
     films: tuple[Path, ...]
     living: LivingConfig = field(default_factory=LivingConfig)
 
-    def start(self, report: Report = print) -> None:
+    def start(self, report: Report = print) -> bool:
         """Learn, or go on; ``DataError`` for films of another tokenizer, else errors as for ``train_adapter``."""
         films = Films(self.films, [find_checkpoint(self.origin) / "vae"], self.living)
         report(f"{len(films)} films of {1 + ACTIONS * (self.living.latents - 1)} frames")
@@ -84,4 +84,4 @@ class OnwardsRun(AdapterRun):
         def source(model: TwoTowers, words: TextTokenizer) -> LivingSource:
             return LivingSource(model, words, films, self.living)
 
-        train_adapter(self, source, {"modes": [ONWARDS], "steps": 1}, report)
+        return train_adapter(self, source, {"modes": [ONWARDS], "steps": 1}, report)

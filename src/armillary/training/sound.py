@@ -89,6 +89,11 @@ class SoundRun:
         if self.decoder_only and self.origin is None:
             raise ConfigError("a run that trains the decoder only needs the tokenizer whose decoder: say its origin.")
 
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What others read of it (``run_chain.py``)."""
+        return (self.out / "sound_tokenizer",)
+
     def start(self, report: Report = print) -> None:
         """Train, or go on."""
         train_sound(self, report)
