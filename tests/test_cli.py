@@ -131,7 +131,6 @@ OTHER_MISTAKES = [
     ("inspect", "."),
     ("train", "pico-genrator"),
     ("train", "nothing.py:mine"),
-    ("train", "pico", "--from", "pico-dreams"),
     ("train", "pico", "--from", "pico-by-sound"),
     ("evaluate", "no-such-model", "--out", "OUT"),
     ("evaluate", "no-such-model", "--out", "OUT", "--sections", "cooking"),
@@ -339,15 +338,6 @@ def test_every_setting_of_a_run_is_a_flag(place, armillary):
     assert code == 0
     assert "--episodes" in out
     assert "--codec.batch" in out
-
-
-def test_the_chain_says_its_stages_and_starts_none(place, armillary):
-    before = sorted(place.rglob("*"))
-    code, out, _ = armillary("train", "pico", "--list", "--from", "pico-few-steps")
-    assert code == 0 and [line.split()[1] for line in out.splitlines()] == [
-        "pico-few-steps,", "pico-by-sound,", "pico-dressed,", "stages:",
-    ]  # fmt: skip
-    assert "--until" in armillary("train", "pico", "--help")[1] and sorted(place.rglob("*")) == before
 
 
 def test_the_version_is_the_package_s(armillary):

@@ -1,4 +1,4 @@
-"""What the command line says of a mistake: in its own words, and of nothing else than what is wrong."""
+"""What the command line says in its own words: of a mistake nothing else than what is wrong, of a chain its stages."""
 
 import sys
 
@@ -21,7 +21,7 @@ AHEAD = ("imagine", "forward-dynamics", "OUT", "--image", "frame.png", "--embodi
 HELD = ("imagine", "transfer", "OUT", "--control")
 MISTAKES = [
     (("ask", ""), "the question has no words"),
-    (("ask", "Why?", "--longest", "0"), "armillary: longest=0 is out of range: give a whole number of at least 1"),
+    (("ask", "Why?", "--longest", "0"), "armillary: longest=0 is out of range: give a whole number from 1 to"),
     ((*FILM, ""), "prompt='' has no words"),
     ((*FILM, "x", "--size", "12800000", "12800"), "no side is longer than 4096 pixels"),
     ((*FILM, "x", "--upsample-model", "m"), "armillary: --upsample-model has no use without an endpoint"),
@@ -48,3 +48,21 @@ def test_a_mistake_is_told_in_one_sentence(line, told, checkpoint, tmp_path, mon
 def test_what_a_request_may_say_is_told_as_flags():
     assert as_flags("ask with upsample=False.") == "ask with --upsample no."
     assert as_flags("say which as upsample_model.") == "say which as --upsample-model."
+
+
+def test_the_chain_says_its_stages_and_starts_none(tmp_path, monkeypatch, capsys):
+    def said(*line):
+        monkeypatch.setattr(sys, "argv", ["armillary", *line])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return end.code or 0, capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
+    code, out = said("train", "pico", "--list", "--from", "pico-few-steps")
+    assert code == 0 and [line.split()[1] for line in out.splitlines()] == [
+        "pico-few-steps,", "pico-by-sound,", "pico-dressed,", "stages:",
+    ]  # fmt: skip
+    assert said("train", "pico", "--from", "pico-dreams")[0] == 2
+    assert "--until" in said("train", "pico", "--help")[1] and not list(tmp_path.rglob("*"))

@@ -73,7 +73,7 @@ def simulate(
             for number, episode in enumerate(lives(plan, range(seed + begun, seed + episodes), workers), begun + 1):
                 writer.write(episode)
                 show(number / episodes)
-    print(f"{out}: {max(begun, episodes)} episodes of {world}" + (f", {begun} were there already" if begun else ""))
+    print(f"{out}: {max(begun, episodes)} episodes of {world}" + (f", already there: {begun}" if begun else ""))
 
 
 def export(data: Path, out: Path, /, *, form: Form = "lerobot-v2.1", lossless: bool = True) -> None:
@@ -89,7 +89,7 @@ def export(data: Path, out: Path, /, *, form: Form = "lerobot-v2.1", lossless: b
 
     with progress(f"episodes as {form}") as show:
         count, begun = write(data, out, form, lossless=lossless, on_progress=show)
-    print(f"{out}: {count} episodes as {form}" + (f", {begun} were there already" if begun else ""))
+    print(f"{out}: {count} episodes as {form}" + (f", already there: {begun}" if begun else ""))
 
 
 def inspect(

@@ -220,6 +220,12 @@ def test_what_is_no_data_set_is_refused_in_a_sentence(tmp_path):
         EpisodeWriter(tmp_path / "set", fps=20, cameras=("top", "wrist"), form="jsonl")
 
 
+def test_nothing_is_exported_into_the_data_however_deep(tmp_path):
+    (tmp_path / "set/meta").mkdir(parents=True)
+    with pytest.raises(DataError, match="lies in the folder of the data itself"):
+        export(tmp_path / "set", tmp_path / "set/other/form", "jsonl")
+
+
 def test_a_file_that_is_no_data_set_is_called_a_file(tmp_path):
     (tmp_path / "frame.png").write_bytes(b"picture")
     with pytest.raises(DataError, match="is a file, and no data set"):

@@ -86,3 +86,9 @@ def test_what_a_look_costs_is_paired_with_the_plain_table():
     lost = figures["db_over_repeat_first_frame_lost_by_dusk"]
     assert lost.value == pytest.approx(0.5) and lost.high - lost.low < 1e-9
     assert figures["db_over_repeat_first_frame_dusk"].high - figures["db_over_repeat_first_frame_dusk"].low > 0.5
+
+
+def test_a_look_in_which_nobody_succeeds_leaves_room_for_who_does():
+    none = [LookScore(seed=i, look=PLAIN, ability="acting", kind="put", which="", value=0.0) for i in range(30)]
+    figure = looks_figures(none)[f"success_{PLAIN}"]
+    assert (figure.low, figure.high) == (0, pytest.approx(0.1157, abs=1e-4))

@@ -1,5 +1,6 @@
 """What the operator chooses and reads: the flag's checkpoint goes before NIM's variables; a log line is an object."""
 
+import errno
 import json
 import logging
 import re
@@ -115,3 +116,23 @@ def test_every_line_of_the_log_is_an_object():
     told = line("two\nlines", ValueError("x"))
     assert (told["level"], told["from"], told["message"]) == ("error", "uvicorn.error", "two\nlines")
     assert told["trace"].endswith("ValueError: x")
+
+
+def test_a_kind_of_address_that_the_machine_lacks_is_passed_over_and_a_taken_place_is_not(monkeypatch):
+    real = socket.socket
+
+    def lacking(family, *how):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, *how)
+
+    both = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]  # fmt: skip
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    monkeypatch.setattr(socket, "socket", lacking)
+    (one,) = bound("localhost", 0)
+    with one, pytest.raises(ConfigError, match="cannot be listened at"):
+        bound("localhost", one.getsockname()[1])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both[:1])
+    with pytest.raises(ConfigError, match="cannot be listened at"):
+        bound("localhost", 0)

@@ -50,7 +50,7 @@ def drive_together(
 ) -> Iterator[tuple[int, Moment]]:
     """Drive world i from ``seeds[i]``, all side by side; yield (i, moment), the first moments included.
 
-    A world is planned for whenever its last plan is used up; imagined worlds foresee their plans in one batch.
+    A world is planned for whenever its last plan is used up; imagined worlds foresee their plans together.
     ``told``: what the planner hears in each world in place of the world's own instruction; what counts as success
     stays the world's. Raises ``ConfigError`` if there are not as many seeds (and words) as worlds.
     """

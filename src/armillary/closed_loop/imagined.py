@@ -8,7 +8,7 @@
 Imagined moments have no state: what cannot be seen is not known. An action can be asked for alone (``step``); then
 all actions since the chunk began are imagined again with it, so that after sixteen the film is the one that a single
 call would have given. Who knows the next actions beforehand says so (``foresee``; ``drive_together`` does): each
-chunk is then one call, and the chunks of many worlds are one batch.
+chunk is then one call, and the chunks of many worlds are one batch, but for films that go on, each by itself.
 
 A film that goes on is never decoded and encoded again, so it stays nearer to the truth over many chunks, and things
 that are held keep their colour longer. Where it has come to between two fours is imagined again with the next action;
@@ -211,7 +211,10 @@ class Imagined:
 
 
 def foresee(worlds: Sequence[Imagined], plans: Sequence[Array]) -> None:
-    """Imagine what each world's next actions (k a, k at least 1) lead to: chunk by chunk, all worlds in one batch."""
+    """Imagine what each world's next actions (k a, k at least 1) lead to: chunk by chunk, all worlds in one batch.
+
+    A film that goes on is imagined by itself.
+    """
     for world, plan in zip(worlds, plans, strict=True):
         world._intend(plan)
     while hungry := [world for world in worlds if world._plan]:

@@ -7,7 +7,6 @@ export(path, out, form)      the same episodes in another form, resumable
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -96,7 +95,10 @@ def export(
     a form cannot hold the episodes: LeRobot keeps whole frames a second, all forms one action width and picture size.
     """
     path, out = Path(path), Path(out)
-    if out.exists() and path.exists() and os.path.samefile(out, path if path.is_dir() else path.parent):
+    own = (path if path.is_dir() else path.parent).resolve()
+    if path.is_dir() and own in (out.resolve(), *out.resolve().parents):
+        raise DataError(f"{out} lies in the folder of the data itself: name a new folder outside for the other form.")
+    if own == out.resolve():
         raise DataError(f"{out} is the folder of the data itself: name a new folder for the other form.")
     source = open_episodes(path)
     if not len(source):
@@ -124,7 +126,7 @@ def _check_begun(out: Path, wanted: dict[str, Any], path: Path) -> None:
     if kept.is_file():
         try:
             before = dict(json.loads(kept.read_text(encoding="utf-8")))
-        except ValueError as torn:
+        except (ValueError, TypeError) as torn:
             raise DataError(f"{kept} is no JSON object ({torn}): name a new folder.") from torn
         if before.get("first_episode") != wanted["first_episode"]:
             raise DataError(f"{out} was begun as an export of other data than {path}: name a new folder.")

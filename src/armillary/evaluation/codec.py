@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from armillary.datasets.byte_clips import ByteClips, Bytes
 from armillary.errors import DataError
-from armillary.evaluation.bootstrap import bootstrap, mean, ratio
+from armillary.evaluation.bootstrap import bootstrap, exact, mean, ratio
 from armillary.evaluation.elsewhere import held_out_elsewhere
 from armillary.evaluation.held_out import held_out_clips
 from armillary.evaluation.pixels import HUES, nearest_hue
@@ -117,7 +117,7 @@ def _kept_95(counted: Sequence[NDArray[np.int64]]) -> tuple[float, float] | None
     """The interval of the share of things that are kept; None where nothing was looked for."""
     if not counted or not np.sum(counted, axis=0)[1]:
         return None
-    figure = bootstrap(np.array(counted)[:, :2], range(len(counted)), ratio)
+    figure = exact(bootstrap(np.array(counted)[:, :2], range(len(counted)), ratio))
     return figure.low, figure.high
 
 

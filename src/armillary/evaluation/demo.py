@@ -1,4 +1,4 @@
-"""What the demo page shows: what a checkpoint can on seeds nobody has trained or been measured on, beside the truth.
+"""What the demo page shows: what a checkpoint can do on seeds nobody has trained or been measured on, beside the truth.
 
     an opened model, how much, a first seed   --gather-->   a Page (page.py makes it HTML)
 

@@ -33,7 +33,7 @@ from armillary.evaluation.page import Answer, Chart, Film, Page, Reading, Sectio
 from armillary.evaluation.paired import HEADS, Pair, cells_of
 from armillary.evaluation.picture_films import KIND, STILL, USUAL, PictureScore, beginning, imagined_ways, words_told
 from armillary.evaluation.pushing import body_of
-from armillary.evaluation.report import ROWS, said, span, worded
+from armillary.evaluation.report import ROWS, interval, reached, said, worded
 from armillary.evaluation.samples import samples_of
 from armillary.evaluation.suite import OTHERS, Bench
 from armillary.evaluation.twins import MODEL, TwinScore, by_asking, lived_pair, margin, pairs_folder
@@ -92,9 +92,8 @@ def _table(section: str, numbers: Mapping[str, Any]) -> list[tuple[str, ...]]:
     own = {key: figure for key, figure in numbers["figures"].items() if key.split("/")[0] == section}
     for key in sorted(own, key=lambda key: (key not in rows, list(rows).index(key) if key in rows else 0)):
         figure, row, (words, unit) = own[key], rows.get(key), worded(key)
-        bars = ("", "", "") if row is None else (row.bar(row.floor), row.bar(row.goal), row.verdict(figure["value"]))
-        interval = span(figure["low"], figure["high"], unit)
-        table.append((words, said(figure["value"], unit), interval, str(figure["n"]), *bars))
+        bars = ("", "", "") if row is None else (row.bar(row.floor), row.bar(row.goal), reached(row, figure))
+        table.append((words, said(figure["value"], unit), interval(figure, unit), str(figure["n"]), *bars))
     return table
 
 

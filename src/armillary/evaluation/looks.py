@@ -256,7 +256,8 @@ def looks_figures(scores: Sequence[LookScore], *, seed: int = 0) -> dict[str, Fi
             if ability == "answering":
                 figure = mean_over_kinds(values, [score.kind for score in own], groups, seed=seed)
             else:
-                figure = mean(values, groups, seed=seed)
+                told = [value == 1.0 for value in values] if ability == "acting" else values
+                figure = mean(told, groups, seed=seed)
             figures[f"{name}_{look}"] = figure
             if ability == "foreseeing":
                 figures[f"db_below_codec_{look}"] = mean([score.below or 0.0 for score in own], groups, seed=seed)

@@ -276,19 +276,26 @@ def table(numbers: Mapping[str, Any]) -> Table:
     for row in ROWS:
         figure = numbers["figures"].get(row.key)
         if figure is not None:
-            alone = figure.get("episodes", figure["n"]) < 2  # which says nothing of others
-            interval = "one episode" if alone else span(figure["low"], figure["high"], row.unit)
             bars = [row.bar(row.floor), row.bar(row.goal)]
-            shown.add_row(row.words, said(figure["value"], row.unit), interval, str(figure["n"]), *bars,
-                          _reached(row, figure, alone=alone))  # fmt: skip
+            shown.add_row(row.words, said(figure["value"], row.unit), interval(figure, row.unit), str(figure["n"]),
+                          *bars, reached(row, figure))  # fmt: skip
     return shown
 
 
-def _reached(row: Row, figure: Mapping[str, Any], *, alone: bool) -> str:
+def reached(row: Row, figure: Mapping[str, Any]) -> str:
     """Whether a figure is what was asked; of one episode nothing is said."""
-    if alone:
+    if _alone(figure):
         return "" if row.floor is None else "too few"
     return row.verdict(figure["low" if row.apart else "value"])
+
+
+def interval(figure: Mapping[str, Any], unit: str) -> str:
+    """A figure's interval in words; one episode says nothing of others and has none."""
+    return "one episode" if _alone(figure) else span(figure["low"], figure["high"], unit)
+
+
+def _alone(figure: Mapping[str, Any]) -> bool:
+    return bool(figure.get("episodes", figure["n"]) < 2)
 
 
 def print_report(numbers: Mapping[str, Any], console: Console | None = None) -> None:

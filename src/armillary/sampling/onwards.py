@@ -6,8 +6,8 @@
 The first picture stands beside the film as a control does: without it colours drift within seconds. What was imagined
 stays latent: nothing is decoded and encoded again between two steps, and the decoder goes on where it ended
 (``tokenizers/streaming.py``). What stands still is shown as the first picture has it (``steady.py``), of which nothing
-goes back into the film. Time and memory of a step do not grow. A film may be branched at any frame: what if something
-else were done from here? Only for checkpoints that have learnt it
+goes back into the film. Time and memory of a step do not grow. A film may be branched wherever it stands, that is after
+every four frames: what if something else were done from here? Only for checkpoints that have learnt it
 (``FlowConfig.onwards`` in training, or an adapter for ``onwards``): others know no film that begins in its middle.
 """
 

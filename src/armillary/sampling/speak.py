@@ -65,7 +65,7 @@ def _check_way(name: str, value: Any, usual: Any) -> None:
     known = isinstance(value, kind) and not isinstance(value, bool)
     if not known or not least <= value <= most or (name == "top_p" and value == 0):
         what = "a whole number" if isinstance(usual, int) else "a number"
-        span = {"top_p": "above 0 and at most 1", "temperature": f"from 0 to {most}"}.get(name, f"of at least {least}")
+        span = "above 0 and at most 1" if name == "top_p" else f"from {least} to {most}"
         raise RequestError(f"{name}={value!r} is out of range: give {what} {span}, such as {usual}.")
 
 

@@ -1,5 +1,6 @@
 """The HTTP side of the server: routes put together, problems told in one form, workers started and stopped."""
 
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -36,6 +37,8 @@ from armillary.serving.worker import opened, work
 
 ROOMS = (routes_service, routes_chat, routes_videos, routes_images, routes_audio, policy_socket, realtime, studio)
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # an address of a kind that this machine lacks
 
 
 def make_app(settings: ServeSettings) -> FastAPI:
@@ -82,7 +85,12 @@ def serve(settings: ServeSettings) -> None:
     logs.begin()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     seconds = settings.limits.body_seconds / 3
-    app = make_app(settings)
+    try:
+        app = make_app(settings)
+    except BaseException:
+        for one in sockets:
+            one.close()
+        raise
     port = sockets[0].getsockname()[1]
     place = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"{app.state.desk.model} at http://{place}:{port}/ (the studio; programs ask at /v1). Jobs are kept "
@@ -97,20 +105,21 @@ def serve(settings: ServeSettings) -> None:
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """A socket at every address of ``host``, each bound to ``port``; ``ConfigError`` where none can be.
+    """A socket that listens at ``port`` for every address of ``host`` that this machine has.
 
-    Port 0 is any that is free.
+    Port 0 is any that is free. ``ConfigError`` where there is none, or somebody else listens there.
     """
     sockets: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            sockets.append(one := socket.socket(family, kind, protocol))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.bind((address[0], port, *address[2:]))
-            port = one.getsockname()[1]
+        for number, (family, kind, protocol, _, address) in enumerate(places := list(dict.fromkeys(found))):
+            try:
+                sockets.append(_listening(family, kind, protocol, (address[0], port, *address[2:])))
+            except OSError as lacking:  # a machine without IPv6 has names that have such addresses
+                if lacking.errno not in _NOT_HERE or (number == len(places) - 1 and not sockets):
+                    raise
+                continue
+            port = sockets[-1].getsockname()[1]
     except OSError as broken:
         for one in sockets:
             one.close()
@@ -119,6 +128,20 @@ def bound(host: str, port: int) -> list[socket.socket]:
             "another --port, or an address of this machine as --host")  # fmt: skip
         raise ConfigError(f"{host}:{port} cannot be listened at ({broken.strerror}): give {other}.") from broken
     return sockets
+
+
+def _listening(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+        one.listen()
+    except OSError:
+        one.close()
+        raise
+    return one
 
 
 def _answer(request: Request, problem: Problem) -> Response:
