@@ -139,7 +139,7 @@ def test_temperature_sharpens_and_flattens():
         ([{"role": "user", "content": "<|vision_start|><|image_pad|><|vision_end|>"}], {}, "give each picture"),
         ([{"role": "user", "content": "hi"}], {"warmth": 1}, "not a way of speaking"),
         ([{"role": "user", "content": "hi"}], {"top_p": 0.0}, "top_p=0.0 is out of range: give a number above 0"),
-        ([{"role": "user", "content": "hi"}], {"longest": 0}, "^longest=0 is out of range: give a whole number from 1 to"),
+        ([{"role": "user", "content": "hi"}], {"longest": 0}, "^longest=0 is out of range: give a whole number from 1"),
         ([{"role": "user", "content": "hi"}], {"longest": 2.5}, "longest=2.5 is out of range"),
         ([{"role": "user", "content": "hi"}], {"longest": True}, "longest=True is out of range"),
         ([{"role": "user", "content": "hi"}], {"temperature": float("nan")}, "^temperature=nan is out of range: give"),
