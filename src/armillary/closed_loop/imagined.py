@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from armillary.sampling.onwards import Onwards
 
 CHUNK = 16  # actions imagined in one call: what models of actions are trained on
-FOUR = 4  # actions by which a film goes on
+FOUR = 4  # actions by which a film goes on: those of a latent frame, said here so that torch waits
 
 LEAST_READ = 4  # actions of a chunk, below which its film is too short for a measure
 
@@ -108,11 +108,11 @@ class Imagined:
         first = self._world.reset(seed, instruction)
         self._words, self._seed = first.instruction, seed
         self._pictures: list[Array] = [first.frames[self.camera]]
-        self._chunk: list[Array] = []  # actions done since the chunk began
+        self._did: list[Array] = []
+        self._begun = 0  # how many of these were done when the chunk began
         self._ahead: deque[_Foreseen] = deque()
         self._plan: list[Array] = []  # actions that are still to be imagined
         self._new = 0  # of the pictures foreseen, how many the last call brought
-        self._did: list[Array] = []
         self._marks: list[tuple[int, Onwards]] = []  # films that go on, each after so many steps
         self.stopped = ""
         return self._moment(success=False, over=False)
@@ -127,7 +127,8 @@ class Imagined:
         self._did.append(now.action)
         while len(self._marks) > 1 and self._marks[1][0] <= len(self._did):
             del self._marks[0]  # nobody goes back there
-        self._chunk = [] if len(self._chunk) == CHUNK - 1 else [*self._chunk, now.action]
+        if len(self._did) - self._begun == CHUNK:
+            self._begun = len(self._did)
         done = len(self._pictures) - 1
         if now.distrust:
             self.stopped = f"Stopped at step {done}: {now.distrust}"
@@ -151,44 +152,47 @@ class Imagined:
         self._marks = [mark for mark in self._marks if mark[0] <= len(self._did)]
         self._plan = list(np.asarray(plan))
         if len(self._plan) > 1:
-            self._chunk = []
+            self._begun = len(self._did)
+
+    @property
+    def _film(self) -> list[Array]:
+        """What was seen, and what is foreseen."""
+        return [*self._pictures, *(one.picture for one in self._ahead)]
+
+    def _begins(self, at: int, picture: Array) -> dict[str, Any]:
+        """With what the model begins a film at that step."""
+        walk = {} if self._steps is None else {"steps": self._steps}
+        seed = int(np.random.default_rng([self._chance, self._seed, at]).integers(2**31))
+        return {**walk, "image": picture, "embodiment": self.spec.embodiment, "size": picture.shape[:2], "seed": seed}
 
     def _request(self) -> dict[str, Any]:
-        """The next chunk, as the model is asked for it."""
-        known = [] if self._ahead else self._chunk
-        film = [*self._pictures, *(one.picture for one in self._ahead)]
+        """The next chunk, or a step more of it, as the model is asked for it."""
+        known = [] if self._ahead else self._did[self._begun :]
+        film = self._film
         begun = len(film) - 1 - len(known)
-        walk = {} if self._steps is None else {"steps": self._steps}
-        return walk | {
-            "mode": "forward-dynamics", "image": film[begun], "embodiment": self.spec.embodiment,
-            "actions": np.stack([*known, *self._plan[: CHUNK - len(known)]]), "size": film[begun].shape[:2],
-            "seed": int(np.random.default_rng([self._chance, self._seed, begun]).integers(2**31)),
+        return self._begins(begun, film[begun]) | {
+            "mode": "forward-dynamics", "actions": np.stack([*known, *self._plan[: CHUNK - len(known)]]),
             "outputs": ("video",),
         }  # fmt: skip
 
-    def _gone_on(self) -> tuple[dict[str, Any], Array]:
-        """The next chunk, or a step more of it, as a film that goes on shows it, t+1 h w 3, and its actions."""
+    def _gone_on(self, actions: Array) -> Array:
+        """A chunk's film t+1 h w 3, given its actions t a, as a film that goes on shows it."""
         if not self._marks:
-            first, walk = self._pictures[0], {} if self._steps is None else {"steps": self._steps}
-            seed = int(np.random.default_rng([self._chance, self._seed, 0]).integers(2**31))
-            size, body = first.shape[:2], self.spec.embodiment
-            self._marks = [(0, self.omni.onwards(image=first, embodiment=body, size=size, seed=seed, **walk))]
+            self._marks = [(0, self.omni.onwards(**self._begins(0, self._pictures[0])))]
         at, film = self._marks[-1]
-        known = [] if self._ahead else self._chunk
-        plan = self._plan[: CHUNK - len(known)]
+        new = min(len(self._plan), len(actions))
         begun = [*self._did, *(one.action for one in self._ahead)][at:]  # the first of four that are not whole
-        whole, rest = _fours([*begun, *plan])
+        coming = [*begun, *actions[-new:]]
+        whole = len(coming) - len(coming) % FOUR
         shown = []
         if whole:
             film = film.branch()
-            shown.append(film.push(np.stack(whole)))
-            self._marks.append((at + len(whole), film))
-        if rest:
+            shown.append(film.push(np.stack(coming[:whole])))
+            self._marks.append((at + whole, film))
+        if rest := coming[whole:]:
             as_if = [*rest, *[rest[-1]] * (FOUR - len(rest))]
             shown.append(film.branch().push(np.stack(as_if))[: len(rest)])
-        before = [self._ahead[-1].picture] if self._ahead else self._pictures[len(self._did) - len(known) :]
-        film_so_far = np.concatenate([np.stack(before), np.concatenate(shown)[-len(plan) :]])
-        return {"actions": np.stack([*known, *plan])}, film_so_far
+        return np.concatenate([np.stack(self._film[new - len(actions) - 1 :]), np.concatenate(shown)[-new:]])
 
     def _take(self, request: dict[str, Any], film: Array) -> bool:
         """Keep what was imagined of a chunk; whether it is one to be measured."""
@@ -218,28 +222,14 @@ def foresee(worlds: Sequence[Imagined], plans: Sequence[Array]) -> None:
     for world, plan in zip(worlds, plans, strict=True):
         world._intend(plan)
     while hungry := [world for world in worlds if world._plan]:
-        asked, films = _chunks(hungry)
+        asked = [world._request() for world in hungry]
+        films = _films(hungry, asked)
         doubted = [i for i, world in enumerate(hungry) if world._take(asked[i], films[i])]
         for measure in {id(d.measure): d.measure for d in (hungry[i].doubt for i in doubted) if d}.values():
             own = [i for i in doubted if (d := hungry[i].doubt) and d.measure is measure]
             found = measure([films[i] for i in own], [asked[i]["actions"] for i in own])
             for i, value in zip(own, found, strict=True):
                 hungry[i]._weigh(float(value))
-
-
-def _chunks(worlds: Sequence[Imagined]) -> tuple[list[dict[str, Any]], list[Array]]:
-    """The next chunk of each: what was asked, its actions in it, and the film t+1 h w 3."""
-    found = {i: world._gone_on() for i, world in enumerate(worlds) if world.going_on}
-    others = [i for i in range(len(worlds)) if i not in found]
-    asked = [worlds[i]._request() for i in others]
-    found |= dict(zip(others, zip(asked, _films([worlds[i] for i in others], asked), strict=True), strict=True))
-    return [found[i][0] for i in range(len(worlds))], [found[i][1] for i in range(len(worlds))]
-
-
-def _fours(actions: list[Array]) -> tuple[list[Array], list[Array]]:
-    """As many of them as make whole fours, and the others."""
-    count = len(actions) - len(actions) % FOUR
-    return actions[:count], actions[count:]
 
 
 def foreseeing(worlds: Sequence[World], plans: Sequence[Array]) -> None:
@@ -249,10 +239,11 @@ def foreseeing(worlds: Sequence[World], plans: Sequence[Array]) -> None:
 
 
 def _films(worlds: Sequence[Imagined], asked: Sequence[dict[str, Any]]) -> list[Array]:
-    """What each world's own model says happens, t+1 h w 3; worlds of one model in one batch."""
-    found: dict[int, Array] = {}
-    for omni in {id(world.omni): world.omni for world in worlds}.values():
-        own = [i for i, world in enumerate(worlds) if world.omni is omni]
+    """What each world's own model says happens, t+1 h w 3; worlds of one model in one batch, but those that go on."""
+    found = {i: world._gone_on(asked[i]["actions"]) for i, world in enumerate(worlds) if world.going_on}
+    others = [i for i in range(len(worlds)) if i not in found]
+    for omni in {id(worlds[i].omni): worlds[i].omni for i in others}.values():
+        own = [i for i in others if worlds[i].omni is omni]
         for i, rollout in zip(own, omni.imagine_many([asked[i] for i in own]), strict=True):
             assert rollout.video is not None
             found[i] = rollout.video

@@ -18,7 +18,18 @@ import numpy as np
 from armillary.evaluation.bootstrap import Figure, Floats, mean
 from armillary.evaluation.dynamics import BATCH, other_episodes, reconstructed
 from armillary.evaluation.held_out import FRAMES
-from armillary.evaluation.picture_films import CHANGED, beginning, moved, picture_lives, words_told
+from armillary.evaluation.picture_films import (
+    CHANGED,
+    CODEC,
+    EXCHANGED,
+    STILL,
+    TRUE,
+    USUAL,
+    beginning,
+    moved,
+    picture_lives,
+    words_told,
+)
 from armillary.evaluation.pixels import psnr
 from armillary.modes import MODES
 from armillary.records import Array, Episode
@@ -30,8 +41,7 @@ if TYPE_CHECKING:
 
 CONTINUED, BETWEEN = MODES["video-to-video"].name, MODES["first-last-frame"].name
 GIVEN = 1 + TIME * (MODES[CONTINUED].given_latent_frames - 1)  # frames with which a film that goes on begins
-USUAL, EXCHANGED = "usual", "exchanged"  # imagined
-STILL, FADE, CODEC, TRUE = "still", "fade", "codec", "true"  # not imagined
+FADE = "fade"  # not imagined, as STILL, CODEC and TRUE are not
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,10 @@ class Adapter:
         """Whether it is worn in that mode where nobody asks."""
         return self.unasked and (self.modes is None or mode in self.modes)
 
+    def has_learnt(self, name: str) -> bool:
+        """Whether it says that it is for that; one that names nothing is worn anywhere and says nothing."""
+        return self.modes is not None and name in self.modes
+
     def steps_in(self, mode: str) -> int | None:
         """In how many steps that mode is then walked; None where it says nothing of that."""
         return self.steps.get(mode) if isinstance(self.steps, Mapping) else self.steps
@@ -183,9 +187,9 @@ def settle_adapter(mode: str, given: Mapping[str, Any], adapters: Mapping[str, A
 
 def left_off(mode: str, given: Mapping[str, Any], adapters: Mapping[str, Adapter], worn: Adapter | None) -> str:
     """Why nothing is worn that has learnt a mode although there is an adapter that has: a sentence, or nothing."""
-    learnt = {name: one for name, one in adapters.items() if mode in (one.modes or ())}
-    one = next(iter(learnt.values()), None)
-    if one is None or worn in learnt.values():
+    learnt = [one for one in adapters.values() if one.has_learnt(mode)]
+    one = next(iter(learnt), None)
+    if one is None or worn in learnt:
         return ""
     foreign = given.get("dialect", "native") != "native"
     why = ["adapter"] * (given.get("adapter") is not None) or ["dialect"] * foreign or _unfit(one, mode, given)

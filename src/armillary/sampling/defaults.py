@@ -82,7 +82,7 @@ class Defaults:
 
     def unlearnt(self, name: str, worn: Adapter | None = None) -> str:
         """One sentence, if nobody says that the checkpoint, or what it wears, has learnt what is called ``name``."""
-        if name in self.learnt or (worn is not None and worn.modes is not None and name in worn.modes):
+        if name in self.learnt or (worn is not None and worn.has_learnt(name)):
             return ""
         return (
             f"this checkpoint does not say that it has learnt {name}: what it makes may not be what is asked. "
@@ -95,7 +95,7 @@ class Defaults:
         Where it has not learnt films under controls at all, ``unlearnt`` says so; what the adapter that is ``worn`` has
         learnt there nobody says.
         """
-        taught = worn is not None and worn.modes is not None and TRANSFER in worn.modes
+        taught = worn is not None and worn.has_learnt(TRANSFER)
         strange = [kind for kind in kinds if kind not in (self.controls or ())]
         if self.controls is None or TRANSFER not in self.learnt or taught or not strange:
             return ""

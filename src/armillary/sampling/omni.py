@@ -148,7 +148,7 @@ class Omni:
         """Whether it has an adapter with which films go on (``onwards``), and none of somebody's own is before that."""
         worn = settle_adapter(ONWARDS, {}, self.parts.adapters)
         own = settle_adapter("forward-dynamics", {}, self.parts.adapters)
-        return worn is not None and ONWARDS in (worn.modes or ()) and (own is None or own is worn or not own.own)
+        return worn is not None and worn.has_learnt(ONWARDS) and (own is None or own is worn or not own.own)
 
     def ask(self, question: str, *, image: Any = None, video: Any = None, **how: Any) -> str:
         """The answer to a question, about a picture (path, Pillow image, uint8 h w 3) or a film (path, uint8 t h w 3).

@@ -68,7 +68,7 @@ class Onwards:
         self._chance = torch.Generator().manual_seed(request.seed)
         self._decoder = StreamDecoder(parts.vae)
         self._steady, self._worn = request.steady, "" if worn is None else worn.name
-        able = worn is not None and ONWARDS in (worn.modes or ())
+        able = worn is not None and worn.has_learnt(ONWARDS)
         self.warning = parts.defaults.untrained or ("" if able else parts.defaults.unlearnt(ONWARDS))
         self.frames = 1
         self._begin(request.film)

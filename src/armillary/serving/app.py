@@ -112,14 +112,17 @@ def bound(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for number, (family, kind, protocol, _, address) in enumerate(places := list(dict.fromkeys(found))):
+        lacking: OSError | None = None  # a machine without IPv6 has names that have such addresses
+        for family, kind, protocol, _, address in dict.fromkeys(found):
             try:
                 sockets.append(_listening(family, kind, protocol, (address[0], port, *address[2:])))
-            except OSError as lacking:  # a machine without IPv6 has names that have such addresses
-                if lacking.errno not in _NOT_HERE or (number == len(places) - 1 and not sockets):
+                port = sockets[-1].getsockname()[1]
+            except OSError as wrong:
+                if wrong.errno not in _NOT_HERE:
                     raise
-                continue
-            port = sockets[-1].getsockname()[1]
+                lacking = wrong
+        if lacking is not None and not sockets:
+            raise lacking
     except OSError as broken:
         for one in sockets:
             one.close()
