@@ -53,7 +53,14 @@ def _threshold(found: dict) -> str:
         return "No threshold of doubt could be chosen: too few imaginations ended right, or too few wrong."
     return (
         f"The threshold of doubt: an imagined film is believed up to **{_most(found)}** (how far it goes; chosen on "
-        f"{doubt['chosen_on']} lives, measured on {doubt['measured_on']} at other tables)."
+        f"{doubt['chosen_on']} lives, measured on {doubt['measured_on']} at other tables).{_gone(found)}"
+    )
+
+
+def _gone(found: dict) -> str:
+    gone = found["gone"]
+    return (
+        "" if gone["least"] is None else f" A life counts as done from **{100 * gone['least']:.0f} %** of the way on."
     )
 
 

@@ -219,15 +219,39 @@ def test_a_threshold_parts_right_from_wrong_and_is_not_drawn_from_too_few():
     assert threshold(scores, [False] * 6 + [True] * 4) is None
 
 
+def test_a_life_counts_as_done_from_a_share_of_the_way_that_other_tables_chose():
+    def lived(seed, won, gone):
+        return Sample(
+            policy="p", seed=seed, kind="push", steps=9, physics=won, seen=won, imagined=False, acted=None,
+            progress_seen=1.0, progress_imagined=gone, progress_acted=None, off=0.0, change=1.0, cycle=None,
+            spread=None,
+        )  # fmt: skip
+
+    chosen = [lived(seed, won, 0.6 if won else 0.1 * seed / 8) for seed in range(0, 12, 2) for won in (True, False)]
+    others = [lived(seed, won, gone) for seed in range(1, 12, 2) for won, gone in ((True, 0.6), (False, 0.59))]
+    others[0], others[1] = lived(1, True, 0.2), lived(1, False, 0.9)
+    found = figures_of([*chosen, *others])
+    assert found["gone"] == {"least": 0.6, "chosen_on": 12, "measured_on": 12}
+    assert value(found, "successes_gone") == pytest.approx(5 / 6) and found["figures"]["successes_gone"]["n"] == 6
+    assert value(found, "optimism_gone") == pytest.approx(1 / 6)
+    assert value(found, "optimism") == 0  # the judge himself sees nobody succeed, and so flatters nobody
+    few = figures_of([*chosen[:4], *others])
+    assert few["gone"]["least"] is None and "optimism_gone" not in few["figures"]
+
+
 def test_trust_needs_both_a_sure_rank_and_little_flattery():
-    def found(rank, flattery, won=0.6):
+    def found(rank, flattery, won=0.6, gone=None):
         figures = {
             "spearman_progress": {"value": 0.9, "low": rank, "high": 1.0},
             "optimism": {"value": 0, "low": 0, "high": flattery},
             "successes_imagined": {"value": won + 0.1, "low": won, "high": won + 0.2},
         }
+        if gone is not None:
+            figures["optimism_gone"] = {"value": 0.3, "low": 0.2, "high": gone}
         return verdict_of({"figures": figures})
 
+    assert found(0.8, 0.1, won=0.2, gone=0.4).startswith("Not yet: failures may look like successes in it (30 %")
+    assert found(0.8, 0.1, won=0.2, gone=0.2).startswith("Yes") and found(0.8, 0.1, gone=0.4).startswith("Yes")
     assert found(0.8, 0.1).startswith(
         "Yes, for policies like these: it ranks them as physics does (rank correlation 0.90"
     )

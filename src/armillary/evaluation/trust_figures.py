@@ -25,17 +25,18 @@ LEAST_EACH = 5  # right and wrong imaginations, below which no threshold is chos
 
 
 def figures_of(samples: "Sequence[Sample]") -> dict[str, Any]:
-    """``rates`` of each policy, ``figures`` by name, ``judge`` for each kind of task, ``doubt``: a threshold."""
+    """``rates`` of each policy, ``figures`` by name, ``judge`` for each kind of task, ``doubt``, ``gone``: thresholds."""
     figures = _agreement(samples) | _optimism(samples)
     doubt, marked = _doubt(samples)
+    gone, passed = _gone(samples)
     rates = {
         name: {field: _plain(_mean(own, field)) for field in ("physics", "imagined", "progress_imagined")}
         | ({field: _plain(_mean(own, field)) for field in ("acted", "progress_acted")} if _acts(own) else {})
         for name, own in _by_policy(samples).items()
     }
     return {
-        "rates": rates, "figures": {name: _plain(figure) for name, figure in (figures | marked).items()},
-        "judge": _judge(samples), "doubt": doubt,
+        "rates": rates, "figures": {name: _plain(figure) for name, figure in (figures | passed | marked).items()},
+        "judge": _judge(samples), "doubt": doubt, "gone": gone,
     }  # fmt: skip
 
 
@@ -158,6 +159,25 @@ def _doubt(samples: "Sequence[Sample]") -> tuple[dict[str, Any], dict[str, Figur
     return doubt, figures
 
 
+def _gone(samples: "Sequence[Sample]") -> tuple[dict[str, Any], dict[str, Figure]]:
+    """A verdict milder than the judge's: done where so much of the way is gone. Chosen and measured as doubt's is."""
+    tables = sorted({one.seed for one in samples})
+    chosen = [one for one in samples if one.seed in tables[::2]]
+    others = [one for one in samples if one.seed not in tables[::2]]
+    most = threshold([-one.progress_imagined for one in chosen], [not one.physics for one in chosen])
+    gone: dict[str, Any] = {
+        "least": None if most is None else -most,
+        "chosen_on": len(chosen),
+        "measured_on": len(others),
+    }
+    figures: dict[str, Figure] = {}
+    if most is not None:
+        for name, won in (("optimism_gone", False), ("successes_gone", True)):
+            if own := [one for one in others if one.physics == won]:
+                figures[name] = mean([one.progress_imagined >= -most for one in own], [one.seed for one in own])
+    return gone, figures
+
+
 def threshold(scores: Sequence[float], wrong: Sequence[bool]) -> float | None:
     """The score up to which to believe: where the shares of right ones kept and wrong ones stopped add up to most.
 
@@ -203,6 +223,8 @@ _ROWS = (
     ("mean_absolute_error", "mean absolute error of a policy's success", "%"),
     ("optimism", "optimism: failures that look like successes when imagined", "%"),
     ("successes_imagined", "successes that look like successes when imagined", "%"),
+    ("optimism_gone", "on other tables: failures that go far enough to count as done", "%"),
+    ("successes_gone", "successes that go far enough to count as done", "%"),
     ("auroc_success_imagined", "AUROC, success against failure, of the imagined verdict", ""),
     ("auroc_progress", "AUROC, success against failure, of a life's progress", ""),
     ("wrong", "imaginations that end wrong (a thing off by over 5 % of the width)", "%"),
@@ -240,11 +262,15 @@ def verdict_of(found: Mapping[str, Any]) -> str:
     """Whether the imagination can be trusted with policies, in one sentence.
 
     It can if the interval of the rank correlation with progress begins at 0.7 or above and that of optimism ends at
-    0.2 or below. Where half of the successes or fewer look like some, a yes says that, too: rates are not to be read.
+    0.2 or below; where half of the successes or fewer look like some, optimism is that of lives that go far enough, and
+    a yes says that rates are not to be read.
     """
     rank, flattery, won = (
         found["figures"].get(name) for name in ("spearman_progress", "optimism", "successes_imagined")
     )
+    seldom = won is None or won["low"] <= LEAST_WON
+    if seldom:
+        flattery = found["figures"].get("optimism_gone", flattery)
     doubts = []
     if rank is None or rank["low"] is None or rank["low"] < LEAST_RANK:
         doubts.append(f"it does not surely rank policies as physics does (rank correlation {_said(rank, '')}; the "
@@ -255,7 +281,7 @@ def verdict_of(found: Mapping[str, Any]) -> str:
     if doubts:
         return f"Not yet: {' and '.join(doubts)}."
     unseen = ""
-    if won is None or won["low"] <= LEAST_WON:
+    if seldom:
         unseen = f", but how often each succeeds cannot be read off it (successes seen: {_said(won, '%')})"
     return (
         f"Yes, for policies like these: it ranks them as physics does (rank correlation {_said(rank, '')}) and takes "
