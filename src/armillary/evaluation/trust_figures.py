@@ -25,7 +25,7 @@ LEAST_EACH = 5  # right and wrong imaginations, below which no threshold is chos
 
 
 def figures_of(samples: "Sequence[Sample]") -> dict[str, Any]:
-    """``rates`` of each policy, ``figures`` by name, ``judge`` for each kind of task, ``doubt``, ``gone``: thresholds."""
+    """``rates`` of policies, ``figures`` by name, ``judge`` of each kind of task, ``doubt``, ``gone``: thresholds."""
     figures = _agreement(samples) | _optimism(samples)
     doubt, marked = _doubt(samples)
     gone, passed = _gone(samples)
